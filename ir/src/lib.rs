@@ -1,0 +1,5 @@
+//! kiln-ir
+pub mod dtype;
+pub mod tensor;
+pub use dtype::DType;
+pub use tensor::{Element, Tensor, TensorError};
