@@ -1,1 +1,3 @@
-//! kiln-codegen
+//! kiln-codegen: fused graphs to kernel IR to machine code.
+
+pub mod kir;
