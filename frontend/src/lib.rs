@@ -1,1 +1,4 @@
 //! kiln
+
+pub mod files;
+pub mod onnx;
