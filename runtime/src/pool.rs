@@ -39,6 +39,8 @@ struct Shared {
     slot: Slot,
     /// One flag per worker, set while it is parked or about to be.
     parked: Vec<AtomicBool>,
+    /// Workers that have come as far as waiting for jobs.
+    started: AtomicUsize,
     stop: AtomicBool,
     spins: u32,
 }
@@ -53,18 +55,23 @@ impl PoolHandle {
         let shared = Arc::new(Shared {
             slot: Slot::new(),
             parked: (0..wanted).map(|_| AtomicBool::new(false)).collect(),
+            started: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             // With more threads than cores, a spinning worker keeps a working one from running.
             spins: if threads > cores { 0 } else { SPINS },
         });
         let mut workers = Vec::with_capacity(wanted);
         for index in 0..wanted {
-            let shared = Arc::clone(&shared);
+            let of_worker = Arc::clone(&shared);
             let name = format!("kiln-worker-{}", index + 1);
-            match std::thread::Builder::new().name(name).spawn(move || shared.work(index)) {
+            match std::thread::Builder::new().name(name).spawn(move || of_worker.work(index)) {
                 Ok(join) => workers.push(Worker { thread: join.thread().clone(), join: Mutex::new(Some(join)) }),
                 Err(_) => break,
             }
+        }
+        // A thread allocates while it starts: have that done before the first run.
+        while shared.started.load(Ordering::Acquire) < workers.len() {
+            std::thread::yield_now();
         }
         PoolHandle(Arc::new(Pool { shared, workers }))
     }
@@ -161,6 +168,7 @@ impl Drop for Pool {
 impl Shared {
     fn work(&self, index: usize) {
         let mut done = self.slot.peek().0.wrapping_sub(1);
+        self.started.fetch_add(1, Ordering::Release);
         loop {
             match self.await_job(index, done) {
                 Some(epoch) => {

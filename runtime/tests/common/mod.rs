@@ -1,0 +1,125 @@
+//! A small program whose kernels are Rust functions, shared by the tests.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kiln_ir::DType::F32;
+use kiln_runtime::*;
+
+/// `args[2][i] = args[0][i] + args[1][i]`, elements f32.
+pub unsafe extern "C" fn add(args: *const *mut u8, _scratch: *mut u8, begin: i64, end: i64) {
+    unsafe {
+        let (a, b, c) = ((*args).cast::<f32>(), (*args.add(1)).cast::<f32>(), (*args.add(2)).cast::<f32>());
+        for i in begin as usize..end as usize {
+            *c.add(i) = *a.add(i) + *b.add(i);
+        }
+    }
+}
+
+/// `args[1][i] = args[0][i]²`, through the thread's scratch (4 bytes).
+pub unsafe extern "C" fn square(args: *const *mut u8, scratch: *mut u8, begin: i64, end: i64) {
+    unsafe {
+        let (a, b, kept) = ((*args).cast::<f32>(), (*args.add(1)).cast::<f32>(), scratch.cast::<f32>());
+        for i in begin as usize..end as usize {
+            *kept = *a.add(i);
+            *b.add(i) = *kept * *kept;
+        }
+    }
+}
+
+pub const N: usize = 1000;
+
+/// `y = (x + w)², total = total + x`, with `w[i] = i` and `total` a variable that starts at zero; `copy = x`.
+pub fn plan() -> (Plan, Weights) {
+    let bytes = 4 * N;
+    let mut weights = WeightsBuilder::new();
+    let ramp: Vec<u8> = (0..N).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let w = weights.push(Bytes::from(ramp));
+    let initial = weights.push(Bytes::from(vec![0; bytes]));
+    let weights = weights.finish();
+    let kernel = |label: &str, kernel, arguments, grain| Step {
+        label: label.to_owned(),
+        work: Work::Kernel { kernel, arguments, extent: N, split: Split::Parallel { grain } },
+        flops: N as u64,
+        bytes: 3 * bytes as u64,
+    };
+    let read = |buffer| Argument::read(buffer, F32, 0, bytes);
+    let write = |buffer| Argument::write(buffer, F32, 0, bytes);
+    let plan = Plan {
+        signature: Signature {
+            inputs: vec![TensorSpec::new("x", F32, [10, 100])],
+            outputs: vec![TensorSpec::new("y", F32, [10, 100]), TensorSpec::new("copy", F32, [10, 100])],
+            metadata: [("model".to_owned(), "test".to_owned())].into(),
+        },
+        states: vec![StateSpec { spec: TensorSpec::new("total", F32, [N]), initial }],
+        buffers: vec![
+            Buffer::Input(0),
+            Buffer::Output(0),
+            Buffer::Output(1),
+            Buffer::Weight { offset: w, len: bytes },
+            Buffer::Arena { offset: 0, len: bytes },
+            Buffer::State(0),
+        ],
+        steps: vec![
+            kernel("add x w", 0, vec![read(0), read(3), write(4)], 16),
+            kernel("square", 1, vec![read(4), write(1)], 64),
+            kernel("accumulate", 0, vec![read(5), read(0), write(5)], 1),
+            Step {
+                label: "copy".to_owned(),
+                work: Work::Copy { from: read(0), to: write(2) },
+                flops: 0,
+                bytes: 2 * bytes as u64,
+            },
+        ],
+        kernel_count: 2,
+        weight_bytes: weights.len(),
+        arena_bytes: bytes,
+        arena_lower_bound: bytes,
+        scratch_bytes: 4,
+    };
+    (plan, weights)
+}
+
+pub fn kernels() -> KernelTable {
+    KernelTable::new(vec![add, square], Arc::new(()))
+}
+
+pub fn executable() -> Arc<Executable> {
+    let (plan, weights) = plan();
+    // SAFETY: the two kernels touch exactly what the plan's arguments declare, and 4 bytes of scratch.
+    unsafe { Executable::new(plan, kernels(), weights) }.expect("the plan is valid")
+}
+
+pub fn input() -> Vec<f32> {
+    (0..N).map(|i| (i as f32 * 0.37).sin()).collect()
+}
+
+/// The bytes of `values` at an address that is `misalignment` past a multiple of 64.
+pub struct Placed {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Placed {
+    pub fn new(values: &[f32], misalignment: usize) -> Placed {
+        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let mut bytes = vec![0; raw.len() + 128];
+        let start = 64 - bytes.as_ptr().addr() % 64 + misalignment;
+        bytes[start..start + raw.len()].copy_from_slice(&raw);
+        Placed { bytes, start, len: raw.len() }
+    }
+
+    pub fn get(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.len]
+    }
+
+    pub fn get_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.len]
+    }
+
+    pub fn values(&self) -> Vec<f32> {
+        self.get().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    }
+}
