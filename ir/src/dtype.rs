@@ -28,17 +28,8 @@ pub enum DType {
 
 impl DType {
     /// Every dtype, widest float first.
-    pub const ALL: [DType; 9] = [
-        DType::F64,
-        DType::F32,
-        DType::F16,
-        DType::BF16,
-        DType::I64,
-        DType::I32,
-        DType::I8,
-        DType::U8,
-        DType::Bool,
-    ];
+    pub const ALL: [DType; 9] =
+        [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::I8, DType::U8, DType::Bool];
 
     /// Bytes one element takes.
     pub const fn size(self) -> usize {

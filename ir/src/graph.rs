@@ -217,9 +217,7 @@ impl Graph {
 
     /// Whether `v` is a value of this graph.
     pub fn contains(&self, v: Value) -> bool {
-        self.nodes
-            .node_weight(NodeIndex::new(v.node.0 as usize))
-            .is_some_and(|n| (v.result as usize) < n.types.len())
+        self.nodes.node_weight(NodeIndex::new(v.node.0 as usize)).is_some_and(|n| (v.result as usize) < n.types.len())
     }
 
     /// The nodes that use results of `id`, with the edge, in id order (a node once per operand).
@@ -281,7 +279,12 @@ impl Graph {
             }
             Some(v) => format!("a value that does not fit {}", v.ty),
         };
-        Err(GraphError::Variable { name: name.to_owned(), expected: "a variable of the value's type".into(), found, location: None })
+        Err(GraphError::Variable {
+            name: name.to_owned(),
+            expected: "a variable of the value's type".into(),
+            found,
+            location: None,
+        })
     }
 
     /// Declares a variable.
@@ -359,7 +362,8 @@ impl Graph {
         };
         let found = match self.variable(variable) {
             Some(v) if v.ty == *ty => {
-                let assigned = |&id: &NodeId| matches!(&self.node(id).op, Op::Assign { variable: other } if other == variable);
+                let assigned =
+                    |&id: &NodeId| matches!(&self.node(id).op, Op::Assign { variable: other } if other == variable);
                 if !(matches!(op, Op::Assign { .. }) && self.effects.iter().any(assigned)) {
                     return Ok(());
                 }
@@ -368,7 +372,12 @@ impl Graph {
             Some(v) => v.ty.to_string(),
             None => "no such variable".to_owned(),
         };
-        Err(GraphError::Variable { name: variable.clone(), expected: ty.to_string(), found, location: location.clone() })
+        Err(GraphError::Variable {
+            name: variable.clone(),
+            expected: ty.to_string(),
+            found,
+            location: location.clone(),
+        })
     }
 
     /// Makes `value` a result of the graph.

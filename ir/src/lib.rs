@@ -1,5 +1,6 @@
 //! kiln-ir
 pub mod attribute;
+pub mod builder;
 pub mod dtype;
 pub mod graph;
 pub mod infer;
@@ -9,6 +10,7 @@ pub mod random;
 pub mod scalar;
 pub mod tensor;
 pub mod types;
+pub use builder::{BuildErrors, Builder, ConvOptions, WindowOptions};
 pub use dtype::DType;
 pub use graph::{Graph, GraphError, Location, Node, NodeId, Value, Variable};
 pub use initializer::Initializer;

@@ -14,35 +14,20 @@ pub struct Interval {
 
 impl Interval {
     fn point(at: i64) -> Interval {
-        Interval {
-            low: at.into(),
-            high: at.into(),
-        }
+        Interval { low: at.into(), high: at.into() }
     }
 
     fn plus(self, other: Interval) -> Interval {
-        Interval {
-            low: self.low.saturating_add(other.low),
-            high: self.high.saturating_add(other.high),
-        }
+        Interval { low: self.low.saturating_add(other.low), high: self.high.saturating_add(other.high) }
     }
 
     fn times(self, factor: i64) -> Interval {
-        let (a, b) = (
-            self.low.saturating_mul(factor.into()),
-            self.high.saturating_mul(factor.into()),
-        );
-        Interval {
-            low: a.min(b),
-            high: a.max(b),
-        }
+        let (a, b) = (self.low.saturating_mul(factor.into()), self.high.saturating_mul(factor.into()));
+        Interval { low: a.min(b), high: a.max(b) }
     }
 
     fn intersect(self, other: Interval) -> Interval {
-        Interval {
-            low: self.low.max(other.low),
-            high: self.high.min(other.high),
-        }
+        Interval { low: self.low.max(other.low), high: self.high.min(other.high) }
     }
 
     fn is_empty(self) -> bool {
@@ -71,10 +56,7 @@ const MAX_GUARDS: usize = 8;
 impl<'k> Bounds<'k> {
     /// Knows the variables' extents only.
     pub fn new(kernel: &'k Kernel) -> Bounds<'k> {
-        Bounds {
-            kernel,
-            guards: Vec::new(),
-        }
+        Bounds { kernel, guards: Vec::new() }
     }
 
     /// How much is known; [`forget`](Bounds::forget) goes back to it.
@@ -93,47 +75,21 @@ impl<'k> Bounds<'k> {
         let Some(&(_, first)) = index.terms.first() else {
             // a constant: nothing to learn, except that a negative one makes the branch dead
             let high = if index.offset < 0 { -1 } else { 0 };
-            self.guards.push(Guard {
-                terms: Vec::new(),
-                interval: Interval { low: 0, high },
-            });
+            self.guards.push(Guard { terms: Vec::new(), interval: Interval { low: 0, high } });
             return;
         };
         let divisor = if first < 0 { -common } else { common };
-        let terms: Vec<(Var, i64)> = index
-            .terms
-            .iter()
-            .map(|&(var, stride)| (var, stride / divisor))
-            .collect();
+        let terms: Vec<(Var, i64)> = index.terms.iter().map(|&(var, stride)| (var, stride / divisor)).collect();
         // common · (±form) + offset ≥ 0
         let limit = -(i128::from(index.offset)).div_euclid(common.into());
         let side = match first < 0 {
-            false => Interval {
-                low: limit,
-                high: i128::MAX,
-            },
-            true => Interval {
-                low: i128::MIN,
-                high: -limit,
-            },
+            false => Interval { low: limit, high: i128::MAX },
+            true => Interval { low: i128::MIN, high: -limit },
         };
         // a form already known is narrowed by a new entry, so that forgetting stays a truncation
-        let known = self
-            .guards
-            .iter()
-            .rev()
-            .find(|g| g.terms == terms)
-            .map(|g| g.interval);
-        let known = known.unwrap_or_else(|| {
-            self.plain(&Index {
-                terms: terms.clone(),
-                ..Index::default()
-            })
-        });
-        self.guards.push(Guard {
-            terms,
-            interval: known.intersect(side),
-        });
+        let known = self.guards.iter().rev().find(|g| g.terms == terms).map(|g| g.interval);
+        let known = known.unwrap_or_else(|| self.plain(&Index { terms: terms.clone(), ..Index::default() }));
+        self.guards.push(Guard { terms, interval: known.intersect(side) });
     }
 
     /// Whether the assumptions contradict each other: the place is never reached.
@@ -164,10 +120,7 @@ impl<'k> Bounds<'k> {
                 continue;
             }
             let factor = stride / unit;
-            let form = Index {
-                terms: guard.terms.clone(),
-                ..Index::default()
-            } * factor;
+            let form = Index { terms: guard.terms.clone(), ..Index::default() } * factor;
             let rest = self.guarded(&(index - form), &guards[at + 1..]);
             best = best.intersect(guard.interval.times(factor).plus(rest));
         }
@@ -175,17 +128,10 @@ impl<'k> Bounds<'k> {
     }
 
     fn plain(&self, index: &Index) -> Interval {
-        let last = |extent: i64| Interval {
-            low: 0,
-            high: i128::from(extent) - 1,
-        };
-        let vars = index
-            .terms
-            .iter()
-            .map(|&(var, stride)| last(self.kernel.extent(var)).times(stride));
+        let last = |extent: i64| Interval { low: 0, high: i128::from(extent) - 1 };
+        let vars = index.terms.iter().map(|&(var, stride)| last(self.kernel.extent(var)).times(stride));
         let dynamic = index.dynamic.iter().map(|d| last(d.extent).times(d.stride));
-        vars.chain(dynamic)
-            .fold(Interval::point(index.offset), Interval::plus)
+        vars.chain(dynamic).fold(Interval::point(index.offset), Interval::plus)
     }
 }
 

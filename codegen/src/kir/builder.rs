@@ -22,8 +22,8 @@ use kiln_ir::DType;
 
 use super::index::{Index, Var};
 use super::kernel::{
-    Access, BinaryOp, Block, Buffer, BufferParam, Carried, CompareOp, Condition, For, If, Inst,
-    Kernel, LoopKind, ReduceOp, ScratchBuffer, Statement, UnaryOp, Value,
+    Access, BinaryOp, Block, Buffer, BufferParam, Carried, CompareOp, Condition, For, If, Inst, Kernel, LoopKind,
+    ReduceOp, ScratchBuffer, Statement, UnaryOp, Value,
 };
 use super::types::{Bits, VType};
 use super::verify::{VerifyErrors, verify};
@@ -70,19 +70,8 @@ impl KernelBuilder {
     // Buffers and loops
 
     /// Adds a buffer argument of `len` elements.
-    pub fn buffer(
-        &mut self,
-        name: impl Into<String>,
-        dtype: DType,
-        len: i64,
-        access: Access,
-    ) -> Buffer {
-        self.kernel.buffers.push(BufferParam {
-            name: name.into(),
-            dtype,
-            len,
-            access,
-        });
+    pub fn buffer(&mut self, name: impl Into<String>, dtype: DType, len: i64, access: Access) -> Buffer {
+        self.kernel.buffers.push(BufferParam { name: name.into(), dtype, len, access });
         Buffer::Param(self.kernel.buffers.len() as u32 - 1)
     }
 
@@ -98,11 +87,7 @@ impl KernelBuilder {
 
     /// Adds a per-thread buffer of `len` elements.
     pub fn scratch(&mut self, name: impl Into<String>, dtype: DType, len: i64) -> Buffer {
-        self.kernel.scratch.push(ScratchBuffer {
-            name: name.into(),
-            dtype,
-            len,
-        });
+        self.kernel.scratch.push(ScratchBuffer { name: name.into(), dtype, len });
         Buffer::Scratch(self.kernel.scratch.len() as u32 - 1)
     }
 
@@ -159,29 +144,12 @@ impl KernelBuilder {
         body: impl FnOnce(&mut Self, Var, &[Value]) -> Vec<Value>,
     ) -> Vec<Value> {
         let var = self.new_var(extent);
-        let params: Vec<Value> = init
-            .iter()
-            .map(|&v| self.new_value(self.type_of(v)))
-            .collect();
+        let params: Vec<Value> = init.iter().map(|&v| self.new_value(self.type_of(v))).collect();
         let body = self.block(|b| body(b, var, &params));
-        let results: Vec<Value> = init
-            .iter()
-            .map(|&v| self.new_value(self.type_of(v)))
-            .collect();
+        let results: Vec<Value> = init.iter().map(|&v| self.new_value(self.type_of(v))).collect();
         let carried = init.iter().zip(&params).zip(&results);
-        let carried = carried
-            .map(|((&init, &param), &result)| Carried {
-                init,
-                param,
-                result,
-            })
-            .collect();
-        self.push(Statement::For(Box::new(For {
-            var,
-            kind,
-            carried,
-            body,
-        })));
+        let carried = carried.map(|((&init, &param), &result)| Carried { init, param, result }).collect();
+        self.push(Statement::For(Box::new(For { var, kind, carried, body })));
         results
     }
 
@@ -194,17 +162,8 @@ impl KernelBuilder {
     ) -> Vec<Value> {
         let then = self.block(then);
         let otherwise = self.block(otherwise);
-        let results: Vec<Value> = then
-            .yields
-            .iter()
-            .map(|&v| self.new_value(self.type_of(v)))
-            .collect();
-        self.push(Statement::If(Box::new(If {
-            condition,
-            results: results.clone(),
-            then,
-            otherwise,
-        })));
+        let results: Vec<Value> = then.yields.iter().map(|&v| self.new_value(self.type_of(v))).collect();
+        self.push(Statement::If(Box::new(If { condition, results: results.clone(), then, otherwise })));
         results
     }
 
@@ -234,22 +193,9 @@ impl KernelBuilder {
     }
 
     /// Loads `lanes` elements, `stride` elements apart.
-    pub fn load_strided(
-        &mut self,
-        buffer: Buffer,
-        index: impl Into<Index>,
-        stride: i64,
-        lanes: u32,
-    ) -> Value {
+    pub fn load_strided(&mut self, buffer: Buffer, index: impl Into<Index>, stride: i64, lanes: u32) -> Value {
         let ty = VType::new(self.dtype_of(buffer), lanes);
-        self.inst(
-            ty,
-            Inst::Load {
-                buffer,
-                index: index.into(),
-                stride,
-            },
-        )
+        self.inst(ty, Inst::Load { buffer, index: index.into(), stride })
     }
 
     /// Loads one element into every lane.
@@ -258,23 +204,9 @@ impl KernelBuilder {
     }
 
     /// Loads the elements `index + offsets[lane]`; `offsets` are `i64` in `0..extent`.
-    pub fn gather(
-        &mut self,
-        buffer: Buffer,
-        index: impl Into<Index>,
-        offsets: Value,
-        extent: i64,
-    ) -> Value {
+    pub fn gather(&mut self, buffer: Buffer, index: impl Into<Index>, offsets: Value, extent: i64) -> Value {
         let ty = self.type_of(offsets).with_dtype(self.dtype_of(buffer));
-        self.inst(
-            ty,
-            Inst::Gather {
-                buffer,
-                index: index.into(),
-                offsets,
-                extent,
-            },
-        )
+        self.inst(ty, Inst::Gather { buffer, index: index.into(), offsets, extent })
     }
 
     /// Stores all lanes from `index` on.
@@ -283,37 +215,13 @@ impl KernelBuilder {
     }
 
     /// Stores all lanes, `stride` elements apart.
-    pub fn store_strided(
-        &mut self,
-        buffer: Buffer,
-        index: impl Into<Index>,
-        stride: i64,
-        value: Value,
-    ) {
-        self.push(Statement::Store {
-            buffer,
-            index: index.into(),
-            stride,
-            value,
-        });
+    pub fn store_strided(&mut self, buffer: Buffer, index: impl Into<Index>, stride: i64, value: Value) {
+        self.push(Statement::Store { buffer, index: index.into(), stride, value });
     }
 
     /// Stores lane `l` to element `index + offsets[l]`; `offsets` are `i64` in `0..extent`.
-    pub fn scatter(
-        &mut self,
-        buffer: Buffer,
-        index: impl Into<Index>,
-        offsets: Value,
-        extent: i64,
-        value: Value,
-    ) {
-        self.push(Statement::Scatter {
-            buffer,
-            index: index.into(),
-            offsets,
-            extent,
-            value,
-        });
+    pub fn scatter(&mut self, buffer: Buffer, index: impl Into<Index>, offsets: Value, extent: i64, value: Value) {
+        self.push(Statement::Scatter { buffer, index: index.into(), offsets, extent, value });
     }
 
     // Values
@@ -340,13 +248,7 @@ impl KernelBuilder {
 
     /// `i64` lanes `index, index + step, index + 2 step …`.
     pub fn iota(&mut self, index: impl Into<Index>, step: i64, lanes: u32) -> Value {
-        self.inst(
-            VType::new(DType::I64, lanes),
-            Inst::IndexValue {
-                index: index.into(),
-                step,
-            },
-        )
+        self.inst(VType::new(DType::I64, lanes), Inst::IndexValue { index: index.into(), step })
     }
 
     /// A scalar in every one of `lanes` lanes; for one lane the scalar itself.
@@ -371,9 +273,7 @@ impl KernelBuilder {
     /// The lanes of several values one after another.
     pub fn concat(&mut self, values: &[Value]) -> Value {
         let lanes = values.iter().map(|&v| self.type_of(v).lanes).sum();
-        let dtype = values
-            .first()
-            .map_or(DType::F32, |&v| self.type_of(v).dtype);
+        let dtype = values.first().map_or(DType::F32, |&v| self.type_of(v).dtype);
         self.inst(VType::new(dtype, lanes), Inst::Concat(values.to_vec()))
     }
 
@@ -410,13 +310,8 @@ impl KernelBuilder {
         if from == dtype {
             return value;
         }
-        let through_f32 =
-            (half(from) && dtype != DType::F32) || (half(dtype) && from != DType::F32);
-        let value = if through_f32 {
-            self.convert(value, DType::F32)
-        } else {
-            value
-        };
+        let through_f32 = (half(from) && dtype != DType::F32) || (half(dtype) && from != DType::F32);
+        let value = if through_f32 { self.convert(value, DType::F32) } else { value };
         self.inst(self.type_of(value).with_dtype(dtype), Inst::Convert(value))
     }
 
@@ -440,9 +335,7 @@ impl KernelBuilder {
 
     /// Element type of a buffer made by this builder (`f32` for one that is not: the verifier reports it).
     pub fn dtype_of(&self, buffer: Buffer) -> DType {
-        self.kernel
-            .buffer_shape(buffer)
-            .map_or(DType::F32, |(dtype, _)| dtype)
+        self.kernel.buffer_shape(buffer).map_or(DType::F32, |(dtype, _)| dtype)
     }
 
     /// Adds an instruction with a result of type `ty`.
@@ -455,10 +348,7 @@ impl KernelBuilder {
     fn block(&mut self, build: impl FnOnce(&mut Self) -> Vec<Value>) -> Block {
         self.open.push(Vec::new());
         let yields = build(self);
-        Block {
-            statements: self.open.pop().unwrap_or_default(),
-            yields,
-        }
+        Block { statements: self.open.pop().unwrap_or_default(), yields }
     }
 
     fn push(&mut self, statement: Statement) {

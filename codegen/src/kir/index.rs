@@ -39,22 +39,12 @@ pub struct Index {
 impl Index {
     /// A constant index.
     pub fn constant(offset: i64) -> Index {
-        Index {
-            offset,
-            ..Index::default()
-        }
+        Index { offset, ..Index::default() }
     }
 
     /// A run-time index: `value` is an `i64` scalar that the kernel keeps in `0..extent`.
     pub fn dynamic(value: Value, extent: i64) -> Index {
-        Index {
-            dynamic: vec![Dynamic {
-                value,
-                stride: 1,
-                extent,
-            }],
-            ..Index::default()
-        }
+        Index { dynamic: vec![Dynamic { value, stride: 1, extent }], ..Index::default() }
     }
 
     /// The row-major index of `position` in an array of extents `dims`.
@@ -70,10 +60,7 @@ impl Index {
 
     /// The stride of a variable, 0 where it does not occur.
     pub fn stride_of(&self, var: Var) -> i64 {
-        self.terms
-            .iter()
-            .find(|(v, _)| *v == var)
-            .map_or(0, |&(_, stride)| stride)
+        self.terms.iter().find(|(v, _)| *v == var).map_or(0, |&(_, stride)| stride)
     }
 
     fn add_term(&mut self, var: Var, stride: i64) {
@@ -94,10 +81,7 @@ impl Index {
 
 impl From<Var> for Index {
     fn from(var: Var) -> Index {
-        Index {
-            terms: vec![(var, 1)],
-            ..Index::default()
-        }
+        Index { terms: vec![(var, 1)], ..Index::default() }
     }
 }
 
@@ -220,9 +204,6 @@ mod tests {
     #[test]
     fn row_major_multiplies_out_the_trailing_extents() {
         let (i, j) = (Var(0), Var(1));
-        assert_eq!(
-            Index::row_major(&[i.into(), j + 1, 2.into()], &[5, 7, 3]),
-            i * 21 + j * 3 + 5
-        );
+        assert_eq!(Index::row_major(&[i.into(), j + 1, 2.into()], &[5, 7, 3]), i * 21 + j * 3 + 5);
     }
 }

@@ -125,9 +125,7 @@ impl Kernel {
         let mut at = 0usize;
         let place = |buffer: &ScratchBuffer| {
             let offset = at;
-            let bytes = usize::try_from(buffer.len)
-                .unwrap_or(0)
-                .saturating_mul(buffer.dtype.size());
+            let bytes = usize::try_from(buffer.len).unwrap_or(0).saturating_mul(buffer.dtype.size());
             at = at.saturating_add(bytes).next_multiple_of(SCRATCH_ALIGN);
             offset
         };
@@ -137,10 +135,7 @@ impl Kernel {
     /// Bytes of scratch that each thread running this kernel needs.
     pub fn scratch_bytes(&self) -> usize {
         let bytes = |b: &ScratchBuffer| {
-            (usize::try_from(b.len)
-                .unwrap_or(0)
-                .saturating_mul(b.dtype.size()))
-            .next_multiple_of(SCRATCH_ALIGN)
+            (usize::try_from(b.len).unwrap_or(0).saturating_mul(b.dtype.size())).next_multiple_of(SCRATCH_ALIGN)
         };
         self.scratch.iter().map(bytes).sum()
     }

@@ -24,8 +24,8 @@ pub mod verify;
 pub use builder::KernelBuilder;
 pub use index::{Dynamic, Index, Var};
 pub use kernel::{
-    Access, BinaryOp, Block, Buffer, BufferParam, Carried, CompareOp, Condition, For, If, Inst,
-    Kernel, LoopKind, ReduceOp, SCRATCH_ALIGN, ScratchBuffer, Statement, UnaryOp, Value,
+    Access, BinaryOp, Block, Buffer, BufferParam, Carried, CompareOp, Condition, For, If, Inst, Kernel, LoopKind,
+    ReduceOp, SCRATCH_ALIGN, ScratchBuffer, Statement, UnaryOp, Value,
 };
 pub use kiln_ir::DType;
 pub use types::{Bits, MAX_LANES, VType};

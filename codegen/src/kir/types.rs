@@ -33,18 +33,12 @@ impl VType {
 
     /// The same dtype with another lane count.
     pub const fn with_lanes(self, lanes: u32) -> VType {
-        VType {
-            dtype: self.dtype,
-            lanes,
-        }
+        VType { dtype: self.dtype, lanes }
     }
 
     /// The same lane count of another dtype.
     pub const fn with_dtype(self, dtype: DType) -> VType {
-        VType {
-            dtype,
-            lanes: self.lanes,
-        }
+        VType { dtype, lanes: self.lanes }
     }
 
     /// The mask type that comparing two values of this type gives.
@@ -102,9 +96,7 @@ impl Bits {
             DType::F32 => f64::from(f32::from_bits(self.0 as u32)),
             DType::F16 => f16::from_bits(self.0 as u16).to_f64(),
             DType::BF16 => bf16::from_bits(self.0 as u16).to_f64(),
-            DType::I64 | DType::I32 | DType::I8 | DType::U8 | DType::Bool => {
-                self.to_i64(dtype) as f64
-            }
+            DType::I64 | DType::I32 | DType::I8 | DType::U8 | DType::Bool => self.to_i64(dtype) as f64,
         }
     }
 

@@ -21,8 +21,7 @@ use kiln_ir::DType;
 use super::bounds::Bounds;
 use super::index::{Index, Var};
 use super::kernel::{
-    BinaryOp, Block, Buffer, CompareOp, Condition, For, If, Inst, Kernel, ReduceOp, Statement,
-    UnaryOp, Value,
+    BinaryOp, Block, Buffer, CompareOp, Condition, For, If, Inst, Kernel, ReduceOp, Statement, UnaryOp, Value,
 };
 use super::types::{MAX_LANES, VType};
 
@@ -64,11 +63,7 @@ pub struct VerifyErrors {
 
 impl fmt::Display for VerifyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "kernel `{}` is malformed (a bug in Kiln, please report it):",
-            self.kernel
-        )?;
+        write!(f, "kernel `{}` is malformed (a bug in Kiln, please report it):", self.kernel)?;
         self.errors.iter().try_for_each(|e| write!(f, "\n  {e}"))
     }
 }
@@ -89,10 +84,7 @@ pub fn verify(kernel: &Kernel) -> Result<(), VerifyErrors> {
     verifier.kernel();
     match verifier.errors.is_empty() {
         true => Ok(()),
-        false => Err(VerifyErrors {
-            kernel: kernel.name.clone(),
-            errors: verifier.errors,
-        }),
+        false => Err(VerifyErrors { kernel: kernel.name.clone(), errors: verifier.errors }),
     }
 }
 
@@ -111,11 +103,7 @@ struct Verifier<'k> {
 
 impl Verifier<'_> {
     fn error(&mut self, rule: Rule, message: impl Into<String>) {
-        self.errors.push(VerifyError {
-            rule,
-            place: self.place.clone(),
-            message: message.into(),
-        });
+        self.errors.push(VerifyError { rule, place: self.place.clone(), message: message.into() });
     }
 
     fn expect(&mut self, rule: Rule, holds: bool, message: impl FnOnce() -> String) {
@@ -134,13 +122,8 @@ impl Verifier<'_> {
                 format!("buffer `{name}` has {len} elements of {dtype}: not between 0 and what memory can hold")
             });
         }
-        let product = kernel
-            .parallel
-            .iter()
-            .try_fold(1i64, |n, &var| n.checked_mul(kernel.extent(var)));
-        self.expect(Rule::K2, product.is_some(), || {
-            "the parallel extent does not fit in an i64".to_owned()
-        });
+        let product = kernel.parallel.iter().try_fold(1i64, |n, &var| n.checked_mul(kernel.extent(var)));
+        self.expect(Rule::K2, product.is_some(), || "the parallel extent does not fit in an i64".to_owned());
         for &var in &kernel.parallel {
             self.bind(var);
         }
@@ -148,9 +131,7 @@ impl Verifier<'_> {
         self.block(&kernel.body, &[], "the kernel's body");
         self.place = "the kernel".to_owned();
         for var in 0..kernel.vars.len() {
-            self.expect(Rule::K2, self.bound[var], || {
-                format!("variable i{var} belongs to no loop")
-            });
+            self.expect(Rule::K2, self.bound[var], || format!("variable i{var} belongs to no loop"));
         }
     }
 
@@ -159,13 +140,9 @@ impl Verifier<'_> {
         if at >= self.bound.len() {
             return self.error(Rule::K2, format!("variable i{at} does not exist"));
         }
-        self.expect(Rule::K2, !self.bound[at], || {
-            format!("variable i{at} belongs to two loops")
-        });
+        self.expect(Rule::K2, !self.bound[at], || format!("variable i{at} belongs to two loops"));
         let extent = self.kernel.extent(var);
-        self.expect(Rule::K2, extent >= 0, || {
-            format!("variable i{at} has the negative extent {extent}")
-        });
+        self.expect(Rule::K2, extent >= 0, || format!("variable i{at} has the negative extent {extent}"));
         self.bound[at] = true;
         self.in_scope[at] = true;
     }
@@ -176,9 +153,7 @@ impl Verifier<'_> {
             self.error(Rule::K3, format!("value %{at} does not exist"));
             return None;
         };
-        self.expect(Rule::K3, !self.defined[at], || {
-            format!("value %{at} is defined twice")
-        });
+        self.expect(Rule::K3, !self.defined[at], || format!("value %{at} is defined twice"));
         self.expect(Rule::K4, (1..=MAX_LANES).contains(&ty.lanes), || {
             format!("value %{at} has {} lanes, not 1 to {MAX_LANES}", ty.lanes)
         });
@@ -190,9 +165,7 @@ impl Verifier<'_> {
     fn operand(&mut self, value: Value) -> Option<VType> {
         let at = value.0 as usize;
         let visible = self.visible.get(at).copied().unwrap_or(false);
-        self.expect(Rule::K3, visible, || {
-            format!("value %{at} is used where it is not defined")
-        });
+        self.expect(Rule::K3, visible, || format!("value %{at} is used where it is not defined"));
         self.kernel.values.get(at).copied()
     }
 
@@ -203,17 +176,9 @@ impl Verifier<'_> {
             self.statement(statement);
         }
         self.place = what.to_owned();
-        let yields: Vec<VType> = block
-            .yields
-            .iter()
-            .filter_map(|&v| self.operand(v))
-            .collect();
+        let yields: Vec<VType> = block.yields.iter().filter_map(|&v| self.operand(v)).collect();
         self.expect(Rule::K6, yields == results, || {
-            format!(
-                "it yields {}, expected {}",
-                type_list(&yields),
-                type_list(results)
-            )
+            format!("it yields {}, expected {}", type_list(&yields), type_list(results))
         });
         self.visible = before;
     }
@@ -229,28 +194,15 @@ impl Verifier<'_> {
                 }
                 self.define(*value);
             }
-            Statement::Store {
-                buffer,
-                index,
-                stride,
-                value,
-            } => {
+            Statement::Store { buffer, index, stride, value } => {
                 self.place = format!("store of %{}", value.0);
                 if let Some(ty) = self.operand(*value) {
-                    self.expect(Rule::K7, *stride != 0 || ty.lanes == 1, || {
-                        "a store's stride is 0".to_owned()
-                    });
+                    self.expect(Rule::K7, *stride != 0 || ty.lanes == 1, || "a store's stride is 0".to_owned());
                     self.access(*buffer, ty.dtype, true);
                     self.in_bounds(*buffer, index, ty.lanes, *stride);
                 }
             }
-            Statement::Scatter {
-                buffer,
-                index,
-                offsets,
-                extent,
-                value,
-            } => {
+            Statement::Scatter { buffer, index, offsets, extent, value } => {
                 self.place = format!("scatter of %{}", value.0);
                 if let Some(ty) = self.operand(*value) {
                     self.access(*buffer, ty.dtype, true);
@@ -272,10 +224,7 @@ impl Verifier<'_> {
         for (carried, init) in inner.carried.iter().zip(init) {
             let param = self.define(carried.param);
             self.expect(Rule::K6, init.is_none() || init == param, || {
-                format!(
-                    "%{} and %{} have different types",
-                    carried.init.0, carried.param.0
-                )
+                format!("%{} and %{} have different types", carried.init.0, carried.param.0)
             });
             types.extend(param);
         }
@@ -291,37 +240,27 @@ impl Verifier<'_> {
         for (carried, ty) in inner.carried.iter().zip(types) {
             let result = self.define(carried.result);
             self.expect(Rule::K6, result == Some(ty), || {
-                format!(
-                    "%{} and %{} have different types",
-                    carried.param.0, carried.result.0
-                )
+                format!("%{} and %{} have different types", carried.param.0, carried.result.0)
             });
         }
     }
 
     fn conditional(&mut self, inner: &If) {
         self.place = "conditional".to_owned();
-        let types: Vec<VType> = inner
-            .results
-            .iter()
-            .filter_map(|v| self.kernel.values.get(v.0 as usize).copied())
-            .collect();
+        let types: Vec<VType> =
+            inner.results.iter().filter_map(|v| self.kernel.values.get(v.0 as usize).copied()).collect();
         let mark = self.bounds.mark();
         match &inner.condition {
             Condition::Value(value) => {
                 let ty = self.operand(*value);
-                self.expect(
-                    Rule::K9,
-                    ty.is_none() || ty == Some(VType::scalar(DType::Bool)),
-                    || format!("%{} is no bool scalar", value.0),
-                );
+                self.expect(Rule::K9, ty.is_none() || ty == Some(VType::scalar(DType::Bool)), || {
+                    format!("%{} is no bool scalar", value.0)
+                });
             }
             Condition::NonNegative(indices) => {
                 for index in indices {
                     self.index(index);
-                    self.expect(Rule::K9, index.dynamic.is_empty(), || {
-                        "an index has run-time summands".to_owned()
-                    });
+                    self.expect(Rule::K9, index.dynamic.is_empty(), || "an index has run-time summands".to_owned());
                     self.bounds.assume_non_negative(index);
                 }
             }
@@ -349,24 +288,13 @@ impl Verifier<'_> {
             (Buffer::Scratch(_), Some((found, _))) => (found, true),
             (Buffer::Param(i), Some((found, _))) => {
                 let access = self.kernel.buffers[i as usize].access;
-                (
-                    found,
-                    if store {
-                        access.writes()
-                    } else {
-                        access.reads()
-                    },
-                )
+                (found, if store { access.writes() } else { access.reads() })
             }
         };
         let name = self.buffer_name(buffer);
-        self.expect(Rule::K7, found == dtype, || {
-            format!("the buffer {name} holds {found}, the value is {dtype}")
-        });
+        self.expect(Rule::K7, found == dtype, || format!("the buffer {name} holds {found}, the value is {dtype}"));
         let mode = if store { "stored to" } else { "loaded from" };
-        self.expect(Rule::K7, allowed, || {
-            format!("the buffer {name} must not be {mode}")
-        });
+        self.expect(Rule::K7, allowed, || format!("the buffer {name} must not be {mode}"));
     }
 
     fn buffer_name(&self, buffer: Buffer) -> String {
@@ -380,17 +308,13 @@ impl Verifier<'_> {
     fn index(&mut self, index: &Index) {
         for &(var, _) in &index.terms {
             let in_scope = self.in_scope.get(var.0 as usize).copied().unwrap_or(false);
-            self.expect(Rule::K2, in_scope, || {
-                format!("variable i{} is used outside its loop", var.0)
-            });
+            self.expect(Rule::K2, in_scope, || format!("variable i{} is used outside its loop", var.0));
         }
         for term in &index.dynamic {
             let ty = self.operand(term.value);
-            self.expect(
-                Rule::K5,
-                ty.is_none() || ty == Some(VType::scalar(DType::I64)),
-                || format!("the run-time index %{} is no i64 scalar", term.value.0),
-            );
+            self.expect(Rule::K5, ty.is_none() || ty == Some(VType::scalar(DType::I64)), || {
+                format!("the run-time index %{} is no i64 scalar", term.value.0)
+            });
         }
     }
 
@@ -403,11 +327,9 @@ impl Verifier<'_> {
     fn offsets(&mut self, buffer: Buffer, index: &Index, offsets: Value, extent: i64, lanes: u32) {
         self.index(index);
         let ty = self.operand(offsets);
-        self.expect(
-            Rule::K5,
-            ty.is_none() || ty == Some(VType::new(DType::I64, lanes)),
-            || format!("the offsets %{} are not i64x{lanes}", offsets.0),
-        );
+        self.expect(Rule::K5, ty.is_none() || ty == Some(VType::new(DType::I64, lanes)), || {
+            format!("the offsets %{} are not i64x{lanes}", offsets.0)
+        });
         self.check_range(buffer, index, 0, i128::from(extent) - 1);
     }
 
@@ -419,16 +341,10 @@ impl Verifier<'_> {
             return;
         }
         let range = self.bounds.range(index);
-        let (low, high) = (
-            range.low.saturating_add(below),
-            range.high.saturating_add(above),
-        );
+        let (low, high) = (range.low.saturating_add(below), range.high.saturating_add(above));
         if low < 0 || high >= i128::from(len) {
             let name = self.buffer_name(buffer);
-            self.error(
-                Rule::K8,
-                format!("it touches elements {low}..={high} of the buffer {name}, which has {len}"),
-            );
+            self.error(Rule::K8, format!("it touches elements {low}..={high} of the buffer {name}, which has {len}"));
         }
     }
 
@@ -441,26 +357,15 @@ impl Verifier<'_> {
                     8 => true,
                     size => bits.0 >> (size * 8) == 0,
                 };
-                self.expect(
-                    Rule::K5,
-                    fits && (ty.dtype != DType::Bool || bits.0 <= 1),
-                    || format!("the bits {:#x} are no {}", bits.0, ty.dtype),
-                );
+                self.expect(Rule::K5, fits && (ty.dtype != DType::Bool || bits.0 <= 1), || {
+                    format!("the bits {:#x} are no {}", bits.0, ty.dtype)
+                });
             }
-            Inst::Load {
-                buffer,
-                index,
-                stride,
-            } => {
+            Inst::Load { buffer, index, stride } => {
                 self.access(*buffer, ty.dtype, false);
                 self.in_bounds(*buffer, index, ty.lanes, *stride);
             }
-            Inst::Gather {
-                buffer,
-                index,
-                offsets,
-                extent,
-            } => {
+            Inst::Gather { buffer, index, offsets, extent } => {
                 self.access(*buffer, ty.dtype, false);
                 self.offsets(*buffer, index, *offsets, *extent, ty.lanes);
             }
@@ -474,10 +379,7 @@ impl Verifier<'_> {
                     self.result(ty, from.with_lanes(lanes.len() as u32));
                     let outside = lanes.iter().find(|&&lane| lane >= from.lanes);
                     self.expect(Rule::K5, outside.is_none(), || {
-                        format!(
-                            "lane {} of {from} does not exist",
-                            outside.copied().unwrap_or(0)
-                        )
+                        format!("lane {} of {from} does not exist", outside.copied().unwrap_or(0))
                     });
                 }
             }
@@ -486,9 +388,7 @@ impl Verifier<'_> {
                 for &value in values {
                     if let Some(from) = self.operand(value) {
                         lanes = lanes.saturating_add(from.lanes);
-                        self.expect(Rule::K5, from.dtype == ty.dtype, || {
-                            format!("%{} is {from}", value.0)
-                        });
+                        self.expect(Rule::K5, from.dtype == ty.dtype, || format!("%{} is {from}", value.0));
                     }
                 }
                 self.result(ty, ty.with_lanes(lanes));
@@ -527,9 +427,7 @@ impl Verifier<'_> {
                     let fits = (!half(from.dtype) || ty.dtype == DType::F32)
                         && (!half(ty.dtype) || from.dtype == DType::F32)
                         && from.dtype != ty.dtype;
-                    self.expect(Rule::K5, fits, || {
-                        format!("no conversion from {} to {}", from.dtype, ty.dtype)
-                    });
+                    self.expect(Rule::K5, fits, || format!("no conversion from {} to {}", from.dtype, ty.dtype));
                 }
             }
             Inst::Bitcast(value) => {
@@ -564,9 +462,7 @@ impl Verifier<'_> {
     }
 
     fn result(&mut self, found: VType, expected: VType) {
-        self.expect(Rule::K5, found == expected, || {
-            format!("its type is {found}, the instruction gives {expected}")
-        });
+        self.expect(Rule::K5, found == expected, || format!("its type is {found}, the instruction gives {expected}"));
     }
 
     fn supports(&mut self, fits: bool, op: String, dtype: DType) {

@@ -24,13 +24,19 @@ pub fn dot_dims(
     lhs_used: (&[usize], &[usize]),
     rhs_used: (&[usize], &[usize]),
 ) -> DotDims {
-    let free = |rank: usize, (a, b): (&[usize], &[usize])| {
-        (0..rank).filter(|i| !a.contains(i) && !b.contains(i)).collect()
-    };
+    let free =
+        |rank: usize, (a, b): (&[usize], &[usize])| (0..rank).filter(|i| !a.contains(i) && !b.contains(i)).collect();
     DotDims { lhs_free: free(lhs_rank, lhs_used), rhs_free: free(rhs_rank, rhs_used) }
 }
 
-pub(super) fn dot(lb: &[usize], rb: &[usize], lc: &[usize], rc: &[usize], t: &[TensorType], c: &mut Checker) -> Inferred {
+pub(super) fn dot(
+    lb: &[usize],
+    rb: &[usize],
+    lc: &[usize],
+    rc: &[usize],
+    t: &[TensorType],
+    c: &mut Checker,
+) -> Inferred {
     let (lhs, rhs) = (&t[0], &t[1]);
     let numeric = lhs.dtype == rhs.dtype && lhs.dtype != DType::Bool;
     c.check("C1", numeric, || format!("{} and {}", lhs.dtype, rhs.dtype));
@@ -39,7 +45,9 @@ pub(super) fn dot(lb: &[usize], rb: &[usize], lc: &[usize], rc: &[usize], t: &[T
         all.iter().enumerate().all(|(i, x)| *x < rank && !all[..i].contains(x))
     };
     let ok = proper(lhs.rank(), lb, lc) && proper(rhs.rank(), rb, rc);
-    if !c.check("C2", ok, || format!("lhs {lb:?} {lc:?} of rank {}, rhs {rb:?} {rc:?} of rank {}", lhs.rank(), rhs.rank())) {
+    if !c.check("C2", ok, || {
+        format!("lhs {lb:?} {lc:?} of rank {}, rhs {rb:?} {rc:?} of rank {}", lhs.rank(), rhs.rank())
+    }) {
         return None;
     }
     let counts = lb.len() == rb.len() && lc.len() == rc.len();
@@ -104,7 +112,9 @@ pub(super) fn conv(
     let (strides, padding) = (filled(strides, n, 1), padding_or_none(padding, n));
     let (lhs_dilation, rhs_dilation) = (filled(lhs_dilation, n, 1), filled(rhs_dilation, n, 1));
     let positive = strides.iter().chain(&lhs_dilation).chain(&rhs_dilation).all(|&v| v >= 1) && groups >= 1;
-    if !c.check("C3", positive, || format!("strides {strides:?}, dilations {lhs_dilation:?} {rhs_dilation:?}, groups {groups}")) {
+    if !c.check("C3", positive, || {
+        format!("strides {strides:?}, dilations {lhs_dilation:?} {rhs_dilation:?}, groups {groups}")
+    }) {
         return None;
     }
     let (xc, xs, wk, wc, ws) = conv_dims(layout, rank);

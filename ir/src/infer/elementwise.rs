@@ -10,7 +10,11 @@ pub(super) fn same_dims(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred 
     let dims = &t[0].dims;
     for other in &t[1..] {
         c.check("operands", other.dims == *dims, || {
-            format!("dims {} and {}: elementwise operands have equal dims (broadcast them)", show_dims(dims), show_dims(&other.dims))
+            format!(
+                "dims {} and {}: elementwise operands have equal dims (broadcast them)",
+                show_dims(dims),
+                show_dims(&other.dims)
+            )
         });
     }
     if let Op::Clip { min, max } = op {
@@ -21,7 +25,12 @@ pub(super) fn same_dims(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred 
 }
 
 /// The dtype `expr` gives for operands `t`, or a violation of `label`.
-pub(super) fn expression_type(label: &'static str, expr: &ScalarExpr, t: &[TensorType], c: &mut Checker) -> Option<DType> {
+pub(super) fn expression_type(
+    label: &'static str,
+    expr: &ScalarExpr,
+    t: &[TensorType],
+    c: &mut Checker,
+) -> Option<DType> {
     let dtypes: Vec<DType> = t.iter().map(|ty| ty.dtype).collect();
     let ty = expr.result_type(&dtypes);
     c.check(label, ty.is_ok(), || ty.as_ref().err().map(ToString::to_string).unwrap_or_default());

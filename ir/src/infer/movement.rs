@@ -111,7 +111,9 @@ pub(super) fn concat(axis: usize, t: &[TensorType], c: &mut Checker) -> Inferred
     let mut dims = first.dims.clone();
     if t.len() > 1 {
         let total = t.iter().try_fold(0usize, |n, ty| n.checked_add(ty.dims[axis].fixed()?));
-        c.check("C4", total.is_some(), || format!("{:?}", t.iter().map(|ty| ty.dims[axis].to_string()).collect::<Vec<_>>()));
+        c.check("C4", total.is_some(), || {
+            format!("{:?}", t.iter().map(|ty| ty.dims[axis].to_string()).collect::<Vec<_>>())
+        });
         dims[axis] = Dim::Fixed(total?);
     }
     Some(vec![TensorType { dtype: first.dtype, dims }])

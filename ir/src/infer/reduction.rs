@@ -22,7 +22,13 @@ pub(super) fn reduce(
     Some(vec![TensorType { dtype: x.dtype, dims }])
 }
 
-pub(super) fn fused(axes: &[usize], reducer: Reducer, prologue: &ScalarExpr, t: &[TensorType], c: &mut Checker) -> Inferred {
+pub(super) fn fused(
+    axes: &[usize],
+    reducer: Reducer,
+    prologue: &ScalarExpr,
+    t: &[TensorType],
+    c: &mut Checker,
+) -> Inferred {
     if !c.check("C1", !t.is_empty(), || "no operand".into()) {
         return None;
     }

@@ -168,7 +168,11 @@ impl ScalarExpr {
     }
 
     /// Parses `formula` with `names` for arguments 0, 1, … and `constants` for named constants.
-    pub fn parse_named(formula: &str, names: &[&str], constants: &[(&str, f64)]) -> Result<ScalarExpr, ParseScalarError> {
+    pub fn parse_named(
+        formula: &str,
+        names: &[&str],
+        constants: &[(&str, f64)],
+    ) -> Result<ScalarExpr, ParseScalarError> {
         parse::parse(formula, names, constants)
     }
 
@@ -231,7 +235,11 @@ impl ScalarBuilder {
     }
 
     /// Copies `expr` in, with `argument` giving the node for each of its arguments; returns its root.
-    pub fn splice(&mut self, expr: &ScalarExpr, mut argument: impl FnMut(&mut ScalarBuilder, u32) -> ScalarId) -> ScalarId {
+    pub fn splice(
+        &mut self,
+        expr: &ScalarExpr,
+        mut argument: impl FnMut(&mut ScalarBuilder, u32) -> ScalarId,
+    ) -> ScalarId {
         let mut map: Vec<ScalarId> = Vec::with_capacity(expr.nodes.len());
         for node in &expr.nodes {
             let at = |i: ScalarId| map[i as usize];

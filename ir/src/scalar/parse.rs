@@ -217,10 +217,9 @@ impl<'a> Parser<'a> {
                 .find(|f| f.text() == word)
                 .map(|&f| ScalarNode::Unary(f, x))
                 .or_else(|| word.parse::<DType>().ok().map(|d| ScalarNode::Convert(d, x))),
-            [x, y] => BinaryFn::ALL
-                .iter()
-                .find(|f| !f.is_infix() && f.text() == word)
-                .map(|&f| ScalarNode::Binary(f, x, y)),
+            [x, y] => {
+                BinaryFn::ALL.iter().find(|f| !f.is_infix() && f.text() == word).map(|&f| ScalarNode::Binary(f, x, y))
+            }
             [c, x, y] if word == "select" => Some(ScalarNode::Select(c, x, y)),
             _ => None,
         };

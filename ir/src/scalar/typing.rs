@@ -53,7 +53,11 @@ impl ScalarExpr {
                 ScalarNode::Binary(f, x, y) => binary(f, at(x), at(y))?,
                 ScalarNode::Select(c, x, y) => {
                     if let Some(found) = at(c).filter(|&d| d != DType::Bool) {
-                        return Err(ScalarTypeError::Undefined { function: "select".into(), expected: "a bool condition", found });
+                        return Err(ScalarTypeError::Undefined {
+                            function: "select".into(),
+                            expected: "a bool condition",
+                            found,
+                        });
                     }
                     agree("select", at(x), at(y))?
                 }
@@ -87,7 +91,9 @@ impl ScalarExpr {
 
 fn agree(function: &str, x: Option<DType>, y: Option<DType>) -> Result<Option<DType>, ScalarTypeError> {
     match (x, y) {
-        (Some(left), Some(right)) if left != right => Err(ScalarTypeError::Mismatch { function: function.into(), left, right }),
+        (Some(left), Some(right)) if left != right => {
+            Err(ScalarTypeError::Mismatch { function: function.into(), left, right })
+        }
         _ => Ok(x.or(y)),
     }
 }
