@@ -381,9 +381,7 @@ macro_rules! unary_methods {
 }
 unary_methods! {
     neg => Neg, abs => Abs, sqrt => Sqrt, floor => Floor, ceil => Ceil, trunc => Trunc, round => Round, not => Not,
-    exp => Exp, expm1 => Expm1, log => Log, log1p => Log1p, tanh => Tanh, sigmoid => Sigmoid, erf => Erf,
-    sin => Sin, cos => Cos, tan => Tan, asin => Asin, acos => Acos, atan => Atan,
-    sinh => Sinh, cosh => Cosh, asinh => Asinh, acosh => Acosh, atanh => Atanh,
+    exp => Exp, log => Log, tanh => Tanh, erf => Erf, sin => Sin, cos => Cos,
 }
 
 macro_rules! binary_methods {

@@ -197,7 +197,8 @@ mod tests {
         let (i, j) = (Var(0), Var(1));
         assert_eq!(j * 3 + i * 2 + 1, i + i + j * 3 + 1);
         assert_eq!(i + j - i, Index::from(j));
-        assert_eq!((i + 4) * 0, Index::constant(0));
+        let zero = i64::from(i.0);
+        assert_eq!((i + 4) * zero, Index::constant(0));
         assert_eq!((i + 4) * 3, i * 3 + 12);
     }
 

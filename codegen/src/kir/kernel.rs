@@ -325,40 +325,16 @@ pub enum UnaryOp {
     Not,
     /// eˣ.
     Exp,
-    /// eˣ − 1.
-    Expm1,
     /// Natural logarithm.
     Log,
-    /// Natural logarithm of 1 + x.
-    Log1p,
     /// Hyperbolic tangent.
     Tanh,
-    /// 1 / (1 + e⁻ˣ).
-    Sigmoid,
     /// Error function.
     Erf,
     /// Sine, in radians.
     Sin,
     /// Cosine, in radians.
     Cos,
-    /// Tangent, in radians.
-    Tan,
-    /// Inverse sine.
-    Asin,
-    /// Inverse cosine.
-    Acos,
-    /// Inverse tangent.
-    Atan,
-    /// Hyperbolic sine.
-    Sinh,
-    /// Hyperbolic cosine.
-    Cosh,
-    /// Inverse hyperbolic sine.
-    Asinh,
-    /// Inverse hyperbolic cosine.
-    Acosh,
-    /// Inverse hyperbolic tangent.
-    Atanh,
 }
 
 /// Instructions of two operands.
@@ -438,6 +414,42 @@ impl ReduceOp {
             ReduceOp::Max => BinaryOp::Max,
             ReduceOp::And => BinaryOp::And,
             ReduceOp::Or => BinaryOp::Or,
+        }
+    }
+}
+
+impl Inst {
+    /// Calls `visit` on every operand but those inside indices.
+    pub fn operands_mut(&mut self, mut visit: impl FnMut(&mut Value)) {
+        match self {
+            Inst::Const(_) | Inst::Load { .. } | Inst::IndexValue { .. } => {}
+            Inst::Gather { offsets: value, .. }
+            | Inst::Splat(value)
+            | Inst::Shuffle { value, .. }
+            | Inst::Unary(_, value)
+            | Inst::Convert(value)
+            | Inst::Bitcast(value)
+            | Inst::Reduce(_, value) => visit(value),
+            Inst::Concat(values) => values.iter_mut().for_each(visit),
+            Inst::Binary(_, a, b) | Inst::Compare(_, a, b) => {
+                visit(a);
+                visit(b);
+            }
+            Inst::Fma(a, b, c) | Inst::Select(a, b, c) => {
+                visit(a);
+                visit(b);
+                visit(c);
+            }
+        }
+    }
+
+    /// Calls `visit` on the index, where there is one.
+    pub fn indices_mut(&mut self, mut visit: impl FnMut(&mut Index)) {
+        if let Inst::Load { index, .. }
+        | Inst::Gather { index, .. }
+        | Inst::IndexValue { index, .. } = self
+        {
+            visit(index);
         }
     }
 }

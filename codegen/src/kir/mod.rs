@@ -16,13 +16,18 @@
 
 mod bounds;
 mod builder;
+mod canonical;
+pub mod eval;
 mod index;
+pub mod interp;
 mod kernel;
+mod print;
 mod types;
 pub mod verify;
 
 pub use builder::KernelBuilder;
 pub use index::{Dynamic, Index, Var};
+pub use interp::{InterpretError, interpret};
 pub use kernel::{
     Access, BinaryOp, Block, Buffer, BufferParam, Carried, CompareOp, Condition, For, If, Inst, Kernel, LoopKind,
     ReduceOp, SCRATCH_ALIGN, ScratchBuffer, Statement, UnaryOp, Value,
