@@ -116,7 +116,7 @@ def ppocr_v4_rec(shop):
     for i, text in enumerate(DRAWN_TEXTS):
         picture = pictures.text_line(text, shop.font())
         image = shop.write(f"drawn/text_{i}.png", pictures.png(picture))
-        dims = dict(zip(("p2o.DynamicDimension.0", "p2o.DynamicDimension.1"), (1, picture.width)))
+        dims = dict(zip(("p2o.DynamicDimension.0", "?", "p2o.DynamicDimension.1"), (1, 48, picture.width)))
         case, (probabilities,) = shop.case(name, f"text_{i}" if i else None, {"x": pictures.text_input(picture)}, dims)
         require(probabilities.shape[2] == len(alphabet) + 1, f"{probabilities.shape[2]} classes, {len(alphabet)} characters")
         read = answers.ctc_text(probabilities[0], alphabet)
