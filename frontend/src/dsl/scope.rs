@@ -1,0 +1,122 @@
+//! A graph under construction.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location as Caller;
+
+use kiln_ir::{BuildErrors, Builder, DType, Dim, Element, Graph, Initializer, Location, Tensor as TensorData, Value};
+
+use super::Tensor;
+
+/// A graph under construction. Tensors borrow it, so it can be finished only when none is left: what was fired
+/// cannot grow any more.
+///
+/// ```
+/// use kiln::prelude::*;
+///
+/// let scope = Scope::new("double");
+/// let x = scope.placeholder::<f32>("x", dims![2, "n"]);
+/// scope.output("y", x + x);
+/// let graph = scope.finish()?;
+/// assert_eq!(graph.outputs().len(), 1);
+/// # Ok::<(), kiln::ir::BuildErrors>(())
+/// ```
+#[derive(Debug)]
+pub struct Scope {
+    pub(super) builder: RefCell<Builder>,
+    seed: Cell<u64>,
+}
+
+impl Scope {
+    /// An empty graph. Random initialisers take seed 0; see [`Scope::set_seed`].
+    pub fn new(name: &str) -> Scope {
+        Scope { builder: RefCell::new(Builder::new(name)), seed: Cell::new(0) }
+    }
+
+    /// Sets the seed from which, with its name, each variable declared from now on draws its first value.
+    pub fn set_seed(&self, seed: u64) {
+        self.seed.set(seed);
+    }
+
+    /// The seed of the variable `name`: the same for the same scope seed and name, whatever else the graph has.
+    pub(super) fn seed_of(&self, name: &str) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.get().to_le_bytes());
+        hasher.update(name.as_bytes());
+        let mut first = [0; 8];
+        hasher.finalize_xof().fill(&mut first);
+        u64::from_le_bytes(first)
+    }
+
+    /// A value fed at run time. Dims are numbers or names: `dims!["batch", 784]`.
+    #[track_caller]
+    pub fn placeholder<T: Element>(&self, name: &str, dims: impl AsRef<[Dim]>) -> Tensor<'_> {
+        self.emit(Caller::caller(), |b| b.placeholder(name, T::DTYPE, dims.as_ref()))
+    }
+
+    /// A constant.
+    #[track_caller]
+    pub fn constant(&self, value: impl crate::ToTensor) -> Tensor<'_> {
+        self.emit(Caller::caller(), |b| b.constant(value.to_tensor()))
+    }
+
+    /// A rank-0 constant.
+    #[track_caller]
+    pub fn scalar<T: Element>(&self, value: T) -> Tensor<'_> {
+        self.emit(Caller::caller(), |b| b.constant(TensorData::scalar(value)))
+    }
+
+    /// Declares a variable with its first value, and reads it.
+    #[track_caller]
+    pub fn variable<T: Element>(&self, name: &str, dims: &[usize], init: Initializer) -> Tensor<'_> {
+        self.variable_of(Caller::caller(), name, T::DTYPE, dims, init)
+    }
+
+    pub(super) fn variable_of(
+        &self,
+        at: &Caller<'_>,
+        name: &str,
+        dtype: DType,
+        dims: &[usize],
+        init: Initializer,
+    ) -> Tensor<'_> {
+        self.emit(at, |b| b.variable(name, dtype, dims, init))
+    }
+
+    /// Gives the variable `name` its value for the runs after this one.
+    #[track_caller]
+    pub fn assign<'g>(&'g self, name: &str, value: Tensor<'g>) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.assign(name, value.value))
+    }
+
+    /// Names a result.
+    #[track_caller]
+    pub fn output(&self, name: &str, value: Tensor<'_>) {
+        self.builder.borrow_mut().output(name, value.value);
+    }
+
+    /// The graph, or every error in it, each with the line that made it.
+    pub fn finish(self) -> Result<Graph, BuildErrors> {
+        self.builder.into_inner().finish()
+    }
+
+    /// Adds nodes that are said to come from `at`.
+    pub(super) fn emit(&self, at: &Caller<'_>, f: impl FnOnce(&mut Builder) -> Value) -> Tensor<'_> {
+        let mut b = self.builder.borrow_mut();
+        b.set_location(Some(Location::caller(at)));
+        Tensor { scope: self, value: f(&mut b) }
+    }
+
+    /// Names the nodes that `f` adds.
+    pub(super) fn named<'g>(&'g self, name: &str, f: impl FnOnce() -> Tensor<'g>) -> Tensor<'g> {
+        self.builder.borrow_mut().set_name(Some(name.into()));
+        let t = f();
+        self.builder.borrow_mut().set_name(None);
+        t
+    }
+}
+
+/// Dims from numbers and names: `dims!["batch", 3, 224, 224]`.
+#[macro_export]
+macro_rules! dims {
+    ($($d:expr),* $(,)?) => { [$($crate::ir::Dim::from($d)),*] };
+}

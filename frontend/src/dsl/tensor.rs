@@ -1,0 +1,260 @@
+//! Symbolic tensors and their operators.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::panic::Location as Caller;
+
+use kiln_ir::attribute::Reducer;
+use kiln_ir::{Builder, DType, Dim, Element, TensorType, Value};
+
+use super::Scope;
+
+/// A value of a graph under construction. Copying it copies a reference; operators add nodes.
+///
+/// Binary operators broadcast as numpy does; a number on either side becomes a constant of the tensor's dtype.
+/// Axes may be negative, counting from the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'g> {
+    pub(super) scope: &'g Scope,
+    pub(super) value: Value,
+}
+
+macro_rules! unary_methods {
+    ($($method:ident $doc:literal),* $(,)?) => {$(
+        #[doc = $doc]
+        #[track_caller]
+        pub fn $method(self) -> Tensor<'g> {
+            self.emit(Caller::caller(), |b| b.$method(self.value))
+        }
+    )*};
+}
+
+macro_rules! binary_methods {
+    ($($method:ident $doc:literal),* $(,)?) => {$(
+        #[doc = $doc]
+        #[track_caller]
+        pub fn $method(self, other: impl IntoOperand<'g>) -> Tensor<'g> {
+            let other = other.into_operand(self, Caller::caller());
+            self.emit(Caller::caller(), |b| b.$method(self.value, other.value))
+        }
+    )*};
+}
+
+impl<'g> Tensor<'g> {
+    fn emit(self, at: &Caller<'_>, f: impl FnOnce(&mut Builder) -> Value) -> Tensor<'g> {
+        self.scope.emit(at, f)
+    }
+
+    /// The graph it belongs to.
+    pub fn scope(self) -> &'g Scope {
+        self.scope
+    }
+
+    /// The value in the graph.
+    pub fn value(self) -> Value {
+        self.value
+    }
+
+    /// Its type; `None` after an error in what it is made of.
+    pub fn ty(self) -> Option<TensorType> {
+        self.scope.builder.borrow().ty(self.value).cloned()
+    }
+
+    /// Its dims; empty after an error in what it is made of.
+    pub fn dims(self) -> Vec<Dim> {
+        self.ty().map(|t| t.dims).unwrap_or_default()
+    }
+
+    /// `axis`, counted from the end where negative; out of range stays out of range, for inference to report.
+    fn axis(self, axis: isize) -> usize {
+        usize::try_from(if axis < 0 { axis + self.dims().len() as isize } else { axis }).unwrap_or(usize::MAX)
+    }
+
+    unary_methods! {
+        abs "Absolute value.", sign "−1, 0 or 1.", floor "Greatest integer not above.", ceil "Least integer not below.",
+        round "Nearest integer, ties to even.", sqrt "Square root.", rsqrt "Reciprocal square root.",
+        reciprocal "Reciprocal.", exp "Exponential.", log "Natural logarithm.", sin "Sine.", cos "Cosine.",
+        tanh "Hyperbolic tangent.", erf "Error function.", relu "max(x, 0).", sigmoid "Logistic function.",
+        hard_swish "x · relu6(x + 3) / 6.", silu "x · sigmoid(x).", gelu "Gaussian error linear unit, exact.",
+        softplus "log(1 + eˣ).", mish "x · tanh(softplus(x)).", is_nan "Whether an element is NaN.",
+    }
+
+    binary_methods! {
+        rem "Remainder with the sign of self.", pow "Power.", maximum "Larger of two.", minimum "Smaller of two.",
+        equal "Equality, as bool.", not_equal "Inequality.", less "self < other.", less_equal "self ≤ other.",
+        greater "self > other.", greater_equal "self ≥ other.", and "Logical and.", or "Logical or.",
+    }
+
+    /// Logical not.
+    #[track_caller]
+    pub fn logical_not(self) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.not(self.value))
+    }
+
+    /// Where self (bool) holds `then`, else `otherwise`.
+    #[track_caller]
+    pub fn select(self, then: Tensor<'g>, otherwise: impl IntoOperand<'g>) -> Tensor<'g> {
+        let otherwise = otherwise.into_operand(then, Caller::caller());
+        self.emit(Caller::caller(), |b| b.select(self.value, then.value, otherwise.value))
+    }
+
+    /// Limits to [min, max].
+    #[track_caller]
+    pub fn clip(self, min: f64, max: f64) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.clip(self.value, min, max))
+    }
+
+    /// Converts the elements.
+    #[track_caller]
+    pub fn cast(self, dtype: DType) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.convert(self.value, dtype))
+    }
+
+    /// The same elements under other extents.
+    #[track_caller]
+    pub fn reshape(self, dims: impl AsRef<[Dim]>) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.reshape(self.value, dims.as_ref()))
+    }
+
+    /// Permutes the axes.
+    #[track_caller]
+    pub fn transpose(self, perm: &[usize]) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.transpose(self.value, perm))
+    }
+
+    /// Repeats to `dims`, trailing axes aligned.
+    #[track_caller]
+    pub fn broadcast_to(self, dims: impl AsRef<[Dim]>) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.broadcast_to(self.value, dims.as_ref()))
+    }
+
+    /// Elements start..limit of one axis.
+    #[track_caller]
+    pub fn slice(self, axis: isize, start: usize, limit: usize) -> Tensor<'g> {
+        let axis = self.axis(axis);
+        self.emit(Caller::caller(), |b| b.slice_axis(self.value, axis, start, limit))
+    }
+
+    /// Slices along `axis` picked by integer `indices`.
+    #[track_caller]
+    pub fn gather(self, indices: Tensor<'g>, axis: isize) -> Tensor<'g> {
+        let axis = self.axis(axis);
+        self.emit(Caller::caller(), |b| b.gather(self.value, indices.value, axis))
+    }
+
+    /// Matrix product, as numpy's `matmul`.
+    #[track_caller]
+    pub fn matmul(self, other: Tensor<'g>) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.matmul(self.value, other.value))
+    }
+
+    /// Reduces along `axes`, which vanish.
+    #[track_caller]
+    pub fn reduce(self, axes: &[isize], reducer: Reducer) -> Tensor<'g> {
+        let axes: Vec<usize> = axes.iter().map(|&a| self.axis(a)).collect();
+        self.emit(Caller::caller(), |b| b.reduce(self.value, &axes, reducer))
+    }
+
+    /// Sum along `axes`, which vanish.
+    #[track_caller]
+    pub fn sum(self, axes: &[isize]) -> Tensor<'g> {
+        self.reduce(axes, Reducer::Sum)
+    }
+
+    /// Maximum along `axes`, which vanish.
+    #[track_caller]
+    pub fn max(self, axes: &[isize]) -> Tensor<'g> {
+        self.reduce(axes, Reducer::Max)
+    }
+
+    /// Mean along `axes`, which vanish.
+    #[track_caller]
+    pub fn mean(self, axes: &[isize]) -> Tensor<'g> {
+        let axes: Vec<usize> = axes.iter().map(|&a| self.axis(a)).collect();
+        let dims: Vec<Dim> =
+            self.dims().into_iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, d)| d).collect();
+        self.emit(Caller::caller(), |b| {
+            let mean = b.mean_keep(self.value, &axes);
+            b.reshape(mean, &dims)
+        })
+    }
+
+    /// Softmax along `axis`.
+    #[track_caller]
+    pub fn softmax(self, axis: isize) -> Tensor<'g> {
+        let axis = self.axis(axis);
+        self.emit(Caller::caller(), |b| b.softmax(self.value, axis))
+    }
+}
+
+/// Joins along `axis`. No parts is an error that [`Scope::finish`] reports.
+#[track_caller]
+pub fn concat<'g>(scope: &'g Scope, parts: &[Tensor<'g>], axis: isize) -> Tensor<'g> {
+    let axis = parts.first().map_or(0, |t| t.axis(axis));
+    let values: Vec<Value> = parts.iter().map(|t| t.value).collect();
+    scope.emit(Caller::caller(), |b| b.concat(&values, axis))
+}
+
+/// What may stand beside a tensor: another one, or a number that takes its dtype.
+pub trait IntoOperand<'g> {
+    /// The operand, as a tensor of the scope of `beside`.
+    fn into_operand(self, beside: Tensor<'g>, at: &Caller<'_>) -> Tensor<'g>;
+}
+
+impl<'g> IntoOperand<'g> for Tensor<'g> {
+    fn into_operand(self, _: Tensor<'g>, _: &Caller<'_>) -> Tensor<'g> {
+        self
+    }
+}
+
+macro_rules! number_operands {
+    ($($number:ty),*) => {$(
+        impl<'g> IntoOperand<'g> for $number {
+            fn into_operand(self, beside: Tensor<'g>, at: &Caller<'_>) -> Tensor<'g> {
+                beside.emit(at, |b| b.scalar_like(beside.value, self as f64))
+            }
+        }
+    )*};
+}
+number_operands!(f64, f32, i32, i64);
+
+macro_rules! operators {
+    ($($trait:ident $method:ident),*) => {$(
+        impl<'g, R: IntoOperand<'g>> $trait<R> for Tensor<'g> {
+            type Output = Tensor<'g>;
+            #[track_caller]
+            fn $method(self, other: R) -> Tensor<'g> {
+                let other = other.into_operand(self, Caller::caller());
+                self.emit(Caller::caller(), |b| b.$method(self.value, other.value))
+            }
+        }
+        // One float and one integer type, so that literals have a type.
+        operators!(@number $trait $method f64 i32);
+    )*};
+    (@number $trait:ident $method:ident $($number:ty)*) => {$(
+        impl<'g> $trait<Tensor<'g>> for $number {
+            type Output = Tensor<'g>;
+            #[track_caller]
+            fn $method(self, other: Tensor<'g>) -> Tensor<'g> {
+                let number = self.into_operand(other, Caller::caller());
+                other.emit(Caller::caller(), |b| b.$method(number.value, other.value))
+            }
+        }
+    )*};
+}
+operators!(Add add, Sub sub, Mul mul, Div div);
+
+impl<'g> Neg for Tensor<'g> {
+    type Output = Tensor<'g>;
+    #[track_caller]
+    fn neg(self) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.neg(self.value))
+    }
+}
+
+impl<'g> Tensor<'g> {
+    /// A constant of the shape of nothing and the dtype of self; see [`Scope::scalar`] for one of a Rust type.
+    #[track_caller]
+    pub fn scalar_like<T: Element + Into<f64>>(self, value: T) -> Tensor<'g> {
+        self.emit(Caller::caller(), |b| b.scalar_like(self.value, value.into()))
+    }
+}

@@ -1,0 +1,80 @@
+//! The DSL: what it builds, and what it says when it cannot.
+
+use kiln::prelude::*;
+use kiln_ir::Dim;
+
+#[test]
+fn layers_give_the_shapes_of_a_small_network() {
+    let scope = Scope::new("net");
+    let x = scope.placeholder::<f32>("image", dims!["batch", 3, 32, 30]);
+    let x = Conv2d::new(8, 3).padding(Padding::Same).stride(2).apply("stem", x);
+    assert_eq!(x.dims(), dims!["batch", 8, 16, 15]);
+    let x = layers::batch_norm("bn", x, 1e-5).relu();
+    let y = layers::depthwise("dw", x, 3, 1, Padding::Each(1));
+    let x = concat(&scope, &[x, y, x + y], 1);
+    assert_eq!(x.dims(), dims!["batch", 24, 16, 15]);
+    let up = layers::upsample(x, 2);
+    assert_eq!(up.dims(), dims!["batch", 24, 32, 30]);
+    let x = Pool::new(3).stride(2).max(x);
+    assert_eq!(x.dims(), dims!["batch", 24, 7, 7]);
+    let logits = layers::dense("head", layers::flatten(x), 10);
+    scope.output("probabilities", logits.softmax(-1));
+    scope.output("mean", layers::global_avg_pool(up));
+    let graph = scope.finish().expect("a well-formed graph");
+    let types: Vec<String> = graph.outputs().iter().map(|(n, v)| format!("{n}: {}", graph.ty(*v))).collect();
+    assert_eq!(types, ["probabilities: f32[batch, 10]", "mean: f32[batch, 24]"]);
+    let head = graph.variable("head/weight").expect("the dense layer's weight");
+    assert_eq!(head.ty.static_dims(), Some(vec![10, 24 * 49]));
+}
+
+#[test]
+fn numbers_beside_tensors_take_their_dtype_and_operands_broadcast() {
+    let scope = Scope::new("arithmetic");
+    let x = scope.placeholder::<f64>("x", dims![4, 1]);
+    let y = scope.placeholder::<f64>("y", dims![3]);
+    let z = 1.0 - (x * 2 + y) / 0.5;
+    assert_eq!(z.ty().map(|t| t.to_string()).as_deref(), Some("f64[4, 3]"));
+    assert_eq!(x.less(y).ty().map(|t| t.to_string()).as_deref(), Some("bool[4, 3]"));
+}
+
+#[test]
+fn every_independent_mistake_is_reported_once_with_its_line() {
+    let scope = Scope::new("wrong");
+    let x = scope.placeholder::<f32>("x", dims![2, 3]);
+    let y = scope.placeholder::<f32>("y", dims![4, 5]);
+    let line = line!();
+    let bad = x + y;
+    let worse = (bad * 2.0).relu();
+    let other = x.matmul(y);
+    scope.output("bad", worse);
+    scope.output("other", other);
+    let errors = scope.finish().expect_err("two mistakes");
+    let text = errors.to_string();
+    assert_eq!(errors.0.len(), 2, "{text}");
+    assert!(text.contains(&format!("tests/dsl.rs:{}:", line + 1)) && text.contains("`add`"), "{text}");
+    assert!(text.contains(&format!("tests/dsl.rs:{}:", line + 3)) && text.contains("`dot_general`"), "{text}");
+}
+
+#[test]
+fn a_variable_declared_twice_is_an_error() {
+    let scope = Scope::new("twice");
+    let x = scope.placeholder::<f32>("x", [Dim::Fixed(1), Dim::Fixed(4)]);
+    let y = layers::dense("fc", x, 4);
+    let z = layers::dense("fc", y, 4);
+    scope.output("z", z);
+    let text = scope.finish().expect_err("a name used twice").to_string();
+    assert!(text.contains("a variable named `fc/weight`"), "{text}");
+}
+
+#[test]
+fn a_variables_first_value_depends_on_its_name_and_the_seed_alone() {
+    let build = |first: &str| {
+        let scope = Scope::new("seeds");
+        scope.set_seed(7);
+        let x = scope.placeholder::<f32>("x", dims![1, 4]);
+        layers::dense(first, x, 2);
+        layers::dense("fc", x, 2);
+        scope.finish().expect("a well-formed graph").variable("fc/weight").map(|v| v.init.clone())
+    };
+    assert_eq!(build("a"), build("b"));
+}
