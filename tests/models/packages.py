@@ -150,7 +150,8 @@ def _call(command, package):
         raise FetchError(f"{package.title}: no answer within {DOWNLOAD_SECONDS} s; run this again") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise FetchError(f"{package.title}: {Path(command[0]).name} failed: {said[-1] if said else 'it gave no reason'}")
+        why = said[-1] if said else "it gave no reason"
+        raise FetchError(f"{package.title}: {Path(command[0]).name} failed: {why} (is {package.registry} reachable from here?)")
 
 
 def _only_file(folder, package):
