@@ -1,6 +1,7 @@
 //! kiln
 
 pub mod arrays;
+pub mod digits;
 pub mod dsl;
 pub mod files;
 pub mod onnx;

@@ -27,7 +27,8 @@ pub fn read(path: &Path) -> Result<Contents, FileError> {
     decode(&bytes, path)
 }
 
-fn decode(bytes: &Bytes, path: &Path) -> Result<Contents, FileError> {
+/// Reads every tensor of a file in memory; `path` is for error texts.
+pub fn decode(bytes: &Bytes, path: &Path) -> Result<Contents, FileError> {
     let invalid = |e: ::safetensors::SafeTensorError| FileError::format(path, "safetensors", e);
     let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
