@@ -2,6 +2,7 @@
 pub mod attribute;
 pub mod builder;
 pub mod dtype;
+mod equality;
 pub mod graph;
 pub mod infer;
 pub mod initializer;
@@ -9,6 +10,7 @@ pub mod ops;
 pub mod random;
 pub mod scalar;
 pub mod tensor;
+pub mod text;
 pub mod types;
 pub use builder::{BuildErrors, Builder, ConvOptions, WindowOptions};
 pub use dtype::DType;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::dtype::DType;
+use crate::text::is_word;
 
 /// One extent of a tensor type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,10 +52,12 @@ impl From<&str> for Dim {
 }
 
 impl fmt::Display for Dim {
+    /// A symbol that is no word is quoted, as in the text format.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Dim::Fixed(n) => write!(f, "{n}"),
-            Dim::Symbol(name) => f.write_str(name),
+            Dim::Symbol(name) if is_word(name) => f.write_str(name),
+            Dim::Symbol(name) => write!(f, "{name:?}"),
         }
     }
 }

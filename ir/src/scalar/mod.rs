@@ -298,8 +298,10 @@ fn children(node: ScalarNode) -> (usize, [ScalarId; 3]) {
 }
 
 impl fmt::Display for ScalarExpr {
-    /// The text form: steps used more than once are named first (`t0 = a0 + a1; max(t0, 0.0) * t0`).
+    /// The text form: steps used more than once are named first (`t0 = a0 + a1; max(t0, 0.0) * t0`), and so are some
+    /// of a deep nest, which the parser bounds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX_NESTING: usize = 24;
         let mut uses = vec![0usize; self.nodes.len()];
         for &node in &self.nodes {
             let (count, kids) = children(node);
@@ -308,6 +310,7 @@ impl fmt::Display for ScalarExpr {
             }
         }
         let mut text: Vec<String> = Vec::with_capacity(self.nodes.len());
+        let mut nesting: Vec<usize> = Vec::with_capacity(self.nodes.len());
         let mut named = 0;
         for (i, &node) in self.nodes.iter().enumerate() {
             let at = |id: ScalarId| text[id as usize].as_str();
@@ -323,12 +326,16 @@ impl fmt::Display for ScalarExpr {
                 ScalarNode::Select(c, x, y) => (format!("select({}, {}, {})", at(c), at(x), at(y)), false),
                 ScalarNode::Convert(d, x) => (format!("{d}({})", at(x)), false),
             };
-            if !leaf && uses[i] > 1 {
+            let (count, kids) = children(node);
+            let inside = kids[..count].iter().map(|&k| nesting[k as usize] + 1).max().unwrap_or(0);
+            if !leaf && (uses[i] > 1 || uses[i] == 1 && inside >= MAX_NESTING) {
                 write!(f, "t{named} = {s}; ")?;
                 text.push(format!("t{named}"));
+                nesting.push(0);
                 named += 1;
             } else {
                 text.push(s);
+                nesting.push(inside);
             }
         }
         let result = text.last().map(String::as_str).unwrap_or_default();
