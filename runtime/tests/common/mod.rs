@@ -123,3 +123,63 @@ impl Placed {
         self.get().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     }
 }
+
+/// [`add`] as x86-64 code for the System V calling convention.
+pub const ADD_CODE: &[u8] = &[
+    0x48, 0x8b, 0x07, // mov rax, [rdi]
+    0x4c, 0x8b, 0x47, 0x08, // mov r8, [rdi + 8]
+    0x4c, 0x8b, 0x4f, 0x10, // mov r9, [rdi + 16]
+    0xf3, 0x0f, 0x10, 0x04, 0x90, // again: movss xmm0, [rax + rdx * 4]
+    0xf3, 0x41, 0x0f, 0x58, 0x04, 0x90, // addss xmm0, [r8 + rdx * 4]
+    0xf3, 0x41, 0x0f, 0x11, 0x04, 0x91, // movss [r9 + rdx * 4], xmm0
+    0x48, 0xff, 0xc2, // inc rdx
+    0x48, 0x39, 0xca, // cmp rdx, rcx
+    0x7c, 0xe7, // jl again
+    0xc3, // ret
+];
+
+/// [`square`] as x86-64 code for the System V calling convention, without the scratch.
+pub const SQUARE_CODE: &[u8] = &[
+    0x48, 0x8b, 0x07, // mov rax, [rdi]
+    0x4c, 0x8b, 0x47, 0x08, // mov r8, [rdi + 8]
+    0xf3, 0x0f, 0x10, 0x04, 0x90, // again: movss xmm0, [rax + rdx * 4]
+    0xf3, 0x0f, 0x59, 0xc0, // mulss xmm0, xmm0
+    0xf3, 0x41, 0x0f, 0x11, 0x04, 0x90, // movss [r8 + rdx * 4], xmm0
+    0x48, 0xff, 0xc2, // inc rdx
+    0x48, 0x39, 0xca, // cmp rdx, rcx
+    0x7c, 0xe9, // jl again
+    0xc3, // ret
+];
+
+/// The program as a native part for `triple`. Its code is x86-64 whatever the triple says.
+pub fn native(triple: &str, features: &[&str]) -> artifact::NativePart {
+    let (plan, weights) = plan();
+    let mut code = KernelCode::new();
+    code.push("add", ADD_CODE);
+    code.push("square", SQUARE_CODE);
+    let features = features.iter().map(|&f| f.to_owned()).collect();
+    artifact::NativePart { triple: triple.to_owned(), features, plan, code, weights }
+}
+
+/// An artifact with both halves. The portable graph has two weights: `w`, which the native half has packed with the
+/// two halves of its 1000 elements swapped, and `alone`, which it has not.
+pub fn whole(natives: Vec<artifact::NativePart>) -> Artifact {
+    let ramp: Vec<f32> = (500..1000).chain(0..500).map(|i| i as f32).collect();
+    let axis = Axis { extent: N, digits: vec![Digit { extent: 2, stride: -500 }, Digit { extent: 500, stride: 1 }] };
+    let packed =
+        artifact::PackedWeight { native: 0, offset: 0, len: 4 * N, relayout: Relayout { base: 500, axes: vec![axis] } };
+    let packed = (!natives.is_empty()).then_some(packed);
+    let weight = |name: &str, value, packed| artifact::PortableWeight { name: name.to_owned(), value, packed };
+    Artifact {
+        signature: plan().0.signature,
+        portable: Some(artifact::PortablePart {
+            graph: "kiln 1\ngraph @test ...\n".to_owned(),
+            weights: vec![
+                weight("w", kiln_ir::Tensor::from_slice(&[N], &ramp).unwrap(), packed),
+                weight("alone", kiln_ir::Tensor::from_slice(&[3], &[1i64, 2, 3]).unwrap(), None),
+            ],
+        }),
+        natives,
+        profile: None,
+    }
+}

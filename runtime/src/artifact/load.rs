@@ -1,0 +1,67 @@
+//! Loading the portable half: safe for bytes from anywhere.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kiln_ir::Tensor;
+
+use super::contents::Sections;
+use super::error::ArtifactError;
+use super::layout::Layout;
+use crate::executable::Executable;
+use crate::signature::Signature;
+
+/// The portable half of an artifact: everything a compiler or interpreter needs.
+#[derive(Clone, Debug)]
+pub struct PortableModel {
+    /// Inputs, outputs and metadata.
+    pub signature: Signature,
+    /// The graph as IR text.
+    pub graph: String,
+    /// The weights that the text names, in stored order. Where a weight is stored as it is, its bytes are the file's.
+    pub weights: Vec<(String, Tensor)>,
+}
+
+/// A compiler, as this crate sees it: it must not depend on one, so whoever has one passes it in.
+pub trait PortableCompiler {
+    /// Compiles the model for this machine. It comes from an untrusted file: the digests fit, nothing else is known.
+    fn compile(&self, model: PortableModel) -> Result<Arc<Executable>, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Reads the portable half, comparing every section of it, and every weight, with what was saved.
+pub fn read_portable(file: &Bytes) -> Result<PortableModel, ArtifactError> {
+    let layout = Layout::parse(file)?;
+    let sections = Sections::of(&layout)?;
+    let Some((graph, index)) = &sections.portable else {
+        let remedy =
+            "load its native half on a machine that runs it, or compile the model again with the portable half";
+        return Err(ArtifactError::Absent { half: "portable", remedy });
+    };
+    // The weight section has no digest to compare here: each weight has a content id, and native code's own are not used.
+    [&sections.signature, graph, index].into_iter().try_for_each(|section| section.verify(file))?;
+    let bytes = sections.weights.bytes(file);
+    let mut weights = Vec::new();
+    for entry in sections.weight_index(index, file)? {
+        let tensor = entry.tensor(&bytes)?;
+        weights.push((entry.spec.name, tensor));
+    }
+    Ok(PortableModel { signature: sections.signature(file)?, graph: Sections::graph(graph, file)?, weights })
+}
+
+/// Compiles the portable half with `compiler`.
+pub fn load(file: &Bytes, compiler: &dyn PortableCompiler) -> Result<Arc<Executable>, ArtifactError> {
+    let model = read_portable(file)?;
+    let signature = model.signature.clone();
+    let executable = compiler.compile(model).map_err(ArtifactError::Compiler)?;
+    if (&executable.signature().inputs, &executable.signature().outputs) != (&signature.inputs, &signature.outputs) {
+        return Err(ArtifactError::damaged("signature", "not that of the portable graph"));
+    }
+    Ok(executable)
+}
+
+/// Reads a file into memory, for the functions that take bytes. Nothing that happens to the file later matters.
+pub fn read_file(path: &Path) -> Result<Bytes, ArtifactError> {
+    let bytes = std::fs::read(path);
+    bytes.map(Bytes::from).map_err(|source| ArtifactError::Io { action: "read", path: path.to_owned(), source })
+}
