@@ -15,17 +15,10 @@ impl Kernel {
         kernel.name.clear();
         kernel.buffers.iter_mut().for_each(|b| b.name.clear());
         kernel.scratch.iter_mut().for_each(|b| b.name.clear());
-        let mut renumber = Renumber {
-            source: self,
-            values: HashMap::new(),
-            vars: HashMap::new(),
-        };
+        let mut renumber = Renumber { source: self, values: HashMap::new(), vars: HashMap::new() };
         kernel.vars.clear();
         kernel.values.clear();
-        kernel
-            .parallel
-            .iter_mut()
-            .for_each(|var| renumber.define_var(var, &mut kernel.vars));
+        kernel.parallel.iter_mut().for_each(|var| renumber.define_var(var, &mut kernel.vars));
         let mut body = std::mem::take(&mut kernel.body);
         renumber.block(&mut body, &mut kernel);
         kernel.body = body;
@@ -49,9 +42,7 @@ impl Renumber<'_> {
 
     fn define(&mut self, value: &mut Value, kernel: &mut Kernel) {
         let new = Value(kernel.values.len() as u32);
-        kernel
-            .values
-            .extend(self.source.values.get(value.0 as usize));
+        kernel.values.extend(self.source.values.get(value.0 as usize));
         self.values.insert(*value, new);
         *value = new;
     }
@@ -65,10 +56,7 @@ impl Renumber<'_> {
             *var = self.vars.get(var).copied().unwrap_or(*var);
         }
         index.terms.sort_unstable();
-        index
-            .dynamic
-            .iter_mut()
-            .for_each(|d| self.operand(&mut d.value));
+        index.dynamic.iter_mut().for_each(|d| self.operand(&mut d.value));
     }
 
     fn block(&mut self, block: &mut Block, kernel: &mut Kernel) {
@@ -82,12 +70,7 @@ impl Renumber<'_> {
                     self.index(index);
                     self.operand(value);
                 }
-                Statement::Scatter {
-                    index,
-                    offsets,
-                    value,
-                    ..
-                } => {
+                Statement::Scatter { index, offsets, value, .. } => {
                     self.index(index);
                     self.operand(offsets);
                     self.operand(value);
@@ -99,24 +82,16 @@ impl Renumber<'_> {
                         self.define(&mut carried.param, kernel);
                     }
                     self.block(&mut inner.body, kernel);
-                    inner
-                        .carried
-                        .iter_mut()
-                        .for_each(|c| self.define(&mut c.result, kernel));
+                    inner.carried.iter_mut().for_each(|c| self.define(&mut c.result, kernel));
                 }
                 Statement::If(inner) => {
                     match &mut inner.condition {
                         Condition::Value(value) => self.operand(value),
-                        Condition::NonNegative(indices) => {
-                            indices.iter_mut().for_each(|i| self.index(i))
-                        }
+                        Condition::NonNegative(indices) => indices.iter_mut().for_each(|i| self.index(i)),
                     }
                     self.block(&mut inner.then, kernel);
                     self.block(&mut inner.otherwise, kernel);
-                    inner
-                        .results
-                        .iter_mut()
-                        .for_each(|v| self.define(v, kernel));
+                    inner.results.iter_mut().for_each(|v| self.define(v, kernel));
                 }
             }
         }

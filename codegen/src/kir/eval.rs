@@ -198,16 +198,8 @@ pub fn binary(op: BinaryOp, dtype: DType, a: Bits, b: Bits) -> Option<Bits> {
 pub fn fma(dtype: DType, a: Bits, b: Bits, c: Bits, fused: bool) -> Option<Bits> {
     macro_rules! fma {
         ($ty:ty) => {{
-            let (a, b, c) = (
-                <$ty as Lane>::from_bits(a),
-                <$ty as Lane>::from_bits(b),
-                <$ty as Lane>::from_bits(c),
-            );
-            Some(Lane::to_bits(if fused {
-                a.mul_add(b, c)
-            } else {
-                a * b + c
-            }))
+            let (a, b, c) = (<$ty as Lane>::from_bits(a), <$ty as Lane>::from_bits(b), <$ty as Lane>::from_bits(c));
+            Some(Lane::to_bits(if fused { a.mul_add(b, c) } else { a * b + c }))
         }};
     }
     match dtype {
@@ -241,12 +233,8 @@ pub fn convert(from: DType, to: DType, x: Bits) -> Bits {
     match (from, to) {
         (DType::F16, _) => Bits(f16::from_bits(x.0 as u16).to_f32().to_bits().into()),
         (DType::BF16, _) => Bits(bf16::from_bits(x.0 as u16).to_f32().to_bits().into()),
-        (DType::F32, DType::F16) => {
-            Bits(f16::from_f32(f32::from_bits(x.0 as u32)).to_bits().into())
-        }
-        (DType::F32, DType::BF16) => {
-            Bits(bf16::from_f32(f32::from_bits(x.0 as u32)).to_bits().into())
-        }
+        (DType::F32, DType::F16) => Bits(f16::from_f32(f32::from_bits(x.0 as u32)).to_bits().into()),
+        (DType::F32, DType::BF16) => Bits(bf16::from_f32(f32::from_bits(x.0 as u32)).to_bits().into()),
         (DType::F32 | DType::F64, _) => Bits::from_f64(to, x.to_f64(from)),
         _ => Bits::from_i64(to, x.to_i64(from)),
     }

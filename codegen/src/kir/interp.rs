@@ -103,11 +103,7 @@ pub fn interpret(
         }
     }
     // undefined content: a pattern that is neither zero nor a sensible float
-    let scratch = kernel
-        .scratch
-        .iter()
-        .map(|b| vec![0xCD; b.len as usize * b.dtype.size()])
-        .collect();
+    let scratch = kernel.scratch.iter().map(|b| vec![0xCD; b.len as usize * b.dtype.size()]).collect();
     let mut machine = Machine {
         kernel,
         buffers,
@@ -163,33 +159,18 @@ impl Machine<'_> {
                 self.set(*value, lanes);
                 Ok(())
             }
-            Statement::Store {
-                buffer,
-                index,
-                stride,
-                value,
-            } => {
+            Statement::Store { buffer, index, stride, value } => {
                 let base = self.index(index)?;
                 let lanes = self.get(*value).to_vec();
                 let mut at = (0i64..).map(|lane| base.wrapping_add(lane.wrapping_mul(*stride)));
-                lanes
-                    .into_iter()
-                    .try_for_each(|bits| self.write(*buffer, at.next().unwrap_or(0), bits))
+                lanes.into_iter().try_for_each(|bits| self.write(*buffer, at.next().unwrap_or(0), bits))
             }
-            Statement::Scatter {
-                buffer,
-                index,
-                offsets,
-                extent,
-                value,
-            } => {
+            Statement::Scatter { buffer, index, offsets, extent, value } => {
                 let base = self.index(index)?;
                 let offsets = self.offsets(*offsets, *extent)?;
                 let lanes = self.get(*value).to_vec();
                 let mut pairs = offsets.into_iter().zip(lanes);
-                pairs.try_for_each(|(offset, bits)| {
-                    self.write(*buffer, base.wrapping_add(offset), bits)
-                })
+                pairs.try_for_each(|(offset, bits)| self.write(*buffer, base.wrapping_add(offset), bits))
             }
             Statement::For(inner) => self.for_loop(inner),
             Statement::If(inner) => self.conditional(inner),
@@ -216,12 +197,9 @@ impl Machine<'_> {
     fn conditional(&mut self, inner: &If) -> Outcome<()> {
         let holds = match &inner.condition {
             Condition::Value(value) => self.get(*value)[0].0 != 0,
-            Condition::NonNegative(indices) => indices
-                .iter()
-                .map(|i| self.index(i))
-                .collect::<Outcome<Vec<i64>>>()?
-                .iter()
-                .all(|&i| i >= 0),
+            Condition::NonNegative(indices) => {
+                indices.iter().map(|i| self.index(i)).collect::<Outcome<Vec<i64>>>()?.iter().all(|&i| i >= 0)
+            }
         };
         let branch = if holds { &inner.then } else { &inner.otherwise };
         self.block(branch)?;
@@ -237,10 +215,7 @@ impl Machine<'_> {
     }
 
     fn index(&self, index: &Index) -> Outcome<i64> {
-        let affine = index
-            .terms
-            .iter()
-            .map(|&(var, stride)| self.var(var).wrapping_mul(stride));
+        let affine = index.terms.iter().map(|&(var, stride)| self.var(var).wrapping_mul(stride));
         let mut sum = affine.fold(index.offset, i64::wrapping_add);
         for term in &index.dynamic {
             let offset = self.offsets(term.value, term.extent)?[0];
@@ -266,12 +241,7 @@ impl Machine<'_> {
     fn element(&self, buffer: Buffer, element: i64) -> Outcome<Range<usize>> {
         let (dtype, len) = self.kernel.buffer_shape(buffer).unwrap_or((DType::U8, 0));
         if !(0..len).contains(&element) {
-            return Err(InterpretError::OutOfBounds {
-                kernel: self.kernel.name.clone(),
-                buffer,
-                element,
-                len,
-            });
+            return Err(InterpretError::OutOfBounds { kernel: self.kernel.name.clone(), buffer, element, len });
         }
         let at = element as usize * dtype.size();
         Ok(at..at + dtype.size())
@@ -308,23 +278,12 @@ impl Machine<'_> {
         let lanes = 0..i64::from(ty.lanes);
         Ok(match inst {
             Inst::Const(bits) => vec![*bits; ty.lanes as usize],
-            Inst::Load {
-                buffer,
-                index,
-                stride,
-            } => {
+            Inst::Load { buffer, index, stride } => {
                 let base = self.index(index)?;
                 let at = |lane: i64| base.wrapping_add(lane.wrapping_mul(*stride));
-                lanes
-                    .map(|lane| self.read(*buffer, at(lane)))
-                    .collect::<Outcome<_>>()?
+                lanes.map(|lane| self.read(*buffer, at(lane))).collect::<Outcome<_>>()?
             }
-            Inst::Gather {
-                buffer,
-                index,
-                offsets,
-                extent,
-            } => {
+            Inst::Gather { buffer, index, offsets, extent } => {
                 let base = self.index(index)?;
                 let offsets = self.offsets(*offsets, *extent)?;
                 let read = |offset: i64| self.read(*buffer, base.wrapping_add(offset));
@@ -332,58 +291,37 @@ impl Machine<'_> {
             }
             Inst::IndexValue { index, step } => {
                 let base = self.index(index)?;
-                lanes
-                    .map(|lane| Bits(base.wrapping_add(lane.wrapping_mul(*step)) as u64))
-                    .collect()
+                lanes.map(|lane| Bits(base.wrapping_add(lane.wrapping_mul(*step)) as u64)).collect()
             }
             Inst::Splat(value) => vec![self.get(*value)[0]; ty.lanes as usize],
-            Inst::Shuffle { value, lanes } => lanes
-                .iter()
-                .map(|&lane| self.get(*value)[lane as usize])
-                .collect(),
+            Inst::Shuffle { value, lanes } => lanes.iter().map(|&lane| self.get(*value)[lane as usize]).collect(),
             Inst::Concat(values) => values.iter().flat_map(|&v| self.get(v)).copied().collect(),
             Inst::Unary(op, a) => {
-                let lanes: Option<_> = self
-                    .get(*a)
-                    .iter()
-                    .map(|&x| eval::unary(*op, dtype, x))
-                    .collect();
+                let lanes: Option<_> = self.get(*a).iter().map(|&x| eval::unary(*op, dtype, x)).collect();
                 lanes.ok_or_else(|| self.not_primitive(op, dtype))?
             }
             Inst::Binary(op, a, b) => {
-                let lanes: Option<_> = self
-                    .zip(*a, *b)
-                    .map(|(x, y)| eval::binary(*op, dtype, x, y))
-                    .collect();
+                let lanes: Option<_> = self.zip(*a, *b).map(|(x, y)| eval::binary(*op, dtype, x, y)).collect();
                 lanes.ok_or_else(|| self.not_primitive(op, dtype))?
             }
             Inst::Fma(a, b, c) => {
                 let lanes = self.zip(*a, *b).zip(self.get(*c));
-                let lanes: Option<_> = lanes
-                    .map(|((a, b), &c)| eval::fma(dtype, a, b, c, self.fused))
-                    .collect();
+                let lanes: Option<_> = lanes.map(|((a, b), &c)| eval::fma(dtype, a, b, c, self.fused)).collect();
                 lanes.ok_or_else(|| self.not_primitive("Fma", dtype))?
             }
             Inst::Compare(op, a, b) => {
                 let from = self.kernel.type_of(*a).dtype;
-                let holds = self
-                    .zip(*a, *b)
-                    .map(|(x, y)| eval::compare(*op, from, x, y));
+                let holds = self.zip(*a, *b).map(|(x, y)| eval::compare(*op, from, x, y));
                 let lanes: Option<_> = holds.map(|holds| holds.map(|h| Bits(h.into()))).collect();
                 lanes.ok_or_else(|| self.not_primitive(op, from))?
             }
             Inst::Select(mask, a, b) => {
                 let choices = self.get(*mask).iter().zip(self.get(*a)).zip(self.get(*b));
-                choices
-                    .map(|((mask, &a), &b)| if mask.0 != 0 { a } else { b })
-                    .collect()
+                choices.map(|((mask, &a), &b)| if mask.0 != 0 { a } else { b }).collect()
             }
             Inst::Convert(a) => {
                 let from = self.kernel.type_of(*a).dtype;
-                self.get(*a)
-                    .iter()
-                    .map(|&x| eval::convert(from, dtype, x))
-                    .collect()
+                self.get(*a).iter().map(|&x| eval::convert(from, dtype, x)).collect()
             }
             Inst::Bitcast(a) => self.get(*a).to_vec(),
             Inst::Reduce(op, a) => {
@@ -406,10 +344,6 @@ impl Machine<'_> {
     }
 
     fn not_primitive(&self, operation: impl Debug, dtype: DType) -> InterpretError {
-        InterpretError::NotPrimitive {
-            kernel: self.kernel.name.clone(),
-            operation: format!("{operation:?}"),
-            dtype,
-        }
+        InterpretError::NotPrimitive { kernel: self.kernel.name.clone(), operation: format!("{operation:?}"), dtype }
     }
 }

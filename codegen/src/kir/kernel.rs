@@ -445,10 +445,7 @@ impl Inst {
 
     /// Calls `visit` on the index, where there is one.
     pub fn indices_mut(&mut self, mut visit: impl FnMut(&mut Index)) {
-        if let Inst::Load { index, .. }
-        | Inst::Gather { index, .. }
-        | Inst::IndexValue { index, .. } = self
-        {
+        if let Inst::Load { index, .. } | Inst::Gather { index, .. } | Inst::IndexValue { index, .. } = self {
             visit(index);
         }
     }

@@ -21,6 +21,7 @@ pub mod eval;
 mod index;
 pub mod interp;
 mod kernel;
+pub mod math;
 mod print;
 mod types;
 pub mod verify;

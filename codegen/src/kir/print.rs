@@ -13,14 +13,8 @@ impl Display for Value {
 
 impl Display for Index {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let vars = self
-            .terms
-            .iter()
-            .map(|&(var, stride)| (format!("i{}", var.0), stride));
-        let dynamic = self
-            .dynamic
-            .iter()
-            .map(|d| (format!("{}<{}", d.value, d.extent), d.stride));
+        let vars = self.terms.iter().map(|&(var, stride)| (format!("i{}", var.0), stride));
+        let dynamic = self.dynamic.iter().map(|d| (format!("{}<{}", d.value, d.extent), d.stride));
         let mut first = true;
         for (name, stride) in vars.chain(dynamic) {
             let sign = match (first, stride < 0) {
@@ -119,12 +113,7 @@ fn nested(f: &mut Formatter<'_>, kernel: &Kernel, body: &Block, depth: usize) ->
     write!(f, "{}}}", "  ".repeat(depth))
 }
 
-fn statement(
-    f: &mut Formatter<'_>,
-    kernel: &Kernel,
-    statement: &Statement,
-    depth: usize,
-) -> fmt::Result {
+fn statement(f: &mut Formatter<'_>, kernel: &Kernel, statement: &Statement, depth: usize) -> fmt::Result {
     match statement {
         Statement::Let(value, i) => {
             write!(f, "{value} = ")?;
@@ -134,26 +123,10 @@ fn statement(
                 None => writeln!(f, " : ?"),
             }
         }
-        Statement::Store {
-            buffer,
-            index,
-            stride,
-            value,
-        } => {
-            writeln!(
-                f,
-                "store {}[{index}]{}, {value}",
-                buffer_name(kernel, *buffer),
-                Step(*stride)
-            )
+        Statement::Store { buffer, index, stride, value } => {
+            writeln!(f, "store {}[{index}]{}, {value}", buffer_name(kernel, *buffer), Step(*stride))
         }
-        Statement::Scatter {
-            buffer,
-            index,
-            offsets,
-            extent,
-            value,
-        } => {
+        Statement::Scatter { buffer, index, offsets, extent, value } => {
             let name = buffer_name(kernel, *buffer);
             writeln!(f, "scatter {name}[{index} + {offsets}<{extent}], {value}")
         }
@@ -164,21 +137,13 @@ fn statement(
             };
             write!(f, "{kind} i{} < {}", inner.var.0, kernel.extent(inner.var))?;
             if !inner.carried.is_empty() {
-                let carried = inner
-                    .carried
-                    .iter()
-                    .map(|c| format!("{} = {}", c.param, c.init))
-                    .collect();
+                let carried = inner.carried.iter().map(|c| format!("{} = {}", c.param, c.init)).collect();
                 write!(f, " carry ({})", List(carried))?;
             }
             nested(f, kernel, &inner.body, depth)?;
             match inner.carried.is_empty() {
                 true => writeln!(f),
-                false => writeln!(
-                    f,
-                    " gives {}",
-                    List(inner.carried.iter().map(|c| c.result).collect())
-                ),
+                false => writeln!(f, " gives {}", List(inner.carried.iter().map(|c| c.result).collect())),
             }
         }
         Statement::If(inner) => {
@@ -228,29 +193,11 @@ fn inst(f: &mut Formatter<'_>, kernel: &Kernel, result: Value, inst: &Inst) -> f
             Some(dtype) => write!(f, "const {}", bits.to_i64(dtype)),
             None => write!(f, "const {:#x}", bits.0),
         },
-        Inst::Load {
-            buffer,
-            index,
-            stride,
-        } => {
-            write!(
-                f,
-                "load {}[{index}]{}",
-                buffer_name(kernel, *buffer),
-                Step(*stride)
-            )
+        Inst::Load { buffer, index, stride } => {
+            write!(f, "load {}[{index}]{}", buffer_name(kernel, *buffer), Step(*stride))
         }
-        Inst::Gather {
-            buffer,
-            index,
-            offsets,
-            extent,
-        } => {
-            write!(
-                f,
-                "gather {}[{index} + {offsets}<{extent}]",
-                buffer_name(kernel, *buffer)
-            )
+        Inst::Gather { buffer, index, offsets, extent } => {
+            write!(f, "gather {}[{index} + {offsets}<{extent}]", buffer_name(kernel, *buffer))
         }
         Inst::IndexValue { index, step } => write!(f, "index {index}{}", Step(*step)),
         Inst::Splat(a) => write!(f, "splat {a}"),

@@ -1,0 +1,207 @@
+//! What code is made for.
+
+use std::fmt;
+
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use target_lexicon::{Architecture, Triple};
+
+/// CPU features, by the names of the x86-64 psABI levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Features {
+    /// What every CPU of the architecture has. On x86-64 this is x86-64-v2 (SSE4.2): the oldest that is supported.
+    Baseline,
+    /// x86-64-v3: AVX2, FMA, BMI. VEX encodings; vectors stay 128 bits wide in this back end.
+    V3,
+    /// x86-64-v4: AVX-512 as well.
+    V4,
+}
+
+impl Features {
+    /// The name that `--target` takes on x86-64.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Features::Baseline => "x86-64-v2",
+            Features::V3 => "x86-64-v3",
+            Features::V4 => "x86-64-v4",
+        }
+    }
+
+    /// Cranelift's flags for x86-64.
+    fn flags(self) -> &'static [&'static str] {
+        const V2: usize = 5;
+        const V3: usize = 11;
+        const ALL: [&str; 17] = [
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_avx",
+            "has_avx2",
+            "has_fma",
+            "has_bmi1",
+            "has_bmi2",
+            "has_lzcnt",
+            "has_cmpxchg16b",
+            "has_avx512f",
+            "has_avx512dq",
+            "has_avx512vl",
+            "has_avx512vbmi",
+            "has_avx512bitalg",
+        ];
+        match self {
+            Features::Baseline => &ALL[..V2],
+            Features::V3 => &ALL[..V3],
+            // the psABI's v4 has no VBMI and BITALG
+            Features::V4 => &ALL[..15],
+        }
+    }
+}
+
+/// Why a target cannot be compiled for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// No such target, or the name does not parse.
+    #[error(
+        "unknown target `{0}`: expected host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple such as aarch64-unknown-linux-gnu"
+    )]
+    Unknown(String),
+    /// Cranelift has no back end for it in this build.
+    #[error("no back end for the target {triple}: {reason}")]
+    Unsupported {
+        /// The triple.
+        triple: String,
+        /// Cranelift's words.
+        reason: String,
+    },
+    /// This machine is older than what is supported.
+    #[error("this CPU lacks {0}, which the oldest supported level (x86-64-v2) has")]
+    TooOld(String),
+}
+
+/// A machine to compile for: its triple, its features, and Cranelift configured for both.
+#[derive(Clone)]
+pub struct Target {
+    isa: OwnedTargetIsa,
+    features: Features,
+    fma: bool,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.isa.triple().architecture {
+            Architecture::X86_64 => write!(f, "{} ({})", self.isa.triple(), self.features.name()),
+            _ => write!(f, "{}", self.isa.triple()),
+        }
+    }
+}
+
+impl Target {
+    /// This machine, with the highest feature level that its CPU has.
+    pub fn host() -> Result<Target, TargetError> {
+        Target::new(Triple::host(), host_features()?)
+    }
+
+    /// A target by name: `host`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4` (on the host's system), or a triple.
+    pub fn named(name: &str) -> Result<Target, TargetError> {
+        if name == "host" {
+            return Target::host();
+        }
+        let levels = [Features::Baseline, Features::V3, Features::V4];
+        if let Some(features) = levels.into_iter().find(|level| level.name() == name) {
+            return Target::new(Triple { architecture: Architecture::X86_64, ..Triple::host() }, features);
+        }
+        let triple: Triple = name.parse().map_err(|_| TargetError::Unknown(name.to_owned()))?;
+        Target::new(triple, Features::Baseline)
+    }
+
+    /// A triple and a feature level; the level matters on x86-64 only.
+    pub fn new(triple: Triple, features: Features) -> Result<Target, TargetError> {
+        let unsupported = |reason: String| TargetError::Unsupported { triple: triple.to_string(), reason };
+        let mut flags = settings::builder();
+        let shared = [
+            ("opt_level", "speed"),
+            ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+            // kernels do not unwind, and their frames are small
+            ("unwind_info", "false"),
+            ("enable_probestack", "false"),
+        ];
+        for (name, value) in shared {
+            flags.set(name, value).map_err(|e| unsupported(e.to_string()))?;
+        }
+        let mut builder = isa::lookup(triple.clone()).map_err(|e| unsupported(e.to_string()))?;
+        let x86 = triple.architecture == Architecture::X86_64;
+        if x86 {
+            for flag in features.flags() {
+                builder.enable(flag).map_err(|e| unsupported(e.to_string()))?;
+            }
+        }
+        let isa = builder.finish(settings::Flags::new(flags)).map_err(|e| unsupported(e.to_string()))?;
+        let fma = match triple.architecture {
+            Architecture::X86_64 => features >= Features::V3,
+            Architecture::Aarch64(_) | Architecture::S390x | Architecture::Riscv64(_) => true,
+            _ => false,
+        };
+        Ok(Target { isa, features, fma })
+    }
+
+    /// The target triple.
+    pub fn triple(&self) -> &Triple {
+        self.isa.triple()
+    }
+
+    /// The feature level.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Whether multiply-add rounds once.
+    pub fn has_fma(&self) -> bool {
+        self.fma
+    }
+
+    /// Vector registers of 128 bits that a kernel can use: what register blocking has to fit into.
+    pub fn vector_registers(&self) -> u32 {
+        match self.isa.triple().architecture {
+            Architecture::X86_64 => 16,
+            _ => 32,
+        }
+    }
+
+    /// Cranelift's description of the target.
+    pub(super) fn isa(&self) -> &OwnedTargetIsa {
+        &self.isa
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn host_features() -> Result<Features, TargetError> {
+    macro_rules! missing {
+        ($($feature:tt),*) => {
+            [$(($feature, std::arch::is_x86_feature_detected!($feature))),*]
+                .into_iter().find(|(_, has)| !has).map(|(name, _)| name.to_owned())
+        };
+    }
+    if let Some(name) = missing!("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt") {
+        return Err(TargetError::TooOld(name));
+    }
+    if missing!("avx", "avx2", "fma", "bmi1", "bmi2", "lzcnt").is_some() {
+        return Ok(Features::Baseline);
+    }
+    match missing!("avx512f", "avx512dq", "avx512vl", "avx512bw", "avx512cd") {
+        Some(_) => Ok(Features::V3),
+        None => Ok(Features::V4),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn host_features() -> Result<Features, TargetError> {
+    Ok(Features::Baseline)
+}

@@ -1,0 +1,46 @@
+//! Random kernels give the same bits by interpreter and by every feature level of the JIT.
+
+mod common;
+
+use common::{first_difference, random_buffers, random_kernel, run_jit};
+use kiln_codegen::clif::{Features, Target};
+use kiln_codegen::kir::interpret;
+use proptest::prelude::*;
+
+fn targets() -> Vec<Target> {
+    let host = Target::host().expect("the host is supported");
+    let levels = [Features::Baseline, Features::V3, Features::V4];
+    levels
+        .into_iter()
+        .filter(|&level| level <= host.features())
+        .map(|level| Target::new(host.triple().clone(), level).expect("a level below the host's"))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn random_kernels_agree_bit_for_bit(
+        words in prop::collection::vec(any::<u32>(), 0..400),
+        seed in any::<u64>(),
+    ) {
+        let kernel = random_kernel(words);
+        for target in targets() {
+            let mut expected = random_buffers(&kernel, seed);
+            let mut found = expected.clone();
+            interpret(&kernel, &mut expected, 0..kernel.parallel_extent(), target.has_fma()).unwrap();
+            run_jit(&kernel, &target, &mut found);
+            for ((param, expected), found) in kernel.buffers.iter().zip(&expected).zip(&found) {
+                if let Some(at) = first_difference(param.dtype, expected, found) {
+                    let size = param.dtype.size();
+                    let at = at * size..(at + 1) * size;
+                    prop_assert!(
+                        false,
+                        "{target}: {} [{}]: {:?} by interpreter, {:?} by JIT\n{kernel}",
+                        param.name, at.start / size, &expected[at.clone()], &found[at.clone()]
+                    );
+                }
+            }
+        }
+    }
+}
