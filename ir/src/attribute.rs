@@ -1,5 +1,6 @@
 //! Attributes of ops, and the one generic form that printer, parser and hash work on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -96,13 +97,17 @@ impl fmt::Display for Attribute {
 }
 
 /// A Rust type that an op's attribute may have.
-pub trait AttributeType: Sized {
+pub trait AttributeType: Clone {
     /// What the documentation and error texts call this type.
     const EXPECTED: &'static str;
     /// The generic form.
     fn to_attribute(&self) -> Attribute;
     /// Back from the generic form; `None` where it does not fit.
     fn from_attribute(a: &Attribute) -> Option<Self>;
+    /// The value with the symbolic dims in it that `bindings` names replaced by their extents.
+    fn bind(&self, _bindings: &BTreeMap<String, usize>) -> Self {
+        self.clone()
+    }
 }
 
 impl AttributeType for i64 {
@@ -197,6 +202,9 @@ impl AttributeType for Dim {
             _ => usize::from_attribute(a).map(Dim::Fixed),
         }
     }
+    fn bind(&self, bindings: &BTreeMap<String, usize>) -> Dim {
+        Dim::bind(self, bindings)
+    }
 }
 
 /// Padding of one axis: elements (or zeros of a convolution) added before and after.
@@ -244,6 +252,9 @@ impl<T: AttributeType> AttributeType for Vec<T> {
             Attribute::List(items) => items.iter().map(T::from_attribute).collect(),
             _ => None,
         }
+    }
+    fn bind(&self, bindings: &BTreeMap<String, usize>) -> Vec<T> {
+        self.iter().map(|item| item.bind(bindings)).collect()
     }
 }
 

@@ -231,6 +231,12 @@ impl Graph {
         users
     }
 
+    /// The producers of the operands of `id`, with the edge, in no order.
+    pub(crate) fn operand_edges(&self, id: NodeId) -> Vec<(NodeId, Use)> {
+        let edges = self.nodes.edges_directed(NodeIndex::new(id.0 as usize), Direction::Incoming);
+        edges.map(|e| (NodeId(e.source().index() as u32), *e.weight())).collect()
+    }
+
     /// The petgraph underneath, for its algorithms. Node indices are [`NodeId`]s.
     pub fn petgraph(&self) -> &DiGraph<Node, Use> {
         &self.nodes
@@ -408,5 +414,27 @@ impl Graph {
             }
         }
         seen
+    }
+}
+
+/// Everything but the nodes, to be damaged.
+#[cfg(test)]
+pub(crate) struct Parts<'a> {
+    pub(crate) inputs: &'a mut Vec<NodeId>,
+    pub(crate) outputs: &'a mut Vec<(String, Value)>,
+    pub(crate) effects: &'a mut Vec<NodeId>,
+    pub(crate) variables: &'a mut Vec<Variable>,
+}
+
+/// For tests of the verifier: breaks what the other methods uphold.
+#[cfg(test)]
+impl Graph {
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[NodeIndex::new(id.0 as usize)]
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> Parts<'_> {
+        let Graph { inputs, outputs, effects, variables, .. } = self;
+        Parts { inputs, outputs, effects, variables }
     }
 }

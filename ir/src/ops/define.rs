@@ -54,6 +54,14 @@ macro_rules! define_ops {
                 }
             }
 
+            /// The op with the symbolic dims in its attributes that `bindings` names replaced by their extents.
+            #[allow(unused_variables)] // Ops without attributes.
+            pub fn bind(&self, bindings: &BTreeMap<String, usize>) -> Op {
+                match self {
+                    $( Op::$variant { $($attr),* } => Op::$variant { $($attr: $attr.bind(bindings)),* } ),*
+                }
+            }
+
             /// The op that `mnemonic` names with `given` attributes; defaults fill what is missing.
             /// Unknown, missing and ill-typed attributes are all reported.
             pub fn from_attributes(mnemonic: &str, given: &[(String, Attribute)]) -> Result<Op, Vec<AttributeError>> {

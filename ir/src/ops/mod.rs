@@ -11,6 +11,8 @@ mod row;
 pub use literal::Literal;
 pub use row::{AttributeError, AttributeRow, Level, Row};
 
+use std::collections::BTreeMap;
+
 use crate::attribute::{Attribute, AttributeType, ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
 use crate::dtype::DType;
 use crate::scalar::{ScalarBuilder, ScalarExpr, ScalarNode};
