@@ -1,1 +1,48 @@
-//! kiln-passes
+//! Graph-to-graph passes: a graph as the user wrote it becomes the graph that is lowered.
+//!
+//! ```text
+//! variables → canonicalise → rewrite (e-graph) → layout → materialise → fusion
+//! ```
+//!
+//! Every pass is a function from a graph to a graph; none changes the graph it is given. The driver verifies after
+//! each pass and names the guilty one; it can stop after a pass, leave passes and single rules out, and stop all
+//! rules after a number of firings. Rules are exact over the reals: they may change rounding, never the function.
+
+pub mod canonicalise;
+pub mod driver;
+pub mod evaluate;
+pub mod provenance;
+pub mod recognise;
+pub mod rewrite;
+pub mod variables;
+
+use kiln_ir::Graph;
+
+pub use driver::{Context, Optimized, Options, Pass, PassError, PassReport, Report};
+pub use provenance::{Origin, Provenance};
+
+/// The passes of [`optimize`], in order.
+pub const PASSES: &[Pass] = &[
+    Pass { name: "variables", doc: "variables that nothing assigns become constants", run: variables::run },
+    Pass { name: "canonicalise", doc: "every value in its simplest form", run: canonicalise::run },
+];
+
+/// The names of all rules, for `disable`.
+pub fn rule_names() -> impl Iterator<Item = &'static str> {
+    let canonical = canonicalise::RULES.iter().copied().flatten().map(|r| r.name);
+    [variables::RULE, canonicalise::constant::CSE].into_iter().chain(canonical)
+}
+
+/// Optimises a graph: runs [`PASSES`] as `options` say.
+pub fn optimize(graph: &Graph, options: &Options) -> Result<Optimized, PassError> {
+    driver::run(PASSES, graph, options, &mut |_, _| {})
+}
+
+/// As [`optimize`]; `observe` sees the graph after each pass.
+pub fn optimize_observed(
+    graph: &Graph,
+    options: &Options,
+    observe: &mut dyn FnMut(&Pass, &Graph),
+) -> Result<Optimized, PassError> {
+    driver::run(PASSES, graph, options, observe)
+}

@@ -1,0 +1,245 @@
+//! Evaluating constant expressions at compile time.
+//!
+//! The reference interpreter defines every op. Beside it stand two shortcuts for what weights go through (a model
+//! has a hundred megabytes of them): movement that only relabels axes is a strided view that costs nothing until
+//! it is stored, and `add`, `sub`, `mul`, `div` of f32 run as plain loops with the interpreter's own arithmetic.
+
+use bytes::Bytes;
+use kiln_ir::tensor::element_count;
+use kiln_ir::{DType, Graph, Op, Tensor, Value};
+
+/// A constant seen through strides: element `i` is `tensor[Σ i[a] · strides[a]]`.
+#[derive(Clone, Debug)]
+pub struct View {
+    tensor: Tensor,
+    dims: Vec<usize>,
+    strides: Vec<usize>,
+}
+
+impl View {
+    /// All of a tensor.
+    pub fn of(tensor: &Tensor) -> View {
+        View { dims: tensor.dims().to_vec(), strides: row_major(tensor.dims()), tensor: tensor.clone() }
+    }
+
+    /// The value `v` as a view, where it is a constant under transposes and broadcasts.
+    pub fn of_value(graph: &Graph, v: Value) -> Option<View> {
+        let node = graph.node(v.node);
+        match &node.op {
+            Op::Constant { value } => Some(View::of(value.tensor())),
+            Op::Transpose { perm } => {
+                let x = View::of_value(graph, *node.operands.first()?)?;
+                let pick = |list: &[usize]| perm.iter().map(|&p| list[p]).collect();
+                Some(View { dims: pick(&x.dims), strides: pick(&x.strides), tensor: x.tensor })
+            }
+            Op::Broadcast { axes, .. } => {
+                let x = View::of_value(graph, *node.operands.first()?)?;
+                let dims = node.types.first()?.static_dims()?;
+                let mut strides = vec![0; dims.len()];
+                for (i, &a) in axes.iter().enumerate() {
+                    strides[a] = if x.dims[i] == dims[a] { x.strides[i] } else { 0 };
+                }
+                Some(View { dims, strides, tensor: x.tensor })
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes of the view, stored densely.
+    pub fn byte_count(&self) -> Option<usize> {
+        element_count(&self.dims)?.checked_mul(self.tensor.dtype().size())
+    }
+
+    /// Bytes of the tensor under the view.
+    pub fn stored_bytes(&self) -> usize {
+        self.tensor.bytes().len()
+    }
+
+    fn is_dense(&self) -> bool {
+        let dense = row_major(&self.dims);
+        let same = self.strides.iter().zip(&dense).zip(&self.dims).all(|((s, d), &n)| n == 1 || s == d);
+        same && Some(self.tensor.len()) == element_count(&self.dims)
+    }
+
+    /// The view's elements as a dense tensor.
+    pub fn store(&self) -> Option<Tensor> {
+        if self.is_dense() {
+            return self.tensor.reshape(&self.dims).ok();
+        }
+        let bytes = self.tensor.bytes();
+        let data = match self.tensor.dtype().size() {
+            1 => gather::<1>(bytes, &self.dims, &self.strides),
+            2 => gather::<2>(bytes, &self.dims, &self.strides),
+            4 => gather::<4>(bytes, &self.dims, &self.strides),
+            _ => gather::<8>(bytes, &self.dims, &self.strides),
+        }?;
+        Tensor::from_bytes(self.tensor.dtype(), &self.dims, Bytes::from(data)).ok()
+    }
+}
+
+fn row_major(dims: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; dims.len()];
+    for i in (1..dims.len()).rev() {
+        strides[i - 1] = strides[i].saturating_mul(dims[i]);
+    }
+    strides
+}
+
+/// Copies a strided view into row-major order. Two axes are walked in tiles: the result's last, and the one along
+/// which the source is contiguous; so both sides touch whole cache lines.
+fn gather<const N: usize>(bytes: &[u8], dims: &[usize], strides: &[usize]) -> Option<Vec<u8>> {
+    const TILE: usize = 16;
+    let source = bytes.as_chunks::<N>().0;
+    let total = element_count(dims)?;
+    let mut out = vec![0u8; total.checked_mul(N)?];
+    let target = out.as_chunks_mut::<N>().0;
+    let Some(last) = dims.len().checked_sub(1).filter(|_| total > 0) else {
+        if let (Some(t), Some(s)) = (target.first_mut(), source.first()) {
+            *t = *s;
+        }
+        return Some(out);
+    };
+    let out_strides = row_major(dims);
+    // The axis, other than the last, with the source's smallest stride; the last itself where there is none.
+    let near = (0..last).filter(|&a| dims[a] > 1 && strides[a] > 0).min_by_key(|&a| strides[a]).unwrap_or(last);
+    let outer: Vec<usize> = (0..last).filter(|&a| a != near).collect();
+    let mut index = vec![0usize; outer.len()];
+    let (near_extent, tile) = if near == last { (1, 1) } else { (dims[near], TILE) };
+    loop {
+        let base = |s: &[usize]| -> usize { outer.iter().zip(&index).map(|(&a, &i)| i * s[a]).sum() };
+        let (from, to) = (base(strides), base(&out_strides));
+        for n0 in (0..near_extent).step_by(tile) {
+            let n1 = (n0 + tile).min(near_extent);
+            for l0 in (0..dims[last]).step_by(TILE) {
+                let l1 = (l0 + TILE).min(dims[last]);
+                for n in n0..n1 {
+                    let row = to + n * out_strides[near] * usize::from(near != last);
+                    let column = from + n * strides[near] * usize::from(near != last);
+                    for (l, t) in target[row + l0..row + l1].iter_mut().enumerate() {
+                        *t = source[column + (l0 + l) * strides[last]];
+                    }
+                }
+            }
+        }
+        if !advance(&mut index, &outer, dims) {
+            return Some(out);
+        }
+    }
+}
+
+/// The next index over `axes`, last fastest; false after the last one.
+fn advance(index: &mut [usize], axes: &[usize], dims: &[usize]) -> bool {
+    for (i, &a) in index.iter_mut().zip(axes).rev() {
+        *i += 1;
+        if *i < dims[a] {
+            return true;
+        }
+        *i = 0;
+    }
+    false
+}
+
+/// The results of `op` for constant operands; `None` where there are none (an op that is not pure, or an error).
+pub fn fold(op: &Op, operands: &[View]) -> Option<Vec<Tensor>> {
+    let f32_pair =
+        |x: &View, y: &View| x.tensor.dtype() == DType::F32 && y.tensor.dtype() == DType::F32 && x.dims == y.dims;
+    match (op, operands) {
+        (Op::Add {}, [x, y]) if f32_pair(x, y) => Some(vec![binary_f32(|a, b| a + b, x, y)?]),
+        (Op::Sub {}, [x, y]) if f32_pair(x, y) => Some(vec![binary_f32(|a, b| a - b, x, y)?]),
+        (Op::Mul {}, [x, y]) if f32_pair(x, y) => Some(vec![binary_f32(|a, b| a * b, x, y)?]),
+        (Op::Div {}, [x, y]) if f32_pair(x, y) => Some(vec![binary_f32(|a, b| a / b, x, y)?]),
+        (Op::Reshape { dims }, [x]) => {
+            let dims: Option<Vec<usize>> = dims.iter().map(kiln_ir::Dim::fixed).collect();
+            Some(vec![x.store()?.reshape(&dims?).ok()?])
+        }
+        _ => {
+            let tensors: Option<Vec<Tensor>> = operands.iter().map(View::store).collect();
+            interpret(op, &tensors?)
+        }
+    }
+}
+
+fn interpret(_op: &Op, _operands: &[Tensor]) -> Option<Vec<Tensor>> {
+    None
+}
+
+/// x `function` y, both f32 of the same dims.
+fn binary_f32(function: impl Fn(f32, f32) -> f32, x: &View, y: &View) -> Option<Tensor> {
+    let dims = &x.dims;
+    // One side becomes the dense buffer that the result overwrites; the other stays a view.
+    let flip = y.is_dense() && !x.is_dense();
+    let (dense, view) = if flip { (y, x) } else { (x, y) };
+    let mut out = dense.store()?.bytes().to_vec();
+    let target = out.as_chunks_mut::<4>().0;
+    let source = view.tensor.bytes().as_chunks::<4>().0;
+    let apply = |a: &mut [u8; 4], b: [u8; 4]| {
+        let (p, q) = (f32::from_le_bytes(*a), f32::from_le_bytes(b));
+        *a = if flip { function(q, p) } else { function(p, q) }.to_le_bytes();
+    };
+    if target.is_empty() {
+        return Tensor::from_bytes(DType::F32, dims, Bytes::from(out)).ok();
+    }
+    let row = dims.last().copied().unwrap_or(1);
+    let step = view.strides.last().copied().unwrap_or(0);
+    let outer: Vec<usize> = (0..dims.len().saturating_sub(1)).collect();
+    let mut index = vec![0; outer.len()];
+    for chunk in target.chunks_mut(row) {
+        let base: usize = index.iter().zip(&view.strides).map(|(i, s)| i * s).sum();
+        match step {
+            0 => chunk.iter_mut().for_each(|a| apply(a, source[base])),
+            1 => chunk.iter_mut().zip(&source[base..]).for_each(|(a, b)| apply(a, *b)),
+            _ => chunk.iter_mut().enumerate().for_each(|(i, a)| apply(a, source[base + i * step])),
+        }
+        advance(&mut index, &outer, dims);
+    }
+    Tensor::from_bytes(DType::F32, dims, Bytes::from(out)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_ir::Builder;
+
+    fn counting(dims: &[usize]) -> Tensor {
+        let n = dims.iter().product::<usize>();
+        Tensor::from_slice(dims, &(0..n).map(|i| i as f32).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn a_transposed_view_stores_every_element_at_its_place() {
+        for (dims, perm) in [(vec![3, 5], vec![1, 0]), (vec![33, 20, 3, 2], vec![2, 3, 1, 0]), (vec![4], vec![0])] {
+            let mut b = Builder::new("t");
+            let x = b.constant(counting(&dims));
+            let y = b.add_op(Op::Transpose { perm: perm.clone() }, &[x]);
+            let got = View::of_value(b.graph(), y).unwrap().store().unwrap();
+            let values = got.to_vec::<f32>().unwrap();
+            let strides = row_major(&dims);
+            let mut index = vec![0; dims.len()];
+            let axes: Vec<usize> = (0..dims.len()).collect();
+            for v in values {
+                let at: usize = index.iter().zip(&perm).map(|(i, &p)| i * strides[p]).sum();
+                assert_eq!(v, at as f32, "{dims:?} {perm:?} {index:?}");
+                advance(&mut index, &axes, got.dims());
+            }
+        }
+    }
+
+    #[test]
+    fn a_broadcast_operand_is_never_stored() {
+        let mut b = Builder::new("t");
+        let w = b.constant(counting(&[2, 3]));
+        let s = b.constant(Tensor::from_slice(&[2], &[10f32, 100.0]).unwrap());
+        let s = b.add_op(Op::Broadcast { dims: vec![2.into(), 3.into()], axes: vec![0] }, &[s]);
+        let views = [View::of_value(b.graph(), s).unwrap(), View::of_value(b.graph(), w).unwrap()];
+        let product = fold(&Op::Mul {}, &views).unwrap().remove(0);
+        assert_eq!(product.to_vec::<f32>().unwrap(), [0.0, 10.0, 20.0, 300.0, 400.0, 500.0]);
+        let quotient = fold(&Op::Sub {}, &views).unwrap().remove(0);
+        assert_eq!(quotient.to_vec::<f32>().unwrap(), [10.0, 9.0, 8.0, 97.0, 96.0, 95.0]);
+    }
+
+    #[test]
+    fn a_view_of_a_scalar_stores_one_element() {
+        let v = View::of(&Tensor::scalar(4f32));
+        assert_eq!(v.store().unwrap().to_vec::<f32>().unwrap(), [4.0]);
+    }
+}

@@ -1,0 +1,5 @@
+//! Recognition of composites.
+
+use crate::canonicalise::Rule;
+
+pub(crate) const RULES: &[Rule] = &[];
