@@ -104,7 +104,7 @@ define_ops! {
     L0 Div = "div" (x, y) {} scalar "x / y";
     /// Remainder with the sign of x; of integers, x rem 0 = 0.
     L0 Rem = "rem" (x, y) {} scalar "rem(x, y)";
-    /// Power.
+    /// Power; of integers wrapping, and to a negative power truncated towards zero as a quotient (0 to one is 0).
     L0 Pow = "pow" (x, y) {} scalar "pow(x, y)";
     /// Larger of two; NaN wins.
     L0 Maximum = "maximum" (x, y) {} scalar "max(x, y)";

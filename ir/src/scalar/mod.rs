@@ -90,7 +90,7 @@ functions! {
         Div = "/",
         /// Remainder of the division towards zero (the sign of x, as C `fmod`); integers: x rem 0 = 0.
         Rem = "rem",
-        /// x to the power y.
+        /// x to the power y; of integers wrapping, a negative power truncated towards zero (0 to one is 0).
         Pow = "pow",
         /// Larger; NaN wins.
         Max = "max",

@@ -1,0 +1,336 @@
+//! Bodies of the composite ops: what each L1 op is in terms of L0, built with the same builder as user code.
+//!
+//! Elementwise composites follow from their scalar expressions; L2 ops expand too, into the ops they were fused from.
+
+use std::collections::BTreeMap;
+
+use crate::attribute::{Padding, Reducer};
+use crate::builder::{BuildErrors, Builder, WindowOptions};
+use crate::dtype::DType;
+use crate::graph::{Graph, GraphError, Value};
+use crate::infer::{InferError, Violation};
+use crate::ops::{Level, Op};
+use crate::scalar::{BinaryFn, ScalarExpr, ScalarNode, UnaryFn};
+use crate::types::{Dim, TensorType};
+
+/// The body of `op` over operands of these types as a graph of its own: inputs `a0, a1 …`, outputs `r0 …`.
+pub fn body(op: &Op, operands: &[TensorType]) -> Result<Graph, BuildErrors> {
+    let mut b = Builder::new(op.mnemonic());
+    let inputs: Vec<Value> =
+        operands.iter().enumerate().map(|(i, ty)| b.placeholder(&format!("a{i}"), ty.dtype, &ty.dims)).collect();
+    let results = expand(op, &mut b, &inputs);
+    for (i, r) in results.into_iter().enumerate() {
+        b.output(&format!("r{i}"), r);
+    }
+    b.finish()
+}
+
+/// `graph` with every op above `to` replaced by its body. Names and locations stay with what replaces a node.
+pub fn expand_graph(graph: &Graph, to: Level) -> Result<Graph, BuildErrors> {
+    let mut b = Builder::new(graph.name());
+    for (key, value) in graph.metadata() {
+        b.graph_mut().set_metadata(key, value);
+    }
+    for variable in graph.variables() {
+        if let Err(e) = b.graph_mut().add_variable(variable.clone()) {
+            b.fail(e);
+        }
+    }
+    let mut map: BTreeMap<Value, Value> = BTreeMap::new();
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        let operands: Vec<Value> = node.operands.iter().filter_map(|v| map.get(v).copied()).collect();
+        b.set_name(node.name.clone());
+        b.set_location(node.location.clone());
+        let results = if node.op.level() > to {
+            expand(&node.op, &mut b, &operands)
+        } else {
+            b.add_node(node.op.clone(), &operands, node.types.len())
+        };
+        map.extend((0..).map(|result| Value { node: id, result }).zip(results));
+    }
+    for (name, v) in graph.outputs() {
+        if let Some(&v) = map.get(v) {
+            b.output(name, v);
+        }
+    }
+    b.finish()
+}
+
+/// Adds the body of `op` and gives its results; an L0 op is its own body. Mistakes are recorded in the builder.
+pub fn expand(op: &Op, b: &mut Builder, operands: &[Value]) -> Vec<Value> {
+    // Operands that the op would not take are reported in terms of the op, not of its body.
+    let types: Option<Vec<TensorType>> = operands.iter().map(|&v| b.ty(v).cloned()).collect();
+    let checked = types.as_ref().map(|types| crate::infer::infer(op, types));
+    if op.level() == Level::L0 || !matches!(checked, Some(Ok(_))) {
+        return b.add_node(op.clone(), operands, result_count(op));
+    }
+    let x = operands;
+    let result = match op {
+        Op::Softmax { axis } => softmax(b, x[0], *axis),
+        Op::LogSoftmax { axis } => log_softmax(b, x[0], *axis),
+        Op::LayerNorm { axis, epsilon } => layer_norm(op, b, x, *axis, epsilon.0),
+        Op::BatchNorm { axis, epsilon } => batch_norm(b, x, *axis, epsilon.0),
+        Op::Lrn { size, alpha, beta, bias, axis } => lrn(b, x[0], *size, [alpha.0, beta.0, bias.0], *axis),
+
+        Op::Relu {}
+        | Op::Clip { .. }
+        | Op::LeakyRelu { .. }
+        | Op::PRelu {}
+        | Op::Elu { .. }
+        | Op::Sigmoid {}
+        | Op::HardSigmoid { .. }
+        | Op::HardSwish {}
+        | Op::Silu {}
+        | Op::Gelu {}
+        | Op::GeluTanh {}
+        | Op::Softplus {}
+        | Op::Mish {}
+        | Op::Softsign {}
+        | Op::FusedElementwise { .. } => match op.scalar() {
+            Some(expr) => expression(b, &expr, x),
+            None => return Vec::new(),
+        },
+        Op::FusedConv { epilogue, .. } | Op::FusedDot { epilogue, .. } => match op.contraction() {
+            Some(base) => {
+                let inner = b.add_op(base, &x[..2]);
+                expression(b, epilogue, &[&[inner], &x[2..]].concat())
+            }
+            None => return Vec::new(),
+        },
+        Op::FusedReduce { axes, reducer, prologue } => {
+            let inner = expression(b, prologue, x);
+            b.reduce(inner, axes, *reducer)
+        }
+
+        Op::Placeholder { .. }
+        | Op::Constant { .. }
+        | Op::Iota { .. }
+        | Op::RandomBits { .. }
+        | Op::Neg {}
+        | Op::Abs {}
+        | Op::Sign {}
+        | Op::Floor {}
+        | Op::Ceil {}
+        | Op::Round {}
+        | Op::Sqrt {}
+        | Op::Rsqrt {}
+        | Op::Reciprocal {}
+        | Op::Exp {}
+        | Op::Log {}
+        | Op::Sin {}
+        | Op::Cos {}
+        | Op::Tanh {}
+        | Op::Erf {}
+        | Op::Not {}
+        | Op::IsNan {}
+        | Op::Convert { .. }
+        | Op::Add {}
+        | Op::Sub {}
+        | Op::Mul {}
+        | Op::Div {}
+        | Op::Rem {}
+        | Op::Pow {}
+        | Op::Maximum {}
+        | Op::Minimum {}
+        | Op::Equal {}
+        | Op::NotEqual {}
+        | Op::Less {}
+        | Op::LessEqual {}
+        | Op::Greater {}
+        | Op::GreaterEqual {}
+        | Op::And {}
+        | Op::Or {}
+        | Op::Xor {}
+        | Op::Select {}
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Broadcast { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::Concat { .. }
+        | Op::Reverse { .. }
+        | Op::Gather { .. }
+        | Op::Scatter { .. }
+        | Op::Reduce { .. }
+        | Op::ArgReduce { .. }
+        | Op::TopK { .. }
+        | Op::ReduceWindow { .. }
+        | Op::SelectAndScatter { .. }
+        | Op::Dot { .. }
+        | Op::Conv { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize { .. }
+        | Op::ReadVar { .. }
+        | Op::Assign { .. }
+        | Op::Group {} => return b.add_node(op.clone(), operands, result_count(op)),
+    };
+    vec![result]
+}
+
+fn result_count(op: &Op) -> usize {
+    match op {
+        Op::TopK { .. } => 2,
+        Op::Group {} => 0,
+        _ => 1,
+    }
+}
+
+fn shifted(b: &mut Builder, x: Value, axis: usize) -> Value {
+    let max = b.reduce_keep(x, &[axis], Reducer::Max);
+    b.sub(x, max)
+}
+
+fn softmax(b: &mut Builder, x: Value, axis: usize) -> Value {
+    let shifted = shifted(b, x, axis);
+    let e = b.exp(shifted);
+    let sum = b.reduce_keep(e, &[axis], Reducer::Sum);
+    b.div(e, sum)
+}
+
+fn log_softmax(b: &mut Builder, x: Value, axis: usize) -> Value {
+    let shifted = shifted(b, x, axis);
+    let e = b.exp(shifted);
+    let sum = b.reduce_keep(e, &[axis], Reducer::Sum);
+    let log = b.log(sum);
+    b.sub(shifted, log)
+}
+
+/// The variance is the mean of squared differences: a second pass over x, without the cancellation of E x² − (E x)².
+fn layer_norm(op: &Op, b: &mut Builder, operands: &[Value], axis: usize, epsilon: f64) -> Value {
+    let (x, scale, bias) = (operands[0], operands[1], operands[2]);
+    let dims = b.dims(x);
+    if dims[axis..].iter().any(|d| d.fixed().is_none()) {
+        let found = format!("{} normalised from axis {axis} on", crate::infer::show_dims(&dims));
+        let violation = Violation { label: "body", found };
+        let error = InferError {
+            mnemonic: op.mnemonic(),
+            violations: vec![(violation, "a mean over symbolic extents has no body: bind them first")],
+            operands: operands.iter().filter_map(|&v| b.ty(v).cloned()).collect(),
+        };
+        return b.fail(GraphError::Infer { error: Box::new(error), location: None });
+    }
+    let axes: Vec<usize> = (axis..dims.len()).collect();
+    let mean = b.mean_keep(x, &axes);
+    let centred = b.sub(x, mean);
+    let squares = b.mul(centred, centred);
+    let variance = b.mean_keep(squares, &axes);
+    let epsilon = b.scalar_like(x, epsilon);
+    let raised = b.add(variance, epsilon);
+    let factor = b.rsqrt(raised);
+    let normalised = b.mul(centred, factor);
+    let scaled = b.mul(normalised, scale);
+    b.add(scaled, bias)
+}
+
+/// The factor scale / √(variance + epsilon) is a vector, worked out once a channel.
+fn batch_norm(b: &mut Builder, operands: &[Value], axis: usize, epsilon: f64) -> Value {
+    let (x, scale, bias, mean, variance) = (operands[0], operands[1], operands[2], operands[3], operands[4]);
+    let dims = b.dims(x);
+    let epsilon = b.scalar_like(x, epsilon);
+    let raised = b.add(variance, epsilon);
+    let deviation = b.sqrt(raised);
+    let factor = b.div(scale, deviation);
+    let [mean, factor, bias] = [mean, factor, bias].map(|v| b.broadcast_vector(v, &dims, axis));
+    let centred = b.sub(x, mean);
+    let scaled = b.mul(centred, factor);
+    b.add(scaled, bias)
+}
+
+fn lrn(b: &mut Builder, x: Value, size: usize, [alpha, beta, bias]: [f64; 3], axis: usize) -> Value {
+    let rank = b.dims(x).len();
+    let low = (size - 1) / 2;
+    let mut window = WindowOptions { window: vec![1; rank], padding: vec![Padding::NONE; rank], ..Default::default() };
+    window.window[axis] = size;
+    window.padding[axis] = Padding { low: low as i64, high: (size - 1 - low) as i64 };
+    let squares = b.mul(x, x);
+    let sum = b.reduce_window(squares, &window, Reducer::Sum);
+    let [weight, bias, beta] = [alpha / size as f64, bias, beta].map(|v| b.scalar_like(x, v));
+    let weighted = b.mul(sum, weight);
+    let base = b.add(weighted, bias);
+    let divisor = b.pow(base, beta);
+    b.div(x, divisor)
+}
+
+/// A scalar expression of operands that broadcast, as elementwise ops.
+pub fn expression(b: &mut Builder, expr: &ScalarExpr, operands: &[Value]) -> Value {
+    let types: Vec<TensorType> = operands.iter().filter_map(|&v| b.ty(v).cloned()).collect();
+    let dtypes: Vec<DType> = types.iter().map(|ty| ty.dtype).collect();
+    // Ill-typed expressions are refused by inference of the op that has them.
+    let Ok(steps) = expr.types(&dtypes) else { return b.add_op(Op::FusedElementwise { expr: expr.clone() }, operands) };
+    let mut dims: Vec<Dim> = types.first().map(|ty| ty.dims.clone()).unwrap_or_default();
+    for ty in &types {
+        for (have, new) in dims.iter_mut().zip(&ty.dims) {
+            if *have == Dim::Fixed(1) {
+                *have = new.clone();
+            }
+        }
+    }
+    let mut values: Vec<Value> = Vec::with_capacity(steps.len());
+    for (node, dtype) in expr.nodes().iter().zip(steps) {
+        let at = |i: u32| values[i as usize];
+        let value = match *node {
+            ScalarNode::Arg(i) => operands[i as usize],
+            ScalarNode::Const(v) => b.scalar(dtype, v.0),
+            ScalarNode::Unary(f, x) => unary(b, f, at(x)),
+            ScalarNode::Binary(f, x, y) => binary(b, f, at(x), at(y)),
+            ScalarNode::Select(c, x, y) => b.select(at(c), at(x), at(y)),
+            ScalarNode::Convert(dtype, x) => b.convert(at(x), dtype),
+        };
+        values.push(value);
+    }
+    match values.last() {
+        Some(&last) => b.broadcast_to(last, &dims),
+        None => b.add_op(Op::FusedElementwise { expr: expr.clone() }, operands),
+    }
+}
+
+fn unary(b: &mut Builder, f: UnaryFn, x: Value) -> Value {
+    match f {
+        UnaryFn::Neg => b.neg(x),
+        UnaryFn::Abs => b.abs(x),
+        UnaryFn::Sign => b.sign(x),
+        UnaryFn::Floor => b.floor(x),
+        UnaryFn::Ceil => b.ceil(x),
+        UnaryFn::Round => b.round(x),
+        UnaryFn::Trunc => {
+            let zero = b.scalar_like(x, 0.0);
+            let negative = b.less(x, zero);
+            let (up, down) = (b.ceil(x), b.floor(x));
+            b.select(negative, up, down)
+        }
+        UnaryFn::Sqrt => b.sqrt(x),
+        UnaryFn::Rsqrt => b.rsqrt(x),
+        UnaryFn::Reciprocal => b.reciprocal(x),
+        UnaryFn::Exp => b.exp(x),
+        UnaryFn::Log => b.log(x),
+        UnaryFn::Sin => b.sin(x),
+        UnaryFn::Cos => b.cos(x),
+        UnaryFn::Tanh => b.tanh(x),
+        UnaryFn::Erf => b.erf(x),
+        UnaryFn::Not => b.not(x),
+        UnaryFn::IsNan => b.is_nan(x),
+    }
+}
+
+fn binary(b: &mut Builder, f: BinaryFn, x: Value, y: Value) -> Value {
+    match f {
+        BinaryFn::Add => b.add(x, y),
+        BinaryFn::Sub => b.sub(x, y),
+        BinaryFn::Mul => b.mul(x, y),
+        BinaryFn::Div => b.div(x, y),
+        BinaryFn::Rem => b.rem(x, y),
+        BinaryFn::Pow => b.pow(x, y),
+        BinaryFn::Max => b.maximum(x, y),
+        BinaryFn::Min => b.minimum(x, y),
+        BinaryFn::Eq => b.equal(x, y),
+        BinaryFn::Ne => b.not_equal(x, y),
+        BinaryFn::Lt => b.less(x, y),
+        BinaryFn::Le => b.less_equal(x, y),
+        BinaryFn::Gt => b.greater(x, y),
+        BinaryFn::Ge => b.greater_equal(x, y),
+        BinaryFn::And => b.and(x, y),
+        BinaryFn::Or => b.or(x, y),
+        BinaryFn::Xor => b.xor(x, y),
+    }
+}

@@ -1,0 +1,117 @@
+//! Matrix products and convolutions: sums of products, in a stated order.
+
+use super::array::{Array, zip_data};
+use super::error::EvalError;
+use super::number::Number;
+use super::scalar::Scalar;
+use super::strides::pick;
+use super::strides::row_major;
+use super::window::{WindowAxis, covered, grid, places};
+use crate::attribute::{ConvLayout, Padding};
+use crate::infer::{conv_dims, dot_dims, filled, padding_or_none};
+
+/// The axes of a `dot_general`.
+pub struct DotAxes<'a> {
+    /// Batch axes of lhs and rhs, pairwise.
+    pub batch: (&'a [usize], &'a [usize]),
+    /// Contracted axes of lhs and rhs, pairwise.
+    pub contract: (&'a [usize], &'a [usize]),
+}
+
+/// Sums products over the contracted axes, in their row-major order.
+pub fn dot<S: Scalar>(lhs: &Array<S>, rhs: &Array<S>, dims: &[usize], axes: &DotAxes) -> Result<Array<S>, EvalError> {
+    let (lb, rb) = axes.batch;
+    let (lc, rc) = axes.contract;
+    let free = dot_dims(lhs.dims.len(), rhs.dims.len(), (lb, lc), (rb, rc));
+    let of = |x: &Array<S>, axes: &[usize]| grid(&pick(&x.dims, axes), &pick(&row_major(&x.dims), axes));
+    let batches: Vec<(usize, usize)> = of(lhs, lb).into_iter().zip(of(rhs, rb)).collect();
+    let terms: Vec<(usize, usize)> = of(lhs, lc).into_iter().zip(of(rhs, rc)).collect();
+    let (rows, columns) = (of(lhs, &free.lhs_free), of(rhs, &free.rhs_free));
+    let data = zip_data!(&*lhs.data, &*rhs.data, |x, y| {
+        let mut out = Vec::with_capacity(dims.iter().product());
+        for &(batch_x, batch_y) in &batches {
+            for &row in &rows {
+                for &column in &columns {
+                    out.push(sum_of_products(x, batch_x + row, y, batch_y + column, &terms));
+                }
+            }
+        }
+        out
+    });
+    Ok(Array::new(lhs.dtype, dims, data))
+}
+
+/// Σ x\[x_start + i\] · y\[y_start + j\] over `terms`, first to last; 0 where there are none.
+fn sum_of_products<T: Number>(x: &[T], x_start: usize, y: &[T], y_start: usize, terms: &[(usize, usize)]) -> T {
+    if terms.is_empty() {
+        // The operands may be empty, so that they have no start.
+        return T::ZERO;
+    }
+    let (x, y) = (&x[x_start..], &y[y_start..]);
+    terms.iter().fold(T::ZERO, |sum, &(i, j)| sum.plus(x[i].times(y[j])))
+}
+
+/// The attributes of a convolution.
+pub struct ConvAttributes<'a> {
+    /// Steps.
+    pub strides: &'a [usize],
+    /// Padding.
+    pub padding: &'a [Padding],
+    /// Dilation of x.
+    pub lhs_dilation: &'a [usize],
+    /// Dilation of the window.
+    pub rhs_dilation: &'a [usize],
+    /// Groups.
+    pub groups: usize,
+    /// Where the channels are.
+    pub layout: ConvLayout,
+}
+
+/// Convolution. Each result sums over input channels first to last and, within a channel, over the window in
+/// row-major order; what falls on padding is left out.
+pub fn conv<S: Scalar>(x: &Array<S>, w: &Array<S>, dims: &[usize], a: &ConvAttributes) -> Result<Array<S>, EvalError> {
+    let rank = x.dims.len();
+    let spatial = rank - 2;
+    let (channel, x_first, out_channel, in_channel, w_first) = conv_dims(a.layout, rank);
+    let (x_steps, w_steps, out_steps) = (row_major(&x.dims), row_major(&w.dims), row_major(dims));
+    let (strides, padding) = (filled(a.strides, spatial, 1), padding_or_none(a.padding, spatial));
+    let (lhs_dilation, rhs_dilation) = (filled(a.lhs_dilation, spatial, 1), filled(a.rhs_dilation, spatial, 1));
+    let axes: Vec<WindowAxis> = (0..spatial)
+        .map(|i| WindowAxis {
+            extent: x.dims[x_first + i],
+            window: w.dims[w_first + i],
+            stride: strides[i],
+            low: padding[i].low,
+            lhs_dilation: lhs_dilation[i],
+            rhs_dilation: rhs_dilation[i],
+            x_step: x_steps[x_first + i] as usize,
+            window_step: w_steps[w_first + i] as usize,
+        })
+        .collect();
+    // The result has its channels where x has them.
+    let (out_spatial, out_spatial_steps) = (&dims[x_first..x_first + spatial], &out_steps[x_first..x_first + spatial]);
+    let (inputs, outputs) = (w.dims[in_channel], w.dims[out_channel] / a.groups);
+    let (x_channel, w_in, w_out) =
+        (x_steps[channel] as usize, w_steps[in_channel] as usize, w_steps[out_channel] as usize);
+
+    let data = zip_data!(&*x.data, &*w.data, |xs, ws| {
+        let mut out = vec![Number::ZERO; dims.iter().product()];
+        for place in places(out_spatial) {
+            let at: usize = place.iter().zip(out_spatial_steps).map(|(&p, &s)| p * s as usize).sum();
+            let window = covered(&axes, &place);
+            let terms: Vec<(usize, usize)> =
+                (0..inputs).flat_map(|c| window.iter().map(move |&(i, j)| (c * x_channel + i, c * w_in + j))).collect();
+            for image in 0..x.dims[0] {
+                for group in 0..a.groups {
+                    let from = image * x_steps[0] as usize + group * inputs * x_channel;
+                    for k in group * outputs..(group + 1) * outputs {
+                        let to = image * out_steps[0] as usize + k * out_steps[channel] as usize + at;
+                        out[to] = sum_of_products(xs, from, ws, k * w_out, &terms);
+                    }
+                }
+            }
+        }
+        out
+    });
+    Ok(Array::new(x.dtype, dims, data))
+}

@@ -1,0 +1,187 @@
+//! One op on values: the match that leads from the op table to the families.
+
+use super::array::Array;
+use super::contraction::{self, ConvAttributes, DotAxes};
+use super::error::EvalError;
+use super::scalar::Scalar;
+use super::window::{self, Window};
+use super::{elementwise, indexing, movement, quantize, random, reduction, run};
+use crate::expand;
+use crate::infer::infer;
+use crate::ops::Op;
+use crate::scalar::ScalarExpr;
+use crate::types::TensorType;
+
+/// Most elements a result may have. What fits no machine is refused before it is tried.
+const MAX_ELEMENTS: usize = 1 << 36;
+
+fn static_dims(ty: &TensorType) -> Result<Vec<usize>, EvalError> {
+    let dims = ty.static_dims().ok_or_else(|| EvalError::Symbolic { ty: ty.clone() })?;
+    match ty.element_count() {
+        Some(n) if n <= MAX_ELEMENTS => Ok(dims),
+        _ => Err(EvalError::TooLarge { ty: ty.clone() }),
+    }
+}
+
+/// The results of `op`, whose operands and result types agree with inference. Results in f16 and bf16 are rounded
+/// to their dtype.
+pub fn evaluate<S: Scalar>(op: &Op, x: &[Array<S>], types: &[TensorType]) -> Result<Vec<Array<S>>, EvalError> {
+    let dims: Vec<Vec<usize>> = types.iter().map(static_dims).collect::<Result<_, _>>()?;
+    let results = match dims.first() {
+        Some(first) => dispatch(op, x, types, first)?,
+        None => Vec::new(),
+    };
+    Ok(results.into_iter().map(Array::rounded).collect())
+}
+
+/// `evaluate`, with the extents of the first result.
+fn dispatch<S: Scalar>(
+    op: &Op,
+    x: &[Array<S>],
+    types: &[TensorType],
+    dims: &[usize],
+) -> Result<Vec<Array<S>>, EvalError> {
+    let result = match op {
+        Op::Placeholder { .. } | Op::ReadVar { .. } => {
+            return Err(EvalError::NotConstant { mnemonic: op.mnemonic() });
+        }
+        Op::Constant { value } => Array::from_tensor(value.tensor(), value.tensor().dtype())?,
+        Op::Iota { dtype, axis, .. } => random::iota(*dtype, dims, *axis)?,
+        Op::RandomBits { seed, .. } => random::random_bits(&x[0], dims, *seed)?,
+        Op::Assign { .. } => x[0].clone(),
+        Op::Group {} => return Ok(Vec::new()),
+
+        Op::Neg {}
+        | Op::Abs {}
+        | Op::Sign {}
+        | Op::Floor {}
+        | Op::Ceil {}
+        | Op::Round {}
+        | Op::Sqrt {}
+        | Op::Rsqrt {}
+        | Op::Reciprocal {}
+        | Op::Exp {}
+        | Op::Log {}
+        | Op::Sin {}
+        | Op::Cos {}
+        | Op::Tanh {}
+        | Op::Erf {}
+        | Op::Not {}
+        | Op::IsNan {}
+        | Op::Convert { .. }
+        | Op::Add {}
+        | Op::Sub {}
+        | Op::Mul {}
+        | Op::Div {}
+        | Op::Rem {}
+        | Op::Pow {}
+        | Op::Maximum {}
+        | Op::Minimum {}
+        | Op::Equal {}
+        | Op::NotEqual {}
+        | Op::Less {}
+        | Op::LessEqual {}
+        | Op::Greater {}
+        | Op::GreaterEqual {}
+        | Op::And {}
+        | Op::Or {}
+        | Op::Xor {}
+        | Op::Select {}
+        | Op::Relu {}
+        | Op::Clip { .. }
+        | Op::LeakyRelu { .. }
+        | Op::PRelu {}
+        | Op::Elu { .. }
+        | Op::Sigmoid {}
+        | Op::HardSigmoid { .. }
+        | Op::HardSwish {}
+        | Op::Silu {}
+        | Op::Gelu {}
+        | Op::GeluTanh {}
+        | Op::Softplus {}
+        | Op::Mish {}
+        | Op::Softsign {}
+        | Op::FusedElementwise { .. } => {
+            let expr = op.scalar().ok_or(EvalError::Bug { what: "an elementwise op without a formula" })?;
+            elementwise::evaluate(&expr, x, dims, types[0].dtype)?
+        }
+
+        Op::Reshape { .. } => movement::reshape(&x[0], dims),
+        Op::Transpose { perm } => movement::transpose(&x[0], perm),
+        Op::Broadcast { axes, .. } => movement::broadcast(&x[0], dims, axes),
+        Op::Slice { start, stride, .. } => movement::slice(&x[0], dims, start, stride),
+        Op::Pad { padding, interior, value } => movement::pad(&x[0], dims, padding, interior, value.0)?,
+        Op::Concat { axis } => movement::concat(x, dims, *axis)?,
+        Op::Reverse { axes } => movement::reverse(&x[0], axes),
+        Op::Gather { axis } => indexing::gather(&x[0], &x[1], dims, *axis)?,
+        Op::Scatter { axis, mode } => indexing::scatter(&x[0], &x[1], &x[2], *axis, *mode)?,
+
+        Op::Reduce { axes, reducer } => reduction::reduce(&x[0], dims, axes, *reducer)?,
+        Op::ArgReduce { axis, extreme } => reduction::arg_reduce(&x[0], dims, *axis, *extreme)?,
+        Op::TopK { axis, extreme, .. } => return Ok(reduction::top_k(&x[0], dims, *axis, *extreme)?.into()),
+        Op::ReduceWindow { window, strides, padding, dilation, reducer } => {
+            window::reduce_window(&x[0], dims, &Window { window, strides, padding, dilation }, *reducer)?
+        }
+        Op::SelectAndScatter { window, strides, padding, extreme } => {
+            let window = Window { window, strides, padding, dilation: &[] };
+            window::select_and_scatter(&x[0], &x[1], &window, *extreme)?
+        }
+
+        Op::Dot { lhs_batch, rhs_batch, lhs_contract, rhs_contract } => {
+            let axes = DotAxes { batch: (lhs_batch, rhs_batch), contract: (lhs_contract, rhs_contract) };
+            contraction::dot(&x[0], &x[1], dims, &axes)?
+        }
+        Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout } => {
+            let (groups, layout) = (*groups, *layout);
+            let attributes = ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups, layout };
+            contraction::conv(&x[0], &x[1], dims, &attributes)?
+        }
+        Op::FusedDot { epilogue, .. } | Op::FusedConv { epilogue, .. } => {
+            contraction_then(op, epilogue, x, types, dims)?
+        }
+        Op::FusedReduce { axes, reducer, prologue } => {
+            let joined = joined_dims(x);
+            let dtypes: Vec<_> = x.iter().map(|x| x.dtype).collect();
+            let dtype = prologue.result_type(&dtypes).map_err(|_| EvalError::Bug { what: "an ill-typed prologue" })?;
+            let inner = elementwise::evaluate(prologue, x, &joined, dtype)?;
+            reduction::reduce(&inner, dims, axes, *reducer)?
+        }
+
+        Op::Quantize { dtype, axis } => quantize::quantize(&x[0], &x[1], &x[2], *dtype, *axis)?,
+        Op::Dequantize { axis } => quantize::dequantize(&x[0], &x[1], &x[2], *axis)?,
+
+        Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::LayerNorm { .. } | Op::BatchNorm { .. } | Op::Lrn { .. } => {
+            let body = expand::body(op, &x.iter().map(Array::ty).collect::<Vec<_>>())?;
+            return run::results(&body, x);
+        }
+    };
+    Ok(vec![result])
+}
+
+/// A fused contraction: the contraction, not rounded, then the epilogue.
+fn contraction_then<S: Scalar>(
+    op: &Op,
+    epilogue: &ScalarExpr,
+    x: &[Array<S>],
+    types: &[TensorType],
+    dims: &[usize],
+) -> Result<Array<S>, EvalError> {
+    let base = op.contraction().ok_or(EvalError::Bug { what: "a fused op without a contraction" })?;
+    let inner_types = infer(&base, &[x[0].ty(), x[1].ty()]).map_err(Box::new)?;
+    let mut operands = dispatch(&base, &x[..2], &inner_types, dims)?;
+    operands.extend_from_slice(&x[2..]);
+    elementwise::evaluate(epilogue, &operands, dims, types[0].dtype)
+}
+
+/// The extents that operands of one rank broadcast to.
+fn joined_dims<S>(x: &[Array<S>]) -> Vec<usize> {
+    let mut dims = x.first().map(|x| x.dims.clone()).unwrap_or_default();
+    for operand in x {
+        for (have, &new) in dims.iter_mut().zip(&operand.dims) {
+            if *have == 1 {
+                *have = new;
+            }
+        }
+    }
+    dims
+}
