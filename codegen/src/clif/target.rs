@@ -175,6 +175,35 @@ impl Target {
         }
     }
 
+    /// The CPU features that code for this target may use, by LLVM's names; empty where the architecture's base is
+    /// all that is used.
+    pub fn feature_names(&self) -> &'static [&'static str] {
+        const V4: [&str; 16] = [
+            "sse3",
+            "ssse3",
+            "sse4.1",
+            "sse4.2",
+            "popcnt",
+            "avx",
+            "avx2",
+            "fma",
+            "bmi1",
+            "bmi2",
+            "lzcnt",
+            "cmpxchg16b",
+            "avx512f",
+            "avx512dq",
+            "avx512vl",
+            "avx512bw",
+        ];
+        match (self.isa.triple().architecture, self.features) {
+            (Architecture::X86_64, Features::Baseline) => &V4[..5],
+            (Architecture::X86_64, Features::V3) => &V4[..12],
+            (Architecture::X86_64, Features::V4) => &V4,
+            _ => &[],
+        }
+    }
+
     /// Cranelift's description of the target.
     pub(super) fn isa(&self) -> &OwnedTargetIsa {
         &self.isa
