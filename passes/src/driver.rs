@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use kiln_ir::{Graph, GraphError};
+use kiln_ir::{Graph, GraphError, Stage, verify};
 
 use crate::provenance::{Origin, Provenance};
 
@@ -259,6 +259,7 @@ fn check_names(passes: &[Pass], options: &Options) -> Result<(), PassError> {
     }
 }
 
-fn check(_graph: &Graph) -> Result<(), String> {
-    Ok(())
+fn check(graph: &Graph) -> Result<(), String> {
+    verify(graph, Stage::Lowered)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use kiln_ir::tensor::element_count;
-use kiln_ir::{DType, Graph, Op, Tensor, Value};
+use kiln_ir::{DType, Graph, Op, Tensor, Value, interp};
 
 /// A constant seen through strides: element `i` is `tensor[Σ i[a] · strides[a]]`.
 #[derive(Clone, Debug)]
@@ -154,13 +154,9 @@ pub fn fold(op: &Op, operands: &[View]) -> Option<Vec<Tensor>> {
         }
         _ => {
             let tensors: Option<Vec<Tensor>> = operands.iter().map(View::store).collect();
-            interpret(op, &tensors?)
+            interp::fold(op, &tensors?).ok()
         }
     }
-}
-
-fn interpret(_op: &Op, _operands: &[Tensor]) -> Option<Vec<Tensor>> {
-    None
 }
 
 /// x `function` y, both f32 of the same dims.

@@ -11,6 +11,9 @@
 pub mod canonicalise;
 pub mod driver;
 pub mod evaluate;
+pub mod fusion;
+pub mod layout;
+pub mod materialise;
 pub mod provenance;
 pub mod recognise;
 pub mod rewrite;
@@ -25,12 +28,26 @@ pub use provenance::{Origin, Provenance};
 pub const PASSES: &[Pass] = &[
     Pass { name: "variables", doc: "variables that nothing assigns become constants", run: variables::run },
     Pass { name: "canonicalise", doc: "every value in its simplest form", run: canonicalise::run },
+    Pass {
+        name: "layout",
+        doc: "convolutions channels-last, transposes only where nothing can avoid them",
+        run: layout::run,
+    },
+    Pass { name: "tidy", doc: "canonicalise what layout left", run: canonicalise::run },
+    Pass { name: "materialise", doc: "transposed constants are stored", run: materialise::run },
+    Pass {
+        name: "fusion",
+        doc: "elementwise work joins contractions, reductions and other elementwise work",
+        run: fusion::run,
+    },
 ];
 
 /// The names of all rules, for `disable`.
 pub fn rule_names() -> impl Iterator<Item = &'static str> {
     let canonical = canonicalise::RULES.iter().copied().flatten().map(|r| r.name);
-    [variables::RULE, canonicalise::constant::CSE].into_iter().chain(canonical)
+    let single =
+        [variables::RULE, canonicalise::constant::CSE, layout::CHANNELS_LAST, layout::RELABEL, materialise::RULE];
+    single.into_iter().chain(canonical).chain(fusion::RULES.iter().map(|(name, _)| *name))
 }
 
 /// Optimises a graph: runs [`PASSES`] as `options` say.

@@ -97,6 +97,15 @@ impl<'a, 'o> Rewriter<'a, 'o> {
         self.current = self.source_origins.get(id.0 as usize).cloned().unwrap_or_default();
     }
 
+    /// Makes nodes on behalf of the source node `id`, whatever node is being visited.
+    pub fn within<T>(&mut self, id: NodeId, make: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = (self.name.take(), self.location.take(), std::mem::take(&mut self.current));
+        self.enter(id);
+        let made = make(self);
+        (self.name, self.location, self.current) = outer;
+        made
+    }
+
     /// New nodes stand for the source node `id` as well; its name wins where the current one has none.
     pub fn absorb(&mut self, id: NodeId) {
         if let Some(origin) = self.source_origins.get(id.0 as usize) {
