@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kiln_ir::DType;
+use kiln_ir::{DType, Graph, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// Name, element type and static extents of one input, output or state variable.
@@ -46,7 +46,29 @@ pub struct Signature {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// A graph whose extents are not all numbers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the graph's extents {} are not bound: give each a number before compiling", symbols.join(", "))]
+pub struct UnboundError {
+    /// The named extents.
+    pub symbols: Vec<String>,
+}
+
 impl Signature {
+    /// The interface of `graph`, whose extents are numbers.
+    pub fn of(graph: &Graph) -> Result<Signature, UnboundError> {
+        let unbound = || UnboundError { symbols: graph.symbols() };
+        let spec = |name: &str, ty: &TensorType| {
+            ty.static_dims().map(|dims| TensorSpec::new(name, ty.dtype, dims)).ok_or_else(unbound)
+        };
+        let outputs = graph.outputs().iter().map(|(name, value)| spec(name, graph.ty(*value)));
+        Ok(Signature {
+            inputs: graph.input_types().map(|(name, ty)| spec(name, ty)).collect::<Result<_, _>>()?,
+            outputs: outputs.collect::<Result<_, _>>()?,
+            metadata: graph.metadata().clone(),
+        })
+    }
+
     /// Position of the input called `name`.
     pub fn input_index(&self, name: &str) -> Option<usize> {
         self.inputs.iter().position(|s| s.name == name)

@@ -16,15 +16,15 @@ use crate::code_memory::{KernelRange, check_ranges};
 use crate::plan::{ALIGNMENT, Plan};
 use crate::profile::Profile;
 use crate::relayout::Relayout;
-use crate::signature::{Signature, TensorSpec};
+use crate::signature::Signature;
 
 /// One weight of the portable graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WeightEntry {
-    /// What the graph text calls it, with element type and extents.
-    pub(crate) spec: TensorSpec,
-    /// [`Tensor::content_id`] of the weight.
+    /// [`Tensor::content_id`] of the weight: what the graph text calls it.
     pub(crate) content: [u8; 32],
+    pub(crate) dtype: DType,
+    pub(crate) dims: Vec<usize>,
     pub(crate) stored: Stored,
 }
 
@@ -155,14 +155,14 @@ impl Sections {
     /// The weight index, with every entry's place checked.
     pub(crate) fn weight_index(&self, section: &Section, file: &Bytes) -> Result<Vec<WeightEntry>, ArtifactError> {
         let entries: Vec<WeightEntry> = decode(section, file)?;
-        let mut names = BTreeSet::new();
+        let mut ids = BTreeSet::new();
         let mut gathered = 0usize;
         for entry in &entries {
-            let damaged = |reason: &str| Err(ArtifactError::damaged(format!("weight {}", entry.spec), reason));
-            if !names.insert(entry.spec.name.as_str()) {
+            let damaged = |reason: &str| Err(ArtifactError::damaged(entry.name(), reason));
+            if !ids.insert(entry.content) {
                 return damaged("is there twice");
             }
-            let Some(bytes) = entry.spec.byte_len() else { return damaged("is too large for this machine") };
+            let Some(bytes) = entry.byte_len() else { return damaged("is too large for this machine") };
             let (offset, len) = match &entry.stored {
                 Stored::Plain { offset } => (*offset, bytes),
                 Stored::Packed { offset, len, .. } => (*offset, *len),
@@ -171,8 +171,8 @@ impl Sections {
                 return damaged("lies outside the weight section");
             }
             if let Stored::Packed { relayout, .. } = &entry.stored {
-                if relayout.axes.len() != entry.spec.dims.len()
-                    || relayout.axes.iter().zip(&entry.spec.dims).any(|(axis, &extent)| axis.extent != extent)
+                if relayout.axes.len() != entry.dims.len()
+                    || relayout.axes.iter().zip(&entry.dims).any(|(axis, &extent)| axis.extent != extent)
                 {
                     return damaged("is packed with other extents");
                 }
@@ -188,22 +188,30 @@ impl Sections {
 }
 
 impl WeightEntry {
+    /// What errors call it: the beginning of its content id, element type and extents.
+    fn name(&self) -> String {
+        let id = blake3::Hash::from(self.content).to_hex();
+        format!("weight {}… {}{:?}", id.get(..12).unwrap_or_default(), self.dtype, self.dims)
+    }
+
+    fn byte_len(&self) -> Option<usize> {
+        kiln_ir::tensor::element_count(&self.dims)?.checked_mul(self.dtype.size())
+    }
+
     /// The weight's tensor, compared with its content id.
     pub(crate) fn tensor(&self, section: &Bytes) -> Result<Tensor, ArtifactError> {
-        let damaged =
-            |reason: &dyn ToString| ArtifactError::damaged(format!("weight {}", self.spec), reason.to_string());
+        let damaged = |reason: &dyn ToString| ArtifactError::damaged(self.name(), reason.to_string());
         let part = |offset: usize, len: usize| {
             let end = offset.checked_add(len).filter(|&end| end <= section.len());
             end.map(|end| section.slice(offset..end)).ok_or_else(|| damaged(&"lies outside the weight section"))
         };
-        let (dtype, dims): (DType, &[usize]) = (self.spec.dtype, &self.spec.dims);
         let bytes = match &self.stored {
-            Stored::Plain { offset } => part(*offset, self.spec.byte_len().unwrap_or(usize::MAX))?,
+            Stored::Plain { offset } => part(*offset, self.byte_len().unwrap_or(usize::MAX))?,
             Stored::Packed { offset, len, relayout } => {
-                Bytes::from(relayout.gather(&part(*offset, *len)?, dtype.size()).map_err(|e| damaged(&e))?)
+                Bytes::from(relayout.gather(&part(*offset, *len)?, self.dtype.size()).map_err(|e| damaged(&e))?)
             }
         };
-        let tensor = Tensor::from_bytes(dtype, dims, bytes).map_err(|e| damaged(&e))?;
+        let tensor = Tensor::from_bytes(self.dtype, &self.dims, bytes).map_err(|e| damaged(&e))?;
         if *tensor.content_id().as_bytes() != self.content {
             return Err(damaged(&"its contents are not those that were saved"));
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use kiln_ir::text::ParseErrors;
+
 use crate::executable::ExecutableError;
 use crate::relayout::RelayoutError;
 
@@ -64,6 +66,9 @@ pub enum ArtifactError {
     /// Memory for code was refused.
     #[error("cannot get executable memory for the kernels: {0}; free memory, or allow this process to map code")]
     CodeMemory(io::Error),
+    /// The portable graph's text does not parse.
+    #[error("the portable graph does not parse: {0}")]
+    Graph(#[from] ParseErrors),
     /// The portable graph was refused by the compiler.
     #[error("the portable graph does not compile: {0}")]
     Compiler(Box<dyn std::error::Error + Send + Sync>),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use kiln_ir::DType;
 use serde::Serialize;
 
 use super::contents::{Native, Sections, Stored};
@@ -10,7 +11,7 @@ use super::error::ArtifactError;
 use super::layout::{FORMAT_VERSION, Layout, SectionKind};
 use crate::plan::Plan;
 use crate::profile::Profile;
-use crate::signature::{Signature, TensorSpec};
+use crate::signature::Signature;
 
 /// Whether to read every byte and compare it with the digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +74,12 @@ pub struct PortableSummary {
 /// A weight of the portable half.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WeightSummary {
-    /// Name, element type and extents.
-    pub spec: TensorSpec,
-    /// Content id, in hexadecimal.
+    /// Content id, in hexadecimal: what the graph text calls it.
     pub content: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Extents, outermost first.
+    pub dims: Vec<usize>,
     /// Whether its elements are stored in the order compiled code wants, to be brought back by a recipe.
     pub packed: bool,
 }
@@ -125,7 +128,8 @@ pub fn inspect(file: &Bytes, digests: Digests) -> Result<Summary, ArtifactError>
             let weights = entries.into_iter().map(|entry| WeightSummary {
                 content: blake3::Hash::from(entry.content).to_hex().to_string(),
                 packed: matches!(entry.stored, Stored::Packed { .. }),
-                spec: entry.spec,
+                dtype: entry.dtype,
+                dims: entry.dims,
             });
             Some(PortableSummary { graph_bytes: text.len(), weights: weights.collect() })
         }

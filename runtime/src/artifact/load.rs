@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kiln_ir::Tensor;
+use kiln_ir::Graph;
+use kiln_ir::text::{WeightStore, parse_with};
 
 use super::contents::Sections;
 use super::error::ArtifactError;
@@ -15,12 +16,10 @@ use crate::signature::Signature;
 /// The portable half of an artifact: everything a compiler or interpreter needs.
 #[derive(Clone, Debug)]
 pub struct PortableModel {
-    /// Inputs, outputs and metadata.
+    /// Inputs, outputs and metadata, which are the graph's.
     pub signature: Signature,
-    /// The graph as IR text.
-    pub graph: String,
-    /// The weights that the text names, in stored order. Where a weight is stored as it is, its bytes are the file's.
-    pub weights: Vec<(String, Tensor)>,
+    /// The graph with its weights. Where a weight is stored as it is, its bytes are the file's.
+    pub graph: Graph,
 }
 
 /// A compiler, as this crate sees it: it must not depend on one, so whoever has one passes it in.
@@ -41,12 +40,18 @@ pub fn read_portable(file: &Bytes) -> Result<PortableModel, ArtifactError> {
     // The weight section has no digest to compare here: each weight has a content id, and native code's own are not used.
     [&sections.signature, graph, index].into_iter().try_for_each(|section| section.verify(file))?;
     let bytes = sections.weights.bytes(file);
-    let mut weights = Vec::new();
+    let mut weights = WeightStore::new();
     for entry in sections.weight_index(index, file)? {
-        let tensor = entry.tensor(&bytes)?;
-        weights.push((entry.spec.name, tensor));
+        weights.insert(entry.tensor(&bytes)?);
     }
-    Ok(PortableModel { signature: sections.signature(file)?, graph: Sections::graph(graph, file)?, weights })
+    let text = Sections::graph(graph, file)?;
+    let graph = parse_with(&text, "portable graph", &|id| weights.get(id).cloned())?;
+    let signature = sections.signature(file)?;
+    let found = Signature::of(&graph).map_err(|e| ArtifactError::damaged("portable graph", e))?;
+    if (&found.inputs, &found.outputs) != (&signature.inputs, &signature.outputs) {
+        return Err(ArtifactError::damaged("portable graph", "its inputs and outputs are not the signature's"));
+    }
+    Ok(PortableModel { signature, graph })
 }
 
 /// Compiles the portable half with `compiler`.
@@ -55,7 +60,8 @@ pub fn load(file: &Bytes, compiler: &dyn PortableCompiler) -> Result<Arc<Executa
     let signature = model.signature.clone();
     let executable = compiler.compile(model).map_err(ArtifactError::Compiler)?;
     if (&executable.signature().inputs, &executable.signature().outputs) != (&signature.inputs, &signature.outputs) {
-        return Err(ArtifactError::damaged("signature", "not that of the portable graph"));
+        let reason = "the compiled program has other inputs or outputs than the portable graph: this is a bug in Kiln";
+        return Err(ArtifactError::Compiler(reason.into()));
     }
     Ok(executable)
 }

@@ -6,7 +6,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use bytes::Bytes;
-use kiln_ir::Tensor;
+use kiln_ir::text::{PrintOptions, WeightStore};
+use kiln_ir::{Graph, Tensor};
 
 use super::contents::{Native, Stored, WeightEntry, encode};
 use super::error::ArtifactError;
@@ -15,7 +16,7 @@ use crate::code_memory::KernelCode;
 use crate::plan::{Buffer, Plan};
 use crate::profile::Profile;
 use crate::relayout::Relayout;
-use crate::signature::{Signature, TensorSpec};
+use crate::signature::Signature;
 use crate::weights::{Weights, WeightsBuilder};
 
 /// What goes into an artifact. Leave either half out, but not both.
@@ -34,17 +35,32 @@ pub struct Artifact {
 /// The portable half.
 #[derive(Clone, Debug, Default)]
 pub struct PortablePart {
-    /// The graph as IR text. It names its weights; their bytes are in `weights`.
+    /// The graph as IR text. It names its larger weights by content id.
     pub graph: String,
-    /// Every weight the text names.
+    /// Every weight the text names, by content id in order.
     pub weights: Vec<PortableWeight>,
+}
+
+impl PortablePart {
+    /// The portable half of `graph`, which is printed without source locations.
+    pub fn of(graph: &Graph) -> PortablePart {
+        let mut weights = WeightStore::new();
+        let text = kiln_ir::text::print_into(graph, &PrintOptions::default(), &mut weights);
+        let weight = |(_, value): (_, &Tensor)| PortableWeight { value: value.clone(), packed: None };
+        PortablePart { graph: text, weights: weights.iter().map(weight).collect() }
+    }
+
+    /// Says where a native part holds the elements of the weight with content id `id`. Returns whether the text
+    /// names that weight; if not, there is nothing to say it of.
+    pub fn pack(&mut self, id: &blake3::Hash, place: PackedWeight) -> bool {
+        let weight = self.weights.iter_mut().find(|w| w.value.content_id() == *id);
+        weight.map(|w| w.packed = Some(place)).is_some()
+    }
 }
 
 /// A weight of the portable half.
 #[derive(Clone, Debug)]
 pub struct PortableWeight {
-    /// What the graph text calls it.
-    pub name: String,
     /// Its value.
     pub value: Tensor,
     /// Where a native part may hold the same elements in another order. Compared when written: where the elements
@@ -142,7 +158,7 @@ impl Artifact {
         let portable = match &self.portable {
             Some(part) => {
                 let entries = part.weights.iter().map(|w| self.entry(w, &natives, &mut weights));
-                let index = entries.collect::<Result<Vec<_>, _>>()?;
+                let index: Vec<WeightEntry> = entries.collect();
                 Some((Bytes::copy_from_slice(part.graph.as_bytes()), Bytes::from(encode(&index)?)))
             }
             None => None,
@@ -181,14 +197,14 @@ impl Artifact {
         weight: &PortableWeight,
         natives: &[((Native, Moves), Bytes)],
         weights: &mut WeightsBuilder,
-    ) -> Result<WeightEntry, ArtifactError> {
+    ) -> WeightEntry {
         let value = &weight.value;
         let stored = match self.packed(weight, natives) {
             Some(stored) => stored,
             None => Stored::Plain { offset: weights.push(value.bytes().clone()) },
         };
-        let spec = TensorSpec::new(weight.name.clone(), value.dtype(), value.dims());
-        Ok(WeightEntry { spec, content: *value.content_id().as_bytes(), stored })
+        let (dtype, dims) = (value.dtype(), value.dims().to_vec());
+        WeightEntry { content: *value.content_id().as_bytes(), dtype, dims, stored }
     }
 
     fn packed(&self, weight: &PortableWeight, natives: &[((Native, Moves), Bytes)]) -> Option<Stored> {

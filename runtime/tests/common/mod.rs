@@ -161,25 +161,44 @@ pub fn native(triple: &str, features: &[&str]) -> artifact::NativePart {
     artifact::NativePart { triple: triple.to_owned(), features, plan, code, weights }
 }
 
-/// An artifact with both halves. The portable graph has two weights: `w`, which the native half has packed with the
-/// two halves of its 1000 elements swapped, and `alone`, which it has not.
+/// The portable half: the same program, without the variable. Its weight is the ramp, so that the native half has the
+/// same bytes; `shift` begins with 500.
+pub fn graph() -> kiln_ir::Graph {
+    let text = "kiln 1
+graph @test(%x: f32[10, 100]) -> (y = %y, copy = %x) {
+  metadata \"model\" = \"test\"
+  %w = constant @RAMP : f32[1000]
+  %r = reshape %w {dims = [10, 100]} : f32[10, 100]
+  %shift = constant @SHIFT : f32[1000]
+  %s = reshape %shift {dims = [10, 100]} : f32[10, 100]
+  %z = sub %s, %s
+  %a = add %x, %r
+  %b = add %a, %z
+  %y = mul %b, %b
+}
+";
+    let [ramp, shift] = [0, 500].map(ramp);
+    let text = text.replace("RAMP", ramp.content_id().to_hex().as_str());
+    let text = text.replace("SHIFT", shift.content_id().to_hex().as_str());
+    let find = |id: &blake3::Hash| [&ramp, &shift].into_iter().find(|t| t.content_id() == *id).cloned();
+    kiln_ir::text::parse_with(&text, "test", &find).expect("the text is right")
+}
+
+/// 0 … 999, the first `rotation` of which come last.
+pub fn ramp(rotation: usize) -> kiln_ir::Tensor {
+    let values: Vec<f32> = (rotation..N).chain(0..rotation).map(|i| i as f32).collect();
+    kiln_ir::Tensor::from_slice(&[N], &values).expect("a thousand values")
+}
+
+/// An artifact with both halves. The native part holds the portable graph's `shift` as the ramp with its two halves
+/// of 500 elements swapped.
 pub fn whole(natives: Vec<artifact::NativePart>) -> Artifact {
-    let ramp: Vec<f32> = (500..1000).chain(0..500).map(|i| i as f32).collect();
     let axis = Axis { extent: N, digits: vec![Digit { extent: 2, stride: -500 }, Digit { extent: 500, stride: 1 }] };
-    let packed =
-        artifact::PackedWeight { native: 0, offset: 0, len: 4 * N, relayout: Relayout { base: 500, axes: vec![axis] } };
-    let packed = (!natives.is_empty()).then_some(packed);
-    let weight = |name: &str, value, packed| artifact::PortableWeight { name: name.to_owned(), value, packed };
-    Artifact {
-        signature: plan().0.signature,
-        portable: Some(artifact::PortablePart {
-            graph: "kiln 1\ngraph @test ...\n".to_owned(),
-            weights: vec![
-                weight("w", kiln_ir::Tensor::from_slice(&[N], &ramp).unwrap(), packed),
-                weight("alone", kiln_ir::Tensor::from_slice(&[3], &[1i64, 2, 3]).unwrap(), None),
-            ],
-        }),
-        natives,
-        profile: None,
+    let relayout = Relayout { base: 500, axes: vec![axis] };
+    let mut portable = artifact::PortablePart::of(&graph());
+    if !natives.is_empty() {
+        let place = artifact::PackedWeight { native: 0, offset: 0, len: 4 * N, relayout };
+        assert!(portable.pack(&ramp(500).content_id(), place));
     }
+    Artifact { signature: plan().0.signature, portable: Some(portable), natives, profile: None }
 }
