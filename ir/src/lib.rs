@@ -1,6 +1,7 @@
 //! kiln-ir
 pub mod attribute;
 pub mod builder;
+pub mod cost;
 pub mod dtype;
 mod equality;
 pub mod expand;
