@@ -212,14 +212,14 @@ macro_rules! element_kinds {
 element_kinds!(Scalar, F64, I64, I32, I8, U8, Bool);
 
 impl<S: Scalar> Datum<S> {
-    /// A constant of `dtype`: integers truncate and saturate, truth is ≠ 0. Floats are not rounded to f16 or bf16,
-    /// whose expressions are computed wider.
+    /// A constant of `dtype`: integers truncate and saturate, truth is ≠ 0. It is the number that an f32 (or f64)
+    /// program would hold, whatever it is computed in; f16 and bf16 expressions are computed, so also written, in f32.
     pub fn constant(v: f64, dtype: DType) -> Result<Datum<S>, Undefined> {
         Ok(match dtype {
-            // The scalar decides by the most precise form it takes whether it can hold the constant.
-            d if d.is_float() && S::holds(d) => {
-                Datum::Scalar(S::from_f64(v, if S::holds(DType::F64) { DType::F64 } else { DType::F32 })?)
-            }
+            d if d.is_float() && S::holds(d) => Datum::Scalar(match d {
+                DType::F64 => S::from_f64(v, DType::F64)?,
+                _ => S::from_f64(f64::from(v as f32), DType::F32)?,
+            }),
             _ => Datum::F64(v).convert(dtype)?,
         })
     }

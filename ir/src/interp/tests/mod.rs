@@ -1,8 +1,16 @@
 //! Tests of the interpreter, a file a family. Expected numbers are worked out by hand, or taken from numpy 2.4 or a
 //! published source where the test says so.
 
+mod composites;
+mod contraction;
 mod elementwise;
+mod indexing;
 mod movement;
+mod quantize;
+mod random;
+mod reduction;
+mod run;
+mod window;
 
 use super::{EvalError, fold};
 use crate::attribute::Real;
