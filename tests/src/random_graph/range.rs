@@ -79,7 +79,7 @@ impl Range {
             return Some(Range::exact(dtype, low, high, 0));
         }
         let scale = scale.max(low.abs()).max(high.abs());
-        if !(scale <= LARGEST) {
+        if scale.is_nan() || scale > LARGEST {
             return None;
         }
         let whole_bits = scale.max(1.0).log2().floor() as i32 + 1;
