@@ -1,0 +1,379 @@
+//! The state of a lowering: which value lies where, and the steps so far.
+
+use std::collections::HashMap;
+
+use kiln_ir::ops::Literal;
+use kiln_ir::{DType, Graph, NodeId, Op, Tensor, Value};
+use kiln_runtime::{Access, Signature, TensorSpec};
+
+use super::error::LowerError;
+use super::machine::Machine;
+use crate::kir::{self, KernelBuilder};
+use crate::plan::pack::Packing;
+use crate::plan::program::{DraftState, DraftStep, DraftWork, Place, Program, StorageId, Use, View, Weight};
+
+/// A value that has been lowered.
+#[derive(Clone, Debug)]
+enum Held {
+    /// In memory.
+    View(View),
+    /// Known now; gets memory only where a kernel reads it.
+    Literal(Literal),
+}
+
+/// A graph on its way to a program.
+pub struct Lowering<'g> {
+    /// The graph.
+    pub graph: &'g Graph,
+    /// Where it will run.
+    pub machine: Machine,
+    pub(super) program: Program,
+    held: HashMap<Value, Held>,
+    /// Where a value should be made, because what it becomes a part of lies there.
+    reserved: HashMap<Value, View>,
+    /// Uses of the values in a storage that are still to come.
+    pending: Vec<usize>,
+    /// How often each value is used.
+    uses: HashMap<Value, usize>,
+    live: Vec<bool>,
+    outputs: Vec<StorageId>,
+    /// The storage of each literal that got one.
+    literals: HashMap<Literal, StorageId>,
+}
+
+impl<'g> Lowering<'g> {
+    /// Nothing lowered yet. All dims must be fixed.
+    pub fn new(graph: &'g Graph, machine: Machine) -> Result<Lowering<'g>, LowerError> {
+        let symbols = graph.symbols();
+        if !symbols.is_empty() {
+            return Err(LowerError::Symbols { names: symbols });
+        }
+        let spec = |name: &str, v: Value| {
+            TensorSpec::new(name, graph.ty(v).dtype, graph.ty(v).static_dims().unwrap_or_default())
+        };
+        let signature = Signature {
+            inputs: graph.input_types().zip(graph.inputs()).map(|((name, _), &n)| spec(name, graph.value(n))).collect(),
+            outputs: graph.outputs().iter().map(|(name, v)| spec(name, *v)).collect(),
+            metadata: graph.metadata().clone(),
+        };
+        let mut lowering = Lowering {
+            graph,
+            machine,
+            program: Program::new(signature),
+            held: HashMap::new(),
+            reserved: HashMap::new(),
+            pending: Vec::new(),
+            uses: HashMap::new(),
+            live: vec![false; graph.len()],
+            outputs: Vec::new(),
+            literals: HashMap::new(),
+        };
+        lowering.find_live();
+        lowering.check_sizes()?;
+        Ok(lowering)
+    }
+
+    fn find_live(&mut self) {
+        let mut stack: Vec<NodeId> = self.graph.outputs().iter().map(|(_, v)| v.node).collect();
+        stack.extend_from_slice(self.graph.effects());
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut self.live[id.0 as usize], true) {
+                stack.extend(self.graph.node(id).operands.iter().map(|v| v.node));
+            }
+        }
+        for id in self.graph.node_ids().filter(|id| self.live[id.0 as usize]) {
+            for &v in &self.graph.node(id).operands {
+                *self.uses.entry(v).or_default() += 1;
+            }
+        }
+        for (_, v) in self.graph.outputs() {
+            *self.uses.entry(*v).or_default() += 1;
+        }
+    }
+
+    fn check_sizes(&self) -> Result<(), LowerError> {
+        for id in self.graph.node_ids().filter(|&id| self.is_live(id)) {
+            let node = self.graph.node(id);
+            for ty in &node.types {
+                // half of the address space: sums of two such sizes do not overflow
+                if ty.byte_count().is_none_or(|n| n > isize::MAX as usize / 2) {
+                    let (op, ty) = (node.op.mnemonic(), ty.to_string());
+                    return Err(LowerError::TooLarge { op, ty, location: node.location.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything needs the node.
+    pub fn is_live(&self, id: NodeId) -> bool {
+        self.live.get(id.0 as usize).copied().unwrap_or(false)
+    }
+
+    /// Extents of a value.
+    pub fn dims(&self, v: Value) -> Vec<usize> {
+        self.graph.ty(v).static_dims().unwrap_or_default()
+    }
+
+    /// Element type of a value.
+    pub fn dtype(&self, v: Value) -> DType {
+        self.graph.ty(v).dtype
+    }
+
+    /// Operand `i` of a node.
+    pub fn operand(&self, id: NodeId, i: usize) -> Value {
+        self.graph.node(id).operands[i]
+    }
+
+    /// The value of a tensor known at compile time.
+    pub fn literal(&self, v: Value) -> Option<&Tensor> {
+        match self.held.get(&v) {
+            Some(Held::Literal(literal)) => Some(literal.tensor()),
+            _ => None,
+        }
+    }
+
+    /// Where a value lies. A literal gets memory in the weight section.
+    pub fn view(&mut self, v: Value) -> View {
+        let literal = match self.held.get(&v) {
+            Some(Held::View(view)) => return view.clone(),
+            Some(Held::Literal(literal)) => literal.clone(),
+            // operands are lowered before their users
+            None => return self.result(v),
+        };
+        let tensor = literal.tensor();
+        let storage = match self.literals.get(&literal) {
+            Some(&storage) => storage,
+            None => {
+                let bytes = tensor.bytes().clone();
+                let len = bytes.len();
+                let storage = self.add_storage(Place::Weight(Weight::Plain(bytes)), len);
+                self.literals.insert(literal.clone(), storage);
+                storage
+            }
+        };
+        View { storage, offset: 0, dtype: tensor.dtype(), dims: self.dims(v) }
+    }
+
+    fn add_storage(&mut self, place: Place, bytes: usize) -> StorageId {
+        self.pending.push(0);
+        self.program.add_storage(place, bytes)
+    }
+
+    /// A dense tensor in the weight section: elements of a literal in another order.
+    pub fn packed(&mut self, tensor: &Tensor, packing: Packing) -> View {
+        let dims = vec![packing.len()];
+        let bytes = packing.len() * tensor.dtype().size();
+        let storage = self.add_storage(Place::Weight(Weight::Packed(tensor.clone(), packing)), bytes);
+        View { storage, offset: 0, dtype: tensor.dtype(), dims }
+    }
+
+    /// New memory of the arena.
+    pub fn temporary(&mut self, dtype: DType, dims: &[usize]) -> View {
+        let bytes = dims.iter().product::<usize>() * dtype.size();
+        let storage = self.add_storage(Place::Temporary, bytes);
+        View { storage, offset: 0, dtype, dims: dims.to_vec() }
+    }
+
+    /// Makes `v` lie at `view`.
+    pub fn bind(&mut self, v: Value, view: View) {
+        self.pending[view.storage.0] += self.uses.get(&v).copied().unwrap_or(0);
+        self.held.insert(v, Held::View(view));
+    }
+
+    /// Makes `v` a tensor known now.
+    pub fn bind_literal(&mut self, v: Value, literal: Literal) {
+        self.held.insert(v, Held::Literal(literal));
+    }
+
+    /// Memory for a value that a step is about to write.
+    pub fn result(&mut self, v: Value) -> View {
+        let view = match self.reserved.get(&v) {
+            Some(view) => view.clone(),
+            None => self.temporary(self.dtype(v), &self.dims(v)),
+        };
+        self.bind(v, view.clone());
+        view
+    }
+
+    /// Memory for a value that is written element by element after reading the same element of `operands` (positions
+    /// of the node's operands): the memory of one of these, if nothing else needs it any more.
+    pub fn result_in_place(&mut self, id: NodeId, v: Value, operands: &[usize]) -> View {
+        if !self.reserved.contains_key(&v) {
+            let bytes = self.dims(v).iter().product::<usize>() * self.dtype(v).size();
+            for &position in operands {
+                let Some(Held::View(view)) = self.held.get(&self.operand(id, position)) else { continue };
+                let storage = &self.program.storages[view.storage.0];
+                let here = self.graph.node(id).operands.iter().filter(|&&o| self.lies_in(o, view.storage)).count();
+                let dies = self.pending[view.storage.0] == here;
+                let alone = here == operands.iter().filter(|&&o| self.operand(id, o) == self.operand(id, position)).count();
+                let fits = storage.bytes == bytes && view.offset == 0 && view.dtype.size() == self.dtype(v).size();
+                if dies && alone && fits && bytes > 0 && matches!(storage.place, Place::Temporary) {
+                    let view = View { dtype: self.dtype(v), dims: self.dims(v), ..view.clone() };
+                    self.bind(v, view.clone());
+                    return view;
+                }
+            }
+        }
+        self.result(v)
+    }
+
+    fn lies_in(&self, v: Value, storage: StorageId) -> bool {
+        matches!(self.held.get(&v), Some(Held::View(view)) if view.storage == storage)
+    }
+
+    /// Where `v` should be made, if that matters.
+    pub fn reservation(&self, v: Value) -> Option<&View> {
+        self.reserved.get(&v)
+    }
+
+    /// Asks for `v` to be made at `view`. The first wish counts.
+    pub fn reserve(&mut self, v: Value, view: View) {
+        self.reserved.entry(v).or_insert(view);
+    }
+
+    /// Says that the node has been lowered: its operands have one use less.
+    pub fn finish_node(&mut self, id: NodeId) {
+        for v in &self.graph.node(id).operands {
+            if let Some(Held::View(view)) = self.held.get(v) {
+                let pending = &mut self.pending[view.storage.0];
+                *pending = pending.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Adds the storages of inputs and outputs, and variables that are assigned.
+    pub fn bind_signature(&mut self) {
+        for (i, &id) in self.graph.inputs().iter().enumerate() {
+            let v = self.graph.value(id);
+            let (dtype, dims) = (self.dtype(v), self.dims(v));
+            let bytes = dims.iter().product::<usize>() * dtype.size();
+            let storage = self.add_storage(Place::Input(i), bytes);
+            self.bind(v, View { storage, offset: 0, dtype, dims });
+        }
+        for (i, (_, v)) in self.graph.outputs().iter().enumerate() {
+            let (dtype, dims) = (self.dtype(*v), self.dims(*v));
+            let bytes = dims.iter().product::<usize>() * dtype.size();
+            let storage = self.add_storage(Place::Output(i), bytes);
+            self.outputs.push(storage);
+            self.reserve(*v, View { storage, offset: 0, dtype, dims });
+        }
+    }
+
+    /// The memory of output `i`, whose value is `like`.
+    pub fn output(&self, i: usize, like: &View) -> View {
+        View { storage: self.outputs[i], offset: 0, ..like.clone() }
+    }
+
+    /// Whether the view is the memory of a variable.
+    pub fn is_state(&self, view: &View) -> bool {
+        matches!(self.program.storages[view.storage.0].place, Place::State(_))
+    }
+
+    /// Binds a `read_var`: to the variable's memory where some node assigns it, to its initial value elsewhere.
+    pub fn bind_variable(&mut self, v: Value, name: &str) -> Result<(), LowerError> {
+        let missing = || LowerError::Variable { name: name.to_owned(), reason: "the graph does not declare it".into() };
+        let variable = self.graph.variable(name).ok_or_else(missing)?;
+        let dims = self.dims(v);
+        let initial = variable
+            .init
+            .materialize(variable.ty.dtype, &dims)
+            .map_err(|e| LowerError::Variable { name: name.to_owned(), reason: e.to_string() })?;
+        if !self.is_assigned(name) {
+            self.bind_literal(v, initial.into());
+            return Ok(());
+        }
+        let view = self.state(name, initial);
+        self.bind(v, view);
+        Ok(())
+    }
+
+    fn is_assigned(&self, name: &str) -> bool {
+        let assigns = |&id: &NodeId| matches!(&self.graph.node(id).op, Op::Assign { variable } if variable == name);
+        self.graph.effects().iter().any(assigns)
+    }
+
+    /// The memory of a variable that is assigned.
+    fn state(&mut self, name: &str, initial: Tensor) -> View {
+        let (dtype, dims) = (initial.dtype(), initial.dims().to_vec());
+        let known = self.program.states.iter().position(|s| s.spec.name == name);
+        let place = |s: &crate::plan::program::Storage, at: usize| matches!(s.place, Place::State(i) if i == at);
+        let storage = known.and_then(|at| self.program.storages.iter().position(|s| place(s, at)));
+        let storage = match storage {
+            Some(at) => StorageId(at),
+            None => {
+                let bytes = initial.bytes().len();
+                self.program.states.push(DraftState { spec: TensorSpec::new(name, dtype, dims.clone()), initial });
+                self.add_storage(Place::State(self.program.states.len() - 1), bytes)
+            }
+        };
+        View { storage, offset: 0, dtype, dims }
+    }
+
+    /// The memory of a variable that is assigned, whether or not it is read.
+    pub fn state_view(&mut self, name: &str) -> Result<View, LowerError> {
+        let error = |reason: String| LowerError::Variable { name: name.to_owned(), reason };
+        let variable = self.graph.variable(name).ok_or_else(|| error("the graph does not declare it".into()))?;
+        let dims = variable.ty.static_dims().unwrap_or_default();
+        let initial = variable.init.materialize(variable.ty.dtype, &dims).map_err(|e| error(e.to_string()))?;
+        Ok(self.state(name, initial))
+    }
+
+    /// Op and name of a node, for people.
+    pub fn label(&self, id: NodeId) -> String {
+        let node = self.graph.node(id);
+        match &node.name {
+            Some(name) => format!("{} {name}", node.op.mnemonic()),
+            None => format!("{} {}", node.op.mnemonic(), id.0),
+        }
+    }
+
+    /// Appends a step that runs the kernel built by `b`, whose buffers are `views` in order.
+    pub fn step(&mut self, label: String, b: KernelBuilder, views: &[&View], flops: u64) -> Result<(), LowerError> {
+        let uses = views.iter().map(|v| v.used(Access::Read)).collect();
+        self.step_with(label, b, uses, flops)
+    }
+
+    /// Like [`step`](Lowering::step) for uses with gaps; their access is taken from the kernel.
+    pub fn step_with(
+        &mut self,
+        label: String,
+        b: KernelBuilder,
+        mut uses: Vec<Use>,
+        flops: u64,
+    ) -> Result<(), LowerError> {
+        let kernel = b.finish()?;
+        for (u, param) in uses.iter_mut().zip(&kernel.buffers) {
+            u.access = match param.access {
+                kir::Access::Read => Access::Read,
+                kir::Access::Write => Access::Write,
+                kir::Access::ReadWrite => Access::ReadWrite,
+            };
+        }
+        let bytes = uses.iter().map(|u| u.len as u64).sum();
+        let kernel = self.program.add_kernel(kernel);
+        self.push(label, DraftWork::Kernel { kernel, arguments: uses }, flops, bytes);
+        Ok(())
+    }
+
+    /// Appends a copy of a whole view; nothing where the two are one.
+    pub fn copy(&mut self, label: String, from: &View, to: &View) {
+        if !to.is_empty() && (from.storage, from.offset) != (to.storage, to.offset) {
+            let bytes = 2 * to.bytes() as u64;
+            let work = DraftWork::Copy { from: from.used(Access::Read), to: to.used(Access::Write) };
+            self.push(label, work, 0, bytes);
+        }
+    }
+
+    /// Appends a fill of a whole view.
+    pub fn fill(&mut self, label: String, to: &View, element: kir::Bits) {
+        if !to.is_empty() {
+            let work = DraftWork::Fill { to: to.used(Access::Write), element: element.0 };
+            self.push(label, work, 0, to.bytes() as u64);
+        }
+    }
+
+    fn push(&mut self, label: String, work: DraftWork, flops: u64, bytes: u64) {
+        self.program.steps.push(DraftStep { label, work, flops, bytes });
+    }
+}

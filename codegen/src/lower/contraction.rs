@@ -1,0 +1,193 @@
+//! What matrix products and convolutions share: from stride tables to a tile kernel.
+
+use kiln_ir::scalar::ScalarExpr;
+use kiln_ir::{DType, NodeId};
+
+use super::context::Lowering;
+use super::error::LowerError;
+use super::machine::Machine;
+use super::nest::{self, Axis, volume};
+use super::scalar::TypedExpr;
+use super::tile::{Combine, Guard, Tile, TileBuffer};
+use crate::plan::pack::{Packing, Piece};
+use crate::plan::program::View;
+
+/// The dtype in which products of `dtype` are summed. Wrapping sums of 8-bit products are those of 32 bits, cut off.
+pub fn accumulator(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        DType::I8 | DType::U8 => DType::I32,
+        other => other,
+    }
+}
+
+/// An operand of a contraction.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Where.
+    pub view: View,
+    /// First element.
+    pub start: i64,
+}
+
+/// Loops by role. Strides are per operand: result, x, w, extras, guards.
+#[derive(Clone, Debug, Default)]
+pub struct Roles {
+    /// Loops in which x and w move together (batch, groups).
+    pub outer: Vec<Axis>,
+    /// Loops in which w stands still.
+    pub rows: Vec<Axis>,
+    /// Loops in which w moves along memory.
+    pub columns: Vec<Axis>,
+    /// Contracted loops.
+    pub reduce: Vec<Axis>,
+}
+
+/// The second operand of a contraction.
+#[derive(Clone, Debug)]
+pub enum Right {
+    /// In memory, with the strides the roles give.
+    Strided(Input),
+    /// A tensor known now: packed in panels. Its strides in the roles are those of the tensor.
+    Constant(kiln_ir::Tensor),
+}
+
+/// Everything about a contraction but its loops.
+#[derive(Clone, Debug)]
+pub struct Contraction<'a> {
+    /// Name of the kernel.
+    pub name: &'static str,
+    /// Result.
+    pub result: &'a View,
+    /// First operand.
+    pub left: Input,
+    /// Second operand.
+    pub right: Right,
+    /// Operands of the epilogue, after the product.
+    pub extras: &'a [View],
+    /// Coordinates that must be in range.
+    pub guards: Vec<Guard>,
+    /// The epilogue.
+    pub epilogue: &'a ScalarExpr,
+}
+
+/// Columns and rows of a tile: as many accumulators as half of the registers hold, and enough rows to pay for a load.
+fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, i64) {
+    let vector = machine.lanes(dtype);
+    let accumulators = i64::from(machine.registers / 2);
+    let fits = |vectors: u32| columns >= i64::from(vector * vectors);
+    let vectors = match rows {
+        1 if fits(8) => 8,
+        1 | 2 if fits(4) => 4,
+        _ if fits(2) => 2,
+        _ => 1,
+    };
+    let most = if vectors <= 2 && machine.registers <= 16 { 4.max(accumulators / i64::from(vectors * 2)) } else { accumulators };
+    let tall = (accumulators / i64::from(vectors)).clamp(1, if vectors == 1 { 8 } else { most });
+    (vector * vectors, tall)
+}
+
+/// Appends the contraction's step.
+pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) -> Result<(), LowerError> {
+    let dtype = c.left.view.dtype;
+    let accumulator = accumulator(dtype);
+    let operands = 3 + c.extras.len() + c.guards.len();
+    let unit = || Axis::unit(operands);
+    let mut outer = roles.outer;
+    let mut rows = nest::collapse(&roles.rows);
+    let mut columns = nest::collapse(&roles.columns);
+    let column = columns.pop().unwrap_or_else(unit);
+    let row = rows.pop().unwrap_or_else(unit);
+    outer.extend(rows);
+    let narrow = outer.len();
+    outer.extend(columns);
+    let (lanes, tall) = tile_shape(l.machine, accumulator, row.extent, column.extent);
+    let mut reduce = roles.reduce;
+    let (right, panels) = match c.right {
+        Right::Strided(input) => (input, false),
+        Right::Constant(tensor) => {
+            let packing = panels(&mut outer, narrow, &column, &mut reduce, i64::from(lanes));
+            (Input { view: l.packed(&tensor, packing), start: 0 }, true)
+        }
+    };
+    let outer = nest::collapse(&outer);
+    let reduce = nest::collapse(&reduce);
+    let mut dtypes = vec![dtype];
+    dtypes.extend(c.extras.iter().map(|e| e.dtype));
+    let epilogue = TypedExpr::new(c.epilogue, &dtypes).map_err(|e| LowerError::Unsupported {
+        op: l.graph.node(id).op.mnemonic(),
+        reason: e.to_string(),
+        location: l.graph.node(id).location.clone(),
+    })?;
+    let buffer = |view: &View, start: i64| TileBuffer { dtype: view.dtype, len: view.len() as i64, start };
+    let mut buffers = vec![buffer(c.result, 0), buffer(&c.left.view, c.left.start), buffer(&right.view, right.start)];
+    buffers.extend(c.extras.iter().map(|e| buffer(e, 0)));
+    let blocks = (column.extent + i64::from(lanes) - 1) / i64::from(lanes);
+    let columns_first = blocks >= 4 && right.view.bytes() > 2 * c.left.view.bytes() && right.view.bytes() > 64 << 10;
+    let tile = Tile {
+        name: c.name,
+        buffers,
+        inputs: 2,
+        guards: c.guards,
+        outer,
+        row,
+        column,
+        reduce,
+        combine: Combine::MulAdd,
+        accumulator,
+        reduced: dtype,
+        epilogue,
+        panels,
+        lanes,
+        rows: tall,
+        columns_first,
+    };
+    let mut views = vec![c.result, &c.left.view, &right.view];
+    views.extend(c.extras);
+    l.step(l.label(id), tile.emit(), &views, tile.flops())
+}
+
+/// Packs the second operand in panels of `lanes` columns and rewrites its strides: reduction strides count rows of a
+/// panel, outer strides whole sets of panels. Outer loops from `narrow` on are columns that did not collapse.
+fn panels(outer: &mut [Axis], narrow: usize, column: &Axis, reduce: &mut [Axis], lanes: i64) -> Packing {
+    const W: usize = 2;
+    let depth = volume(reduce);
+    let mut loops: Vec<(i64, i64)> = reduce.iter().map(|a| (a.extent, a.strides[W])).collect();
+    let mut unit = 1;
+    for axis in reduce.iter_mut().rev() {
+        axis.strides[W] = unit;
+        unit *= axis.extent;
+    }
+    // sets of panels: one per combination of the outer loops in which w moves
+    let mut sets: Vec<(i64, i64)> = Vec::new();
+    let mut size = depth * column.extent;
+    for axis in outer.iter_mut().rev() {
+        if axis.strides[W] != 0 {
+            sets.insert(0, (axis.extent, axis.strides[W]));
+            axis.strides[W] = size;
+            size *= axis.extent;
+        }
+    }
+    debug_assert!(narrow <= outer.len());
+    let (full, rest) = (column.extent / lanes, column.extent % lanes);
+    let stride = column.strides[W];
+    let mut pieces = Vec::new();
+    let mut starts = vec![0i64];
+    for &(extent, step) in &sets {
+        starts = starts.iter().flat_map(|&s| (0..extent).map(move |i| s + i * step)).collect();
+    }
+    for start in starts {
+        if full > 0 {
+            let mut piece = vec![(full, stride * lanes)];
+            piece.extend(&loops);
+            piece.push((lanes, stride));
+            pieces.push(Piece { start, loops: piece });
+        }
+        if rest > 0 {
+            loops.push((rest, stride));
+            pieces.push(Piece { start: start + full * lanes * stride, loops: loops.clone() });
+            loops.pop();
+        }
+    }
+    Packing { pieces }
+}

@@ -1,0 +1,160 @@
+//! Elementwise ops: one scalar expression over operands that are dense or broadcast.
+
+use kiln_ir::scalar::ScalarExpr;
+use kiln_ir::{DType, NodeId, Value};
+
+use super::context::Lowering;
+use super::error::LowerError;
+use super::nest::{self, Axis};
+use super::scalar::{TypedExpr, load, store};
+use super::walk::{Body, walk};
+use crate::kir::{Buffer, Index, KernelBuilder, Value as KirValue};
+use crate::plan::program::View;
+
+/// An operand of a pointwise kernel: a view walked with these strides from this element.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    /// Where.
+    pub view: View,
+    /// Elements between neighbours, by axis of the walk.
+    pub strides: Vec<i64>,
+    /// First element.
+    pub start: i64,
+}
+
+impl Operand {
+    /// The whole view in its own order.
+    pub fn dense(view: &View) -> Operand {
+        Operand { view: view.clone(), strides: nest::row_major(&view.dims), start: 0 }
+    }
+
+    /// The view repeated along its axes of extent 1.
+    pub fn broadcast(view: &View) -> Operand {
+        Operand { view: view.clone(), strides: nest::broadcast_strides(&view.dims), start: 0 }
+    }
+
+    /// A vector along `axis` of a walk over `rank` axes (or a scalar: the same everywhere).
+    pub fn along(view: &View, axis: usize, rank: usize) -> Operand {
+        let mut strides = vec![0; rank];
+        if let (Some(stride), true) = (strides.get_mut(axis), view.len() != 1) {
+            *stride = 1;
+        }
+        Operand { view: view.clone(), strides, start: 0 }
+    }
+}
+
+/// Lowers an elementwise node. Operands have the result's dims, or 1 where they are broadcast.
+pub fn lower(l: &mut Lowering<'_>, id: NodeId, expr: &ScalarExpr) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let operands: Vec<Value> = l.graph.node(id).operands.to_vec();
+    let dims = l.dims(v);
+    // an operand that is broadcast is read several times: its memory cannot become the result's
+    let whole: Vec<usize> = (0..operands.len()).filter(|&i| l.dims(operands[i]) == dims).collect();
+    let views: Vec<View> = operands.iter().map(|&o| l.view(o)).collect();
+    let result = l.result_in_place(id, v, &whole);
+    let inputs: Vec<Operand> = views.iter().map(Operand::broadcast).collect();
+    pointwise(l, id, &dims, Operand::dense(&result), &inputs, expr)
+}
+
+/// Appends a step that computes `expr` over a walk of extents `dims`.
+pub fn pointwise(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    dims: &[usize],
+    result: Operand,
+    inputs: &[Operand],
+    expr: &ScalarExpr,
+) -> Result<(), LowerError> {
+    if dims.contains(&0) {
+        return Ok(());
+    }
+    let dtypes: Vec<DType> = inputs.iter().map(|o| o.view.dtype).collect();
+    let typed = TypedExpr::new(expr, &dtypes).map_err(|e| LowerError::Unsupported {
+        op: l.graph.node(id).op.mnemonic(),
+        reason: e.to_string(),
+        location: l.graph.node(id).location.clone(),
+    })?;
+    let strides: Vec<Vec<i64>> = std::iter::once(&result).chain(inputs).map(|o| o.strides.clone()).collect();
+    let mut axes = nest::collapse(&nest::axes(dims, &strides));
+    vectorise_along_memory(&mut axes);
+    let mut b = KernelBuilder::new(l.graph.node(id).op.mnemonic());
+    let out = b.output("y", result.view.dtype, result.view.len() as i64);
+    let buffers: Vec<Buffer> = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, o)| b.input(format!("x{i}"), o.view.dtype, o.view.len() as i64))
+        .collect();
+    let start: Vec<Index> = std::iter::once(&result).chain(inputs).map(|o| Index::constant(o.start)).collect();
+    let widest = dtypes.iter().copied().max_by_key(|d| d.size()).unwrap_or(result.view.dtype);
+    let lanes = l.machine.stream_lanes(widest, typed.is_heavy());
+    let count: usize = dims.iter().product();
+    let flops = count as u64 * typed.cost();
+    let unit = Axis::unit(start.len());
+    let inner = axes.last().unwrap_or(&unit).strides.clone();
+    let copies = expr.is_identity() && dtypes == [result.view.dtype];
+    walk(&mut b, &axes, &start, lanes, &mut Pointwise { out, buffers: &buffers, inner, expr: &typed, copies });
+    let mut uses: Vec<_> = std::iter::once(&result).chain(inputs).map(|o| o.view.used(kiln_runtime::Access::Read)).collect();
+    uses[0].strided = count != result.view.len();
+    l.step_with(l.label(id), b, uses, flops)
+}
+
+/// Puts the loop in which most operands go through memory in order innermost, where the innermost one is short.
+fn vectorise_along_memory(axes: &mut [Axis]) {
+    let Some(inner) = axes.last() else { return };
+    if inner.extent >= 8 {
+        return;
+    }
+    let score = |a: &Axis| {
+        let dense = a.strides.iter().filter(|&&s| s == 1 || s == 0).count() as i64;
+        (dense * 2 + i64::from(a.strides.first() == Some(&1)) + 1) * a.extent.min(16)
+    };
+    let mut best = axes.len() - 1;
+    for at in 0..axes.len() {
+        if score(&axes[at]) > score(&axes[best]) {
+            best = at;
+        }
+    }
+    axes[best..].rotate_left(1);
+}
+
+struct Pointwise<'a> {
+    out: Buffer,
+    buffers: &'a [Buffer],
+    /// Strides of the innermost loop, the result's first.
+    inner: Vec<i64>,
+    expr: &'a TypedExpr,
+    /// Whether elements only move: their bits stay as they are.
+    copies: bool,
+}
+
+impl Body for Pointwise<'_> {
+    fn prepare(&mut self, b: &mut KernelBuilder, at: &[Index]) -> Vec<KirValue> {
+        if self.copies {
+            return Vec::new();
+        }
+        let operands = self.buffers.iter().zip(&self.inner[1..]).zip(&at[1..]);
+        operands.filter(|((_, stride), _)| **stride == 0).map(|((&buffer, _), at)| load(b, buffer, at, 0, 1)).collect()
+    }
+
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], prepared: &[KirValue], lanes: u32) {
+        if self.copies {
+            let value = b.load_strided(self.buffers[0], &at[1], self.inner[1], lanes);
+            // the stride of a single lane says nothing, and must not be 0
+            b.store_strided(self.out, &at[0], if lanes == 1 { 1 } else { self.inner[0] }, value);
+            return;
+        }
+        let mut prepared = prepared.iter();
+        let mut values = Vec::with_capacity(self.buffers.len());
+        for ((&buffer, &stride), at) in self.buffers.iter().zip(&self.inner[1..]).zip(&at[1..]) {
+            values.push(match (stride, prepared.as_slice().first()) {
+                (0, Some(&scalar)) => {
+                    prepared.next();
+                    b.splat(scalar, lanes)
+                }
+                _ => load(b, buffer, at, stride, lanes),
+            });
+        }
+        let value = self.expr.emit(b, &values);
+        store(b, self.out, &at[0], self.inner[0], value);
+    }
+}

@@ -1,0 +1,30 @@
+//! What lowering has to know of the machine that kernels will run on.
+
+use kiln_ir::DType;
+
+/// Vector registers of a target. Lowering sizes its tiles by them; the kernels are right on any machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Machine {
+    /// Bytes of a vector register.
+    pub vector_bytes: u32,
+    /// Number of vector registers.
+    pub registers: u32,
+}
+
+impl Machine {
+    /// x86-64 with 128-bit vectors.
+    pub const X86_64_128: Machine = Machine { vector_bytes: 16, registers: 16 };
+    /// aarch64 and others with 32 registers of 128 bits.
+    pub const WIDE_FILE_128: Machine = Machine { vector_bytes: 16, registers: 32 };
+
+    /// Lanes of one register.
+    pub fn lanes(self, dtype: DType) -> u32 {
+        self.vector_bytes / dtype.size() as u32
+    }
+
+    /// Lanes that elementwise code handles at once: four registers of `dtype` hide latencies; expanded functions need
+    /// registers of their own, so fewer.
+    pub fn stream_lanes(self, dtype: DType, heavy: bool) -> u32 {
+        (self.vector_bytes / dtype.size().max(2) as u32) * if heavy { 2 } else { 4 }
+    }
+}

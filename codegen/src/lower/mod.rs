@@ -1,0 +1,224 @@
+//! From an optimised graph to kernels: one file a family of ops.
+//!
+//! ```text
+//! Graph ──► Lowering: a place for every value, a step for every op ──► Program ──► plan::build
+//!              │
+//!              ├── elementwise, movement      walk: independent iterations, in vectors
+//!              ├── dot, conv, window, reduce  tile: rows × columns in registers around a reduction
+//!              └── index, extreme, normalize, source, …   loops of their own
+//! ```
+//!
+//! Values are dense and row-major. A reshape, and a slice of whole rows, is a view of its operand; a value that becomes
+//! an output or a part of an outermost concatenation is made in its place. Ops without elements make no step.
+
+mod context;
+mod contraction;
+mod conv;
+mod dot;
+mod elementwise;
+mod error;
+mod machine;
+mod movement;
+mod nest;
+mod reduce;
+mod scalar;
+mod tile;
+mod walk;
+mod window;
+
+pub use context::Lowering;
+pub use error::LowerError;
+pub use machine::Machine;
+
+use kiln_ir::scalar::ScalarExpr;
+use kiln_ir::{Graph, NodeId, Op};
+
+use crate::plan::program::Program;
+
+/// Lowers a graph with fixed dims.
+pub fn lower(graph: &Graph, machine: Machine) -> Result<Program, LowerError> {
+    let mut l = Lowering::new(graph, machine)?;
+    l.bind_signature();
+    reserve(&mut l);
+    for id in graph.node_ids() {
+        if l.is_live(id) {
+            node(&mut l, id)?;
+            l.finish_node(id);
+        }
+    }
+    finish(&mut l)?;
+    Ok(l.program)
+}
+
+/// Wishes of users for where their operands are made, users first.
+fn reserve(l: &mut Lowering<'_>) {
+    for id in l.graph.node_ids().rev() {
+        if !l.is_live(id) {
+            continue;
+        }
+        match &l.graph.node(id).op {
+            Op::Concat { axis } => movement::reserve_parts(l, id, *axis),
+            Op::Reshape { .. } => {
+                let (v, x) = (l.graph.value(id), l.operand(id, 0));
+                if let Some(view) = l.reservation(v) {
+                    let view = view.reshaped(&l.dims(x));
+                    l.reserve(x, view);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Outputs that were not made in their place, and the new values of variables.
+fn finish(l: &mut Lowering<'_>) -> Result<(), LowerError> {
+    let graph = l.graph;
+    for (i, (name, v)) in graph.outputs().iter().enumerate() {
+        let from = l.view(*v);
+        let to = l.output(i, &from);
+        l.copy(format!("output {name}"), &from, &to);
+    }
+    let mut assigned = Vec::new();
+    for &id in graph.effects() {
+        if let Op::Assign { variable } = &graph.node(id).op {
+            let mut from = l.view(l.operand(id, 0));
+            let to = l.state_view(variable)?;
+            if l.is_state(&from) && from.storage != to.storage {
+                // that variable may get its new value first
+                let kept = l.temporary(from.dtype, &from.dims);
+                l.copy(format!("keep {variable}"), &from, &kept);
+                from = kept;
+            }
+            assigned.push((variable, from, to));
+        }
+    }
+    for (variable, from, to) in assigned {
+        l.copy(format!("assign {variable}"), &from, &to);
+    }
+    Ok(())
+}
+
+fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
+    let graph = l.graph;
+    let node = graph.node(id);
+    let v = graph.value(id);
+    match &node.op {
+        // bound with the signature
+        Op::Placeholder { .. } | Op::Group {} => Ok(()),
+        Op::Constant { value } => {
+            l.bind_literal(v, value.clone());
+            Ok(())
+        }
+        Op::ReadVar { variable, .. } => l.bind_variable(v, variable),
+        Op::Assign { .. } => {
+            let view = l.view(l.operand(id, 0));
+            l.bind(v, view);
+            Ok(())
+        }
+        Op::Reshape { .. } => movement::reshape(l, id),
+        Op::Transpose { perm } => movement::transpose(l, id, perm),
+        Op::Broadcast { axes, .. } => movement::broadcast(l, id, axes),
+        Op::Slice { start, stride, .. } => movement::slice(l, id, start, stride),
+        Op::Pad { padding, interior, value } => movement::pad(l, id, padding, interior, value.0),
+        Op::Concat { axis } => movement::concat(l, id, *axis),
+        Op::Reverse { axes } => movement::reverse(l, id, axes),
+        Op::Reduce { axes, reducer } => reduce::lower(l, id, axes, *reducer, &ScalarExpr::identity()),
+        Op::FusedReduce { axes, reducer, prologue } => reduce::lower(l, id, axes, *reducer, prologue),
+        Op::ReduceWindow { window, strides, padding, dilation, reducer } => {
+            window::reduce_window(l, id, window, strides, padding, dilation, *reducer)
+        }
+        Op::Dot { lhs_batch, rhs_batch, lhs_contract, rhs_contract } => {
+            let axes = dot::DotAxes { lhs_batch, rhs_batch, lhs_contract, rhs_contract };
+            dot::lower(l, id, axes, &ScalarExpr::identity())
+        }
+        Op::FusedDot { lhs_batch, rhs_batch, lhs_contract, rhs_contract, epilogue } => {
+            dot::lower(l, id, dot::DotAxes { lhs_batch, rhs_batch, lhs_contract, rhs_contract }, epilogue)
+        }
+        Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout } => {
+            let attributes =
+                conv::ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
+            conv::lower(l, id, attributes, &ScalarExpr::identity())
+        }
+        Op::FusedConv { strides, padding, lhs_dilation, rhs_dilation, groups, layout, epilogue } => {
+            let attributes =
+                conv::ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
+            conv::lower(l, id, attributes, epilogue)
+        }
+        Op::Iota { .. }
+        | Op::RandomBits { .. }
+        | Op::Gather { .. }
+        | Op::Scatter { .. }
+        | Op::ArgReduce { .. }
+        | Op::TopK { .. }
+        | Op::SelectAndScatter { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize { .. }
+        | Op::Softmax { .. }
+        | Op::LogSoftmax { .. }
+        | Op::LayerNorm { .. }
+        | Op::BatchNorm { .. }
+        | Op::Lrn { .. } => Err(LowerError::Unsupported {
+            op: node.op.mnemonic(),
+            reason: "its lowering is not there yet".into(),
+            location: node.location.clone(),
+        }),
+        Op::Neg {}
+        | Op::Abs {}
+        | Op::Sign {}
+        | Op::Floor {}
+        | Op::Ceil {}
+        | Op::Round {}
+        | Op::Sqrt {}
+        | Op::Rsqrt {}
+        | Op::Reciprocal {}
+        | Op::Exp {}
+        | Op::Log {}
+        | Op::Sin {}
+        | Op::Cos {}
+        | Op::Tanh {}
+        | Op::Erf {}
+        | Op::Not {}
+        | Op::IsNan {}
+        | Op::Convert { .. }
+        | Op::Add {}
+        | Op::Sub {}
+        | Op::Mul {}
+        | Op::Div {}
+        | Op::Rem {}
+        | Op::Pow {}
+        | Op::Maximum {}
+        | Op::Minimum {}
+        | Op::Equal {}
+        | Op::NotEqual {}
+        | Op::Less {}
+        | Op::LessEqual {}
+        | Op::Greater {}
+        | Op::GreaterEqual {}
+        | Op::And {}
+        | Op::Or {}
+        | Op::Xor {}
+        | Op::Select {}
+        | Op::Relu {}
+        | Op::Clip { .. }
+        | Op::LeakyRelu { .. }
+        | Op::PRelu {}
+        | Op::Elu { .. }
+        | Op::Sigmoid {}
+        | Op::HardSigmoid { .. }
+        | Op::HardSwish {}
+        | Op::Silu {}
+        | Op::Gelu {}
+        | Op::GeluTanh {}
+        | Op::Softplus {}
+        | Op::Mish {}
+        | Op::Softsign {}
+        | Op::FusedElementwise { .. } => match node.op.scalar() {
+            Some(expr) => elementwise::lower(l, id, &expr),
+            None => Err(LowerError::Unsupported {
+                op: node.op.mnemonic(),
+                reason: "the op table has no formula for it: this is a bug in Kiln, please report it".into(),
+                location: node.location.clone(),
+            }),
+        },
+    }
+}

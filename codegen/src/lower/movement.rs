@@ -1,0 +1,296 @@
+//! Movement: values that are views of others, and strided copies.
+
+use kiln_ir::attribute::Padding;
+use kiln_ir::infer::filled;
+use kiln_ir::scalar::ScalarExpr;
+use kiln_ir::{NodeId, Value};
+use kiln_runtime::Access;
+
+use super::context::Lowering;
+use super::elementwise::{Operand, pointwise};
+use super::error::LowerError;
+use super::nest::{self, Axis};
+use super::walk::{Body, advance, run};
+use crate::kir::{Bits, Buffer, Condition, Index, KernelBuilder, Value as KirValue};
+use crate::plan::program::View;
+
+/// The same memory under other extents.
+pub fn reshape(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
+    let (v, x) = (l.graph.value(id), l.operand(id, 0));
+    let dims = l.dims(v);
+    if let Some(tensor) = l.literal(x)
+        && let Ok(tensor) = tensor.reshape(&dims)
+    {
+        l.bind_literal(v, tensor.into());
+        return Ok(());
+    }
+    let view = l.view(x).reshaped(&dims);
+    l.bind(v, view);
+    Ok(())
+}
+
+/// Axis i of the result is axis `perm[i]` of x.
+pub fn transpose(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) -> Result<(), LowerError> {
+    let x = l.view(l.operand(id, 0));
+    let strides = nest::row_major(&x.dims);
+    let moved = perm.iter().map(|&p| strides[p]).collect();
+    copy(l, id, Operand { strides: moved, view: x, start: 0 })
+}
+
+/// Repeats along new axes and axes of extent 1.
+pub fn broadcast(l: &mut Lowering<'_>, id: NodeId, axes: &[usize]) -> Result<(), LowerError> {
+    let (v, x) = (l.graph.value(id), l.operand(id, 0));
+    if l.literal(x).is_none() {
+        let view = l.view(x);
+        if view.len() == l.dims(v).iter().product::<usize>() {
+            l.bind(v, view.reshaped(&l.dims(v)));
+            return Ok(());
+        }
+    }
+    let x = l.view(x);
+    let mut strides = vec![0; l.dims(v).len()];
+    for (&axis, stride) in axes.iter().zip(nest::broadcast_strides(&x.dims)) {
+        strides[axis] = stride;
+    }
+    copy(l, id, Operand { view: x, strides, start: 0 })
+}
+
+/// Every `stride`-th element from `start` on. Rows that follow one another in memory are a view.
+pub fn slice(l: &mut Lowering<'_>, id: NodeId, start: &[usize], stride: &[usize]) -> Result<(), LowerError> {
+    let (v, x) = (l.graph.value(id), l.operand(id, 0));
+    let dims = l.dims(v);
+    let view = l.view(x);
+    let steps = filled(stride, dims.len(), 1);
+    let dense = nest::row_major(&view.dims);
+    let first: i64 = start.iter().zip(&dense).map(|(&s, &d)| s as i64 * d).sum();
+    let strides: Vec<i64> = steps.iter().zip(&dense).map(|(&s, &d)| s as i64 * d).collect();
+    let nest = nest::collapse(&nest::axes(&dims, std::slice::from_ref(&strides)));
+    let contiguous = match nest.as_slice() {
+        [] => true,
+        [one] => one.strides == [1],
+        _ => false,
+    };
+    if contiguous && !dims.contains(&0) {
+        let offset = view.offset + first as usize * view.dtype.size();
+        l.bind(v, View { offset, dims, ..view });
+        return Ok(());
+    }
+    copy(l, id, Operand { view, strides, start: first })
+}
+
+/// Turns axes around.
+pub fn reverse(l: &mut Lowering<'_>, id: NodeId, axes: &[usize]) -> Result<(), LowerError> {
+    let view = l.view(l.operand(id, 0));
+    let mut strides = nest::row_major(&view.dims);
+    let mut start = 0;
+    for &axis in axes {
+        start += strides[axis] * (view.dims[axis] as i64 - 1).max(0);
+        strides[axis] = -strides[axis];
+    }
+    copy(l, id, Operand { view, strides, start })
+}
+
+/// Surrounds x with a value.
+pub fn pad(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    padding: &[Padding],
+    interior: &[usize],
+    value: f64,
+) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let x = l.view(l.operand(id, 0));
+    let result = l.result(v);
+    let interior = filled(interior, padding.len(), 0);
+    let dilation: Vec<usize> = interior.iter().map(|&n| n + 1).collect();
+    padded_into(l, id, &x, &result, padding, &dilation, value)
+}
+
+/// x surrounded by `value`, its neighbours `dilation` apart; negative padding crops.
+pub fn padded(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    x: &View,
+    padding: &[Padding],
+    dilation: &[usize],
+    value: f64,
+) -> Result<View, LowerError> {
+    let extent = |((&n, p), &d): ((&usize, &Padding), &usize)| {
+        let spread = if n == 0 { 0 } else { (n as i64 - 1) * d as i64 + 1 };
+        (spread + p.low + p.high).max(0) as usize
+    };
+    let dims: Vec<usize> = x.dims.iter().zip(padding).zip(dilation).map(extent).collect();
+    let result = l.temporary(x.dtype, &dims);
+    padded_into(l, id, x, &result, padding, dilation, value)?;
+    Ok(result)
+}
+
+fn padded_into(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    x: &View,
+    result: &View,
+    padding: &[Padding],
+    dilation: &[usize],
+    value: f64,
+) -> Result<(), LowerError> {
+    // the elements of x that stay, per axis: first and count
+    let mut kept = Vec::with_capacity(x.dims.len());
+    for ((&n, p), &d) in x.dims.iter().zip(padding).zip(dilation) {
+        let d = d as i64;
+        let spread = if n == 0 { 0 } else { (n as i64 - 1) * d + 1 };
+        // element i lies at low + i · d of the result, inside 0 … low + spread + high
+        let total = spread + p.low + p.high;
+        let first = if p.low < 0 { (-p.low + d - 1) / d } else { 0 };
+        let last = (total - 1 - p.low).div_euclid(d).min(n as i64 - 1);
+        kept.push((first, (last - first + 1).max(0)));
+    }
+    let dims: Vec<usize> = kept.iter().map(|&(_, count)| count as usize).collect();
+    if dims.iter().product::<usize>() != result.len() {
+        l.fill(l.label(id), result, Bits::from_f64(result.dtype, value));
+    }
+    let (from, to) = (nest::row_major(&x.dims), nest::row_major(&result.dims));
+    let mut source = Operand { view: x.clone(), strides: from.clone(), start: 0 };
+    let mut target = Operand { view: result.clone(), strides: Vec::new(), start: 0 };
+    for (axis, &(first, _)) in kept.iter().enumerate() {
+        let d = dilation[axis] as i64;
+        source.start += first * from[axis];
+        target.start += (padding[axis].low + first * d) * to[axis];
+        target.strides.push(to[axis] * d);
+    }
+    pointwise(l, id, &dims, target, &[source], &ScalarExpr::identity())
+}
+
+/// Joins along an axis. Parts that were made in their place cost nothing.
+pub fn concat(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let parts: Vec<Value> = l.graph.node(id).operands.to_vec();
+    let views: Vec<View> = parts.iter().map(|&p| l.view(p)).collect();
+    let result = l.result(v);
+    let strides = nest::row_major(&result.dims);
+    let mut start = 0;
+    for view in &views {
+        let target = Operand { view: result.clone(), strides: strides.clone(), start };
+        let in_place = view.storage == result.storage && view.offset == result.offset + start as usize * result.dtype.size();
+        start += view.dims[axis] as i64 * strides[axis];
+        if !in_place {
+            pointwise(l, id, &view.dims, target, &[Operand::dense(view)], &ScalarExpr::identity())?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the operands of a concatenation to be made in their places, where these are contiguous.
+pub fn reserve_parts(l: &mut Lowering<'_>, id: NodeId, axis: usize) {
+    let v = l.graph.value(id);
+    let dims = l.dims(v);
+    if dims[..axis].iter().any(|&d| d != 1) {
+        return;
+    }
+    let whole = match l.reservation(v) {
+        Some(view) => view.clone(),
+        None => l.temporary(l.dtype(v), &dims),
+    };
+    l.reserve(v, whole.clone());
+    let mut offset = whole.offset;
+    for part in l.graph.node(id).operands.to_vec() {
+        let view = View { offset, dims: l.dims(part), ..whole.clone() };
+        offset += view.bytes();
+        l.reserve(part, view);
+    }
+}
+
+/// Copies `source`, walked over the extents of the node's result, into the result.
+fn copy(l: &mut Lowering<'_>, id: NodeId, source: Operand) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let dims = l.dims(v);
+    let result = l.result(v);
+    copy_into(l, id, &result, &dims, source)
+}
+
+/// Copies `source`, walked over `dims`, into the dense `result`.
+pub fn copy_into(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    result: &View,
+    dims: &[usize],
+    source: Operand,
+) -> Result<(), LowerError> {
+    if dims.contains(&0) {
+        return Ok(());
+    }
+    let axes = nest::collapse(&nest::axes(dims, &[nest::row_major(dims), source.strides.clone()]));
+    // where x is contiguous along another axis than the result, walk both in blocks
+    let contiguous = axes.iter().rposition(|a| a.strides[1].abs() == 1);
+    match (contiguous, axes.last()) {
+        (Some(at), Some(inner)) if at + 1 < axes.len() && inner.extent >= 8 && inner.strides[1] != 0 => {
+            blocked(l, id, result, &axes, at, &source)
+        }
+        _ => pointwise(l, id, dims, Operand::dense(&result.reshaped(dims)), &[source], &ScalarExpr::identity()),
+    }
+}
+
+/// Rows of x that are read together while a block of the result's innermost axis is written: a cache line's worth.
+const BLOCK: i64 = 16;
+
+fn blocked(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    result: &View,
+    axes: &[Axis],
+    along: usize,
+    source: &Operand,
+) -> Result<(), LowerError> {
+    let mut b = KernelBuilder::new("transpose");
+    let out = b.output("y", result.dtype, result.len() as i64);
+    let x = b.input("x", source.view.dtype, source.view.len() as i64);
+    let mut at = vec![Index::constant(0), Index::constant(source.start)];
+    let last = axes.len() - 1;
+    for axis in axes[..last].iter().enumerate().filter(|(i, _)| *i != along).map(|(_, a)| a) {
+        let var = b.parallel(axis.extent);
+        advance(&mut at, axis, &Index::from(var));
+    }
+    let (inner, along) = (&axes[last], &axes[along]);
+    let (full, rest) = (inner.extent / BLOCK, inner.extent % BLOCK);
+    let block = b.parallel(full + i64::from(rest > 0));
+    let body = |b: &mut KernelBuilder, first: &Index, width: i64| {
+        let mut at = at.clone();
+        advance(&mut at, inner, first);
+        b.for_each(along.extent, |b, var| {
+            advance(&mut at, along, &Index::from(var));
+            run(b, &at, inner, width, BLOCK as u32, &mut Copy { out, x, stride: inner.strides[1] });
+        });
+    };
+    match (full, rest) {
+        (_, 0) => body(&mut b, &(block * BLOCK), BLOCK),
+        (0, _) => body(&mut b, &Index::constant(0), rest),
+        _ => {
+            b.if_else(
+                Condition::NonNegative(vec![Index::constant(full - 1) - block]),
+                |b| {
+                    body(b, &(block * BLOCK), BLOCK);
+                    Vec::new()
+                },
+                |b| {
+                    body(b, &Index::constant(full * BLOCK), rest);
+                    Vec::new()
+                },
+            );
+        }
+    }
+    let uses = vec![result.used(Access::Write), source.view.used(Access::Read)];
+    l.step_with(l.label(id), b, uses, 0)
+}
+
+struct Copy {
+    out: Buffer,
+    x: Buffer,
+    stride: i64,
+}
+
+impl Body for Copy {
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[KirValue], lanes: u32) {
+        let value = b.load_strided(self.x, &at[1], self.stride, lanes);
+        b.store(self.out, &at[0], value);
+    }
+}

@@ -1,0 +1,471 @@
+//! The tile generator: contractions, convolutions, window and column reductions.
+//!
+//! All of these are one nest: *outer* loops, a *row* loop, a *column* loop and *reduction* loops, over which every
+//! operand moves with strides of its own (0 where it does not move). A tile of some rows × a vector of columns is kept
+//! in registers while the reduction loops run; then an epilogue is applied and the tile stored.
+//!
+//! ```text
+//! parallel outer…, chunk of rows            (or: block of columns, where weights outweigh activations)
+//!   for each block of columns
+//!     for each tile of rows
+//!       acc[row][column] = identity
+//!       for each reduction index: acc[row][column] = combine(acc, inputs…)
+//!       result[row][column] = epilogue(acc, extras…)
+//! ```
+//!
+//! A *guard* is a coordinate that moves like an operand and must lie in 0..extent, elsewhere the reduction skips: that
+//! is how padding costs no memory. Guards that move with rows are only asked in the rows near an end.
+
+use kiln_ir::DType;
+
+use super::nest::{Axis, volume};
+use super::scalar::{TypedExpr, compute_dtype, load, store};
+use super::walk::advance;
+use crate::kir::{BinaryOp, Bits, Buffer, Condition, Index, KernelBuilder, VType, Value};
+
+/// What happens to an accumulator per reduction index.
+#[derive(Clone, Debug)]
+pub enum Combine {
+    /// Adds the product of the two inputs.
+    MulAdd,
+    /// Combines with an expression of the inputs.
+    Fold {
+        /// How.
+        op: BinaryOp,
+        /// What an empty reduction gives.
+        identity: Bits,
+        /// Of the inputs.
+        prologue: TypedExpr,
+    },
+}
+
+/// A buffer of a tile kernel.
+#[derive(Clone, Debug)]
+pub struct TileBuffer {
+    /// Element type.
+    pub dtype: DType,
+    /// Elements.
+    pub len: i64,
+    /// First element.
+    pub start: i64,
+}
+
+/// A coordinate that must lie in `0..extent`.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard {
+    /// Bound.
+    pub extent: i64,
+    /// Value where all loops are at 0.
+    pub start: i64,
+}
+
+/// A nest to emit; see the module page. Strides are per operand in this order: result, inputs, extras, guards.
+#[derive(Clone, Debug)]
+pub struct Tile {
+    /// Name of the kernel.
+    pub name: &'static str,
+    /// Result, inputs, extras.
+    pub buffers: Vec<TileBuffer>,
+    /// How many of the buffers are inputs.
+    pub inputs: usize,
+    /// Coordinates to check.
+    pub guards: Vec<Guard>,
+    /// Loops around.
+    pub outer: Vec<Axis>,
+    /// The loop that is tiled.
+    pub row: Axis,
+    /// The loop that runs in vectors.
+    pub column: Axis,
+    /// Loops that are reduced, innermost last.
+    pub reduce: Vec<Axis>,
+    /// How.
+    pub combine: Combine,
+    /// Dtype of the accumulators.
+    pub accumulator: DType,
+    /// Dtype of the reduction's result, which is the epilogue's first argument.
+    pub reduced: DType,
+    /// Of the reduction's result and the extras.
+    pub epilogue: TypedExpr,
+    /// Whether input 1 (the second) is packed in panels of `lanes` columns: its reduction strides are then in units of
+    /// the panel's width, and panels follow one another.
+    pub panels: bool,
+    /// Columns of a tile.
+    pub lanes: u32,
+    /// Rows of a tile.
+    pub rows: i64,
+    /// Whether blocks of columns are the parallel loop and rows run inside it.
+    pub columns_first: bool,
+}
+
+/// Rows that share a block of columns before the next block is taken, so that they stay in the second-level cache.
+const ROW_CHUNK: i64 = 48;
+/// Parallel iterations below which blocks of columns are made parallel too.
+const ENOUGH_PARALLEL: i64 = 8;
+/// Steps of the innermost reduction loop that are written out instead of looped over.
+const UNROLL_WHOLE: i64 = 12;
+/// Steps of the innermost reduction loop per iteration.
+const UNROLL: i64 = 4;
+
+impl Tile {
+    /// Emits the kernel; its buffers are in the order of `self.buffers`.
+    pub fn emit(&self) -> KernelBuilder {
+        let mut b = KernelBuilder::new(self.name);
+        let mut buffers = Vec::with_capacity(self.buffers.len());
+        for (i, buffer) in self.buffers.iter().enumerate() {
+            buffers.push(match i {
+                0 => b.output("y", buffer.dtype, buffer.len),
+                _ => b.input(format!("x{}", i - 1), buffer.dtype, buffer.len),
+            });
+        }
+        let starts = self.buffers.iter().map(|t| t.start).chain(self.guards.iter().map(|g| g.start));
+        let at: Vec<Index> = starts.map(Index::constant).collect();
+        Emitter { tile: self, buffers }.nest(&mut b, at);
+        b
+    }
+
+    /// Arithmetic operations.
+    pub fn flops(&self) -> u64 {
+        let results = volume(&self.outer).saturating_mul(self.row.extent).saturating_mul(self.column.extent) as u64;
+        let each = match &self.combine {
+            Combine::MulAdd => 2,
+            Combine::Fold { prologue, .. } => 1 + prologue.cost() - 1,
+        };
+        results.saturating_mul((volume(&self.reduce) as u64).saturating_mul(each) + self.epilogue.cost() - 1)
+    }
+
+    fn row_guard(&self) -> Option<usize> {
+        let first = self.buffers.len();
+        (0..self.guards.len()).find(|&g| self.row.strides.get(first + g).is_some_and(|&s| s != 0))
+    }
+
+    /// The rows as runs of (first, count, whether guards that move with rows must be asked).
+    fn segments(&self) -> Vec<(i64, i64, bool)> {
+        let extent = self.row.extent;
+        let Some(guard) = self.row_guard() else { return vec![(0, extent, false)] };
+        let at = self.buffers.len() + guard;
+        let (stride, Guard { extent: limit, start }) = (self.row.strides[at], self.guards[guard]);
+        let reach: i64 = self.reduce.iter().map(|a| a.strides[at] * (a.extent - 1)).sum();
+        let simple = stride > 0 && self.outer.iter().all(|a| a.strides[at] == 0);
+        if !simple {
+            return vec![(0, extent, true)];
+        }
+        let low = (-start + stride - 1).div_euclid(stride).clamp(0, extent);
+        let high = ((limit - 1 - reach - start).div_euclid(stride) + 1).clamp(low, extent);
+        let all = [(0, low, true), (low, high - low, false), (high, extent - high, true)];
+        all.into_iter().filter(|&(_, count, _)| count > 0).collect()
+    }
+}
+
+/// `count` rows as (tiles of n rows, n), in at most `most` rows a tile and as evenly as possible.
+fn balanced(count: i64, most: i64) -> Vec<(i64, i64)> {
+    let tiles = (count + most - 1) / most;
+    if tiles == 0 {
+        return Vec::new();
+    }
+    let big = (count + tiles - 1) / tiles;
+    let small_tiles = tiles * big - count;
+    [(tiles - small_tiles, big), (small_tiles, big - 1)].into_iter().filter(|&(n, rows)| n > 0 && rows > 0).collect()
+}
+
+struct Emitter<'t> {
+    tile: &'t Tile,
+    buffers: Vec<Buffer>,
+}
+
+type Emit<'a> = &'a mut dyn FnMut(&mut KernelBuilder, &[Index], u32);
+
+impl Emitter<'_> {
+    fn nest(&self, b: &mut KernelBuilder, mut at: Vec<Index>) {
+        let tile = self.tile;
+        let mut serial: Vec<&Axis> = Vec::new();
+        for axis in &tile.outer {
+            if tile.columns_first && axis.strides.get(2) == Some(&0) {
+                serial.push(axis);
+                continue;
+            }
+            let var = b.parallel(axis.extent);
+            advance(&mut at, axis, &Index::from(var));
+        }
+        if tile.columns_first {
+            self.columns(b, &at, true, &mut |b, at, width| self.serial(b, &serial, at, width));
+            return;
+        }
+        let outer = volume(&tile.outer);
+        let chunked = tile.row_guard().is_none() && tile.row.extent > ROW_CHUNK + tile.rows;
+        let size = if chunked { (ROW_CHUNK / tile.rows).max(1) * tile.rows } else { tile.row.extent };
+        let (full, rest) = (tile.row.extent / size, tile.row.extent % size);
+        let parallel_columns = outer * (full + i64::from(rest > 0)) < ENOUGH_PARALLEL;
+        if !chunked {
+            self.columns(b, &at, parallel_columns, &mut |b, at, width| self.rows(b, at, width));
+            return;
+        }
+        let chunk = b.parallel(full + i64::from(rest > 0));
+        let whole = |b: &mut KernelBuilder, first: &Index, count: i64| {
+            let mut at = at.clone();
+            advance(&mut at, &tile.row, first);
+            self.columns(b, &at, false, &mut |b, at, width| self.tiles(b, at, count, tile.rows, width, false));
+        };
+        if rest == 0 {
+            return whole(b, &(chunk * size), size);
+        }
+        either(
+            b,
+            Index::constant(full - 1) - chunk,
+            &mut |b| whole(b, &(chunk * size), size),
+            &mut |b| whole(b, &Index::constant(full * size), rest),
+        );
+    }
+
+    fn serial(&self, b: &mut KernelBuilder, axes: &[&Axis], at: &[Index], width: u32) {
+        match axes.split_first() {
+            None => self.rows(b, at, width),
+            Some((axis, rest)) => b.for_each(axis.extent, |b, var| {
+                let mut at = at.to_vec();
+                advance(&mut at, axis, &Index::from(var));
+                self.serial(b, rest, &at, width);
+            }),
+        }
+    }
+
+    /// Full blocks of columns, then what is left in one narrower block.
+    fn columns(&self, b: &mut KernelBuilder, at: &[Index], parallel: bool, emit: Emit<'_>) {
+        let tile = self.tile;
+        let lanes = i64::from(tile.lanes);
+        let (full, rest) = (tile.column.extent / lanes, tile.column.extent % lanes);
+        let depth = volume(&tile.reduce);
+        let moved = |block: &Index| {
+            let mut moved = at.to_vec();
+            advance(&mut moved, &tile.column, &(block * lanes));
+            if tile.panels {
+                moved[2] = &at[2] + block * (lanes * depth);
+            }
+            moved
+        };
+        let last = moved(&Index::constant(full));
+        if parallel && full + i64::from(rest > 0) > 1 {
+            let block = b.parallel(full + i64::from(rest > 0));
+            let main = moved(&Index::from(block));
+            if rest == 0 {
+                return emit(b, &main, tile.lanes);
+            }
+            let emit = std::cell::RefCell::new(emit);
+            return either(
+                b,
+                Index::constant(full - 1) - block,
+                &mut |b| (*emit.borrow_mut())(b, &main, tile.lanes),
+                &mut |b| (*emit.borrow_mut())(b, &last, rest as u32),
+            );
+        }
+        match full {
+            0 => {}
+            1 => emit(b, at, tile.lanes),
+            _ => b.for_each(full, |b, var| emit(b, &moved(&Index::from(var)), tile.lanes)),
+        }
+        if rest > 0 {
+            emit(b, &last, rest as u32);
+        }
+    }
+
+    fn rows(&self, b: &mut KernelBuilder, at: &[Index], width: u32) {
+        for (first, count, guarded) in self.tile.segments() {
+            let mut at = at.to_vec();
+            advance(&mut at, &self.tile.row, &Index::constant(first));
+            let most = if guarded { 1 } else { self.tile.rows };
+            self.tiles(b, &at, count, most, width, guarded);
+        }
+    }
+
+    fn tiles(&self, b: &mut KernelBuilder, at: &[Index], count: i64, most: i64, width: u32, guarded: bool) {
+        let mut first = 0;
+        for (tiles, rows) in balanced(count, most) {
+            let mut here = at.to_vec();
+            advance(&mut here, &self.tile.row, &Index::constant(first));
+            first += tiles * rows;
+            if tiles == 1 {
+                self.tile_at(b, &here, rows, width, guarded);
+                continue;
+            }
+            b.for_each(tiles, |b, var| {
+                let mut at = here.clone();
+                advance(&mut at, &self.tile.row, &(var * rows));
+                self.tile_at(b, &at, rows, width, guarded);
+            });
+        }
+    }
+
+    /// One tile: its accumulators, reduction, epilogue and stores.
+    fn tile_at(&self, b: &mut KernelBuilder, at: &[Index], rows: i64, width: u32, guarded: bool) {
+        let tile = self.tile;
+        let ty = VType::new(tile.accumulator, width);
+        let identity = match tile.combine {
+            Combine::MulAdd => Bits(0),
+            Combine::Fold { identity, .. } => identity,
+        };
+        let zero = b.constant_bits(ty, identity);
+        let mut reduce = tile.reduce.clone();
+        if tile.panels {
+            reduce.iter_mut().for_each(|a| a.strides[2] *= i64::from(width));
+        }
+        let guards: Vec<usize> = (tile.buffers.len()..tile.buffers.len() + tile.guards.len())
+            .filter(|&g| guarded || tile.row.strides[g] == 0)
+            .collect();
+        let acc = vec![zero; rows as usize];
+        let acc = self.reduction(b, &reduce, &guards, at.to_vec(), acc);
+        let extras = &self.buffers[1 + tile.inputs..];
+        let mut shared: Vec<Option<Value>> = vec![None; extras.len()];
+        for (row, acc) in acc.into_iter().enumerate() {
+            let mut arguments = vec![b.convert(acc, compute_dtype(tile.reduced))];
+            for (i, &buffer) in extras.iter().enumerate() {
+                let operand = 1 + tile.inputs + i;
+                let value = shared[i].unwrap_or_else(|| self.lanes_of(b, buffer, operand, at, row as i64, width));
+                shared[i] = (tile.row.strides[operand] == 0).then_some(value);
+                arguments.push(value);
+            }
+            let value = tile.epilogue.emit(b, &arguments);
+            let index = &at[0] + Index::constant(tile.row.strides[0] * row as i64);
+            store(b, self.buffers[0], &index, tile.column.strides[0], value);
+        }
+    }
+
+    fn lanes_of(&self, b: &mut KernelBuilder, buffer: Buffer, operand: usize, at: &[Index], row: i64, width: u32) -> Value {
+        let index = &at[operand] + Index::constant(self.tile.row.strides[operand] * row);
+        load(b, buffer, &index, self.tile.column.strides[operand], width)
+    }
+
+    /// The reduction loops, outermost first, each guard asked as soon as its coordinate is known.
+    fn reduction(
+        &self,
+        b: &mut KernelBuilder,
+        axes: &[Axis],
+        guards: &[usize],
+        at: Vec<Index>,
+        acc: Vec<Value>,
+    ) -> Vec<Value> {
+        let (known, later): (Vec<usize>, Vec<usize>) =
+            guards.iter().copied().partition(|&g| axes.iter().all(|a| a.strides[g] == 0));
+        let mut conditions = Vec::new();
+        for g in known {
+            let limit = self.tile.guards[g - self.tile.buffers.len()].extent;
+            for side in [at[g].clone(), Index::constant(limit - 1) - &at[g]] {
+                match side.terms.is_empty() {
+                    true if side.offset < 0 => return acc,
+                    true => {}
+                    false => conditions.push(side),
+                }
+            }
+        }
+        if conditions.is_empty() {
+            return self.loops(b, axes, &later, at, acc);
+        }
+        b.if_else(Condition::NonNegative(conditions), |b| self.loops(b, axes, &later, at, acc.clone()), |_| acc.clone())
+    }
+
+    fn loops(
+        &self,
+        b: &mut KernelBuilder,
+        axes: &[Axis],
+        guards: &[usize],
+        at: Vec<Index>,
+        acc: Vec<Value>,
+    ) -> Vec<Value> {
+        let Some((axis, rest)) = axes.split_first() else { return self.combine(b, &at, acc) };
+        let step = |b: &mut KernelBuilder, by: &Index, acc: Vec<Value>| {
+            let mut at = at.clone();
+            advance(&mut at, axis, by);
+            self.reduction(b, rest, guards, at, acc)
+        };
+        let innermost = rest.is_empty() && guards.is_empty();
+        if innermost && axis.extent <= UNROLL_WHOLE {
+            return (0..axis.extent).fold(acc, |acc, i| step(b, &Index::constant(i), acc));
+        }
+        let unroll = if innermost { UNROLL } else { 1 };
+        let acc = b.for_loop(axis.extent / unroll, &acc, |b, var, acc| {
+            (0..unroll).fold(acc.to_vec(), |acc, i| step(b, &(var * unroll + i), acc))
+        });
+        let done = axis.extent / unroll * unroll;
+        (done..axis.extent).fold(acc, |acc, i| step(b, &Index::constant(i), acc))
+    }
+
+    /// One reduction index of all rows of a tile.
+    fn combine(&self, b: &mut KernelBuilder, at: &[Index], acc: Vec<Value>) -> Vec<Value> {
+        let tile = self.tile;
+        let Some(&first) = acc.first() else { return acc };
+        let width = b.type_of(first).lanes;
+        let mut shared: Vec<Option<Value>> = vec![None; tile.inputs];
+        let mut next = Vec::with_capacity(acc.len());
+        for (row, acc) in acc.into_iter().enumerate() {
+            let mut inputs = Vec::with_capacity(tile.inputs);
+            // the second input first: it is the vector that all rows of a product share
+            for i in (0..tile.inputs).rev() {
+                let value = match shared[i] {
+                    Some(value) => value,
+                    None => {
+                        let value = self.lanes_of(b, self.buffers[1 + i], 1 + i, at, row as i64, width);
+                        match &tile.combine {
+                            Combine::MulAdd => b.convert(value, tile.accumulator),
+                            Combine::Fold { .. } => value,
+                        }
+                    }
+                };
+                shared[i] = (tile.row.strides[1 + i] == 0).then_some(value);
+                inputs.push(value);
+            }
+            inputs.reverse();
+            next.push(match (&tile.combine, inputs.as_slice()) {
+                (Combine::MulAdd, &[x, y]) if tile.accumulator.is_float() => b.fma(x, y, acc),
+                (Combine::MulAdd, &[x, y]) => {
+                    let product = b.mul(x, y);
+                    b.add(acc, product)
+                }
+                (Combine::Fold { op, prologue, .. }, inputs) => {
+                    let value = prologue.emit(b, inputs);
+                    let value = b.convert(value, tile.accumulator);
+                    b.binary(*op, acc, value)
+                }
+                (Combine::MulAdd, _) => acc,
+            });
+        }
+        next
+    }
+}
+
+/// `first` where `index` ≥ 0, else `second`.
+fn either(
+    b: &mut KernelBuilder,
+    index: Index,
+    first: &mut dyn FnMut(&mut KernelBuilder),
+    second: &mut dyn FnMut(&mut KernelBuilder),
+) {
+    b.if_else(
+        Condition::NonNegative(vec![index]),
+        |b| {
+            first(b);
+            Vec::new()
+        },
+        |b| {
+            second(b);
+            Vec::new()
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::balanced;
+
+    #[test]
+    fn rows_are_dealt_out_evenly() {
+        assert_eq!(balanced(7, 4), [(1, 4), (1, 3)]);
+        assert_eq!(balanced(13, 4), [(1, 4), (3, 3)]);
+        assert_eq!(balanced(12, 4), [(3, 4)]);
+        assert_eq!(balanced(1, 4), [(1, 1)]);
+        assert_eq!(balanced(0, 4), []);
+        for count in 1..60 {
+            for most in 1..9 {
+                let dealt = balanced(count, most);
+                assert_eq!(dealt.iter().map(|(n, rows)| n * rows).sum::<i64>(), count);
+                assert!(dealt.iter().all(|&(_, rows)| rows <= most));
+            }
+        }
+    }
+}

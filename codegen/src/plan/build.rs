@@ -1,0 +1,151 @@
+//! Building the execution plan of a lowered graph.
+
+use std::collections::HashMap;
+use std::thread;
+
+use bytes::Bytes;
+use kiln_runtime::{Argument, Buffer, Plan, StateSpec, Step, Weights, WeightsBuilder, Work};
+
+use super::arena::{Layout, Life, lay_out};
+use super::cost;
+use super::program::{DraftWork, Place, Program, StorageId, Use, Weight};
+use crate::kir::Kernel;
+
+/// A plan with what goes with it.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What is done.
+    pub plan: Plan,
+    /// Kernels, in the plan's order.
+    pub kernels: Vec<Kernel>,
+    /// The weight section.
+    pub weights: Weights,
+}
+
+/// Gives every storage an address and every step its arguments.
+pub fn build(program: Program, threads: usize) -> Planned {
+    let lives = lives(&program);
+    let temporaries: Vec<StorageId> =
+        (0..program.storages.len()).map(StorageId).filter(|id| lives.contains_key(id)).collect();
+    let layout = lay_out(&temporaries.iter().map(|id| lives[id]).collect::<Vec<_>>());
+    let (weights, weight_offsets, initial) = collect_weights(&program, threads);
+    let mut buffers = Vec::new();
+    let mut buffer_of: HashMap<StorageId, usize> = HashMap::new();
+    let arena: HashMap<StorageId, usize> =
+        temporaries.iter().copied().zip(layout.offsets.iter().copied()).collect();
+    let mut steps = Vec::with_capacity(program.steps.len());
+    let mut argument = |u: &Use| {
+        let next = buffers.len();
+        let buffer = *buffer_of.entry(u.storage).or_insert(next);
+        if buffer == next {
+            let len = program.storages[u.storage.0].bytes;
+            buffers.push(match program.storages[u.storage.0].place {
+                Place::Input(i) => Buffer::Input(i),
+                Place::Output(i) => Buffer::Output(i),
+                Place::State(i) => Buffer::State(i),
+                Place::Weight(_) => {
+                    Buffer::Weight { offset: weight_offsets.get(&u.storage).copied().unwrap_or(0), len }
+                }
+                Place::Temporary => Buffer::Arena { offset: arena.get(&u.storage).copied().unwrap_or(0), len },
+            });
+        }
+        Argument { buffer, dtype: u.dtype, offset: u.offset, len: u.len, access: u.access, strided: u.strided }
+    };
+    let mut scratch_bytes = 0;
+    for step in &program.steps {
+        let work = match &step.work {
+            DraftWork::Kernel { kernel, arguments } => {
+                let code = &program.kernels[*kernel];
+                scratch_bytes = scratch_bytes.max(code.scratch_bytes());
+                let extent = usize::try_from(code.parallel_extent()).unwrap_or(0);
+                let split = cost::split(extent, step.flops, step.bytes);
+                Work::Kernel { kernel: *kernel, arguments: arguments.iter().map(&mut argument).collect(), extent, split }
+            }
+            DraftWork::Copy { from, to } => Work::Copy { from: argument(from), to: argument(to) },
+            DraftWork::Fill { to, element } => Work::Fill { to: argument(to), element: *element },
+        };
+        steps.push(Step { label: step.label.clone(), work, flops: step.flops, bytes: step.bytes });
+    }
+    let states = program.states.iter().zip(initial).map(|(s, initial)| StateSpec { spec: s.spec.clone(), initial });
+    let Layout { bytes: arena_bytes, lower_bound: arena_lower_bound, .. } = layout;
+    let plan = Plan {
+        states: states.collect(),
+        buffers,
+        steps,
+        kernel_count: program.kernels.len(),
+        weight_bytes: weights.len(),
+        arena_bytes,
+        arena_lower_bound,
+        scratch_bytes,
+        signature: program.signature,
+    };
+    Planned { plan, kernels: program.kernels, weights }
+}
+
+/// The life of every temporary that some step touches.
+fn lives(program: &Program) -> HashMap<StorageId, Life> {
+    let mut lives: HashMap<StorageId, Life> = HashMap::new();
+    for (index, step) in program.steps.iter().enumerate() {
+        for u in step.work.uses() {
+            let storage = &program.storages[u.storage.0];
+            if matches!(storage.place, Place::Temporary) {
+                let life = Life { first: index, last: index, bytes: storage.bytes };
+                lives.entry(u.storage).or_insert(life).last = index;
+            }
+        }
+    }
+    lives
+}
+
+/// The weight section: every weight that some step reads, packed on `threads` threads, and the states' first values.
+fn collect_weights(program: &Program, threads: usize) -> (Weights, HashMap<StorageId, usize>, Vec<usize>) {
+    let mut used: Vec<(StorageId, &Weight)> = Vec::new();
+    let mut seen = vec![false; program.storages.len()];
+    for u in program.steps.iter().flat_map(|s| s.work.uses()) {
+        if let Place::Weight(weight) = &program.storages[u.storage.0].place
+            && !std::mem::replace(&mut seen[u.storage.0], true)
+        {
+            used.push((u.storage, weight));
+        }
+    }
+    let packed = in_parallel(&used, threads, |(_, weight)| match weight {
+        Weight::Plain(bytes) => bytes.clone(),
+        Weight::Packed(tensor, packing) => packing.apply(tensor),
+    });
+    let mut builder = WeightsBuilder::new();
+    let mut offsets = HashMap::new();
+    for ((id, _), bytes) in used.iter().zip(packed) {
+        offsets.insert(*id, builder.push(bytes));
+    }
+    let initial = program.states.iter().map(|s| builder.push(s.initial.bytes().clone())).collect();
+    (builder.finish(), offsets, initial)
+}
+
+/// `work` of every item, in order, the items dealt out to `threads` threads.
+fn in_parallel<T: Sync>(items: &[T], threads: usize, work: impl Fn(&T) -> Bytes + Sync) -> Vec<Bytes> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let mut results: Vec<(usize, Bytes)> = Vec::with_capacity(items.len());
+    thread::scope(|scope| {
+        let worker = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                match items.get(at) {
+                    Some(item) => done.push((at, work(item))),
+                    None => return done,
+                }
+            }
+        };
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
+        results.extend(worker());
+        // a panic of a worker would be a bug; resuming it keeps its message
+        for other in others {
+            match other.join() {
+                Ok(done) => results.extend(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    results.sort_unstable_by_key(|&(at, _)| at);
+    results.into_iter().map(|(_, bytes)| bytes).collect()
+}
