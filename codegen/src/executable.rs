@@ -16,9 +16,13 @@ use crate::lower::LowerError;
 /// Compiles the kernels of `module` and joins them with its plan and weights.
 pub(crate) fn join(module: &CompiledModule) -> Result<Arc<Executable>, CompileError> {
     check(module)?;
-    let code = clif::jit(&module.native()?, &module.target)?;
-    let entries = code.entries().to_vec();
-    let table = KernelTable::new(entries, Arc::new(code));
+    let table = if module.kernels.is_empty() {
+        KernelTable::new(Vec::new(), Arc::new(()))
+    } else {
+        let code = clif::jit(&module.native()?, &module.target)?;
+        let entries = code.entries().to_vec();
+        KernelTable::new(entries, Arc::new(code))
+    };
     // SAFETY: see the module's contract
     Ok(unsafe { Executable::new(module.plan.clone(), table, module.weights.clone()) }?)
 }

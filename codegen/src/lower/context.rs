@@ -206,7 +206,8 @@ impl<'g> Lowering<'g> {
                 let storage = &self.program.storages[view.storage.0];
                 let here = self.graph.node(id).operands.iter().filter(|&&o| self.lies_in(o, view.storage)).count();
                 let dies = self.pending[view.storage.0] == here;
-                let alone = here == operands.iter().filter(|&&o| self.operand(id, o) == self.operand(id, position)).count();
+                let alone =
+                    here == operands.iter().filter(|&&o| self.operand(id, o) == self.operand(id, position)).count();
                 let fits = storage.bytes == bytes && view.offset == 0 && view.dtype.size() == self.dtype(v).size();
                 if dies && alone && fits && bytes > 0 && matches!(storage.place, Place::Temporary) {
                     let view = View { dtype: self.dtype(v), dims: self.dims(v), ..view.clone() };

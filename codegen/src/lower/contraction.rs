@@ -82,7 +82,11 @@ fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, 
         _ if fits(2) => 2,
         _ => 1,
     };
-    let most = if vectors <= 2 && machine.registers <= 16 { 4.max(accumulators / i64::from(vectors * 2)) } else { accumulators };
+    let most = if vectors <= 2 && machine.registers <= 16 {
+        4.max(accumulators / i64::from(vectors * 2))
+    } else {
+        accumulators
+    };
     let tall = (accumulators / i64::from(vectors)).clamp(1, if vectors == 1 { 8 } else { most });
     (vector * vectors, tall)
 }
@@ -96,7 +100,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let mut outer = roles.outer;
     let mut rows = nest::collapse(&roles.rows);
     let mut columns = nest::collapse(&roles.columns);
-    let column = columns.pop().unwrap_or_else(unit);
+    let mut column = columns.pop().unwrap_or_else(unit);
     let row = rows.pop().unwrap_or_else(unit);
     outer.extend(rows);
     let narrow = outer.len();
@@ -107,6 +111,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         Right::Strided(input) => (input, false),
         Right::Constant(tensor) => {
             let packing = panels(&mut outer, narrow, &column, &mut reduce, i64::from(lanes));
+            column.strides[2] = 1;
             (Input { view: l.packed(&tensor, packing), start: 0 }, true)
         }
     };

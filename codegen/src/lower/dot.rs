@@ -72,7 +72,8 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axes: DotAxes<'_>, epilogue: &Sca
             if columns.is_empty() || (column_stride != 1 && few) {
                 return by_rows(l, id, &result, [left_view, view], &extras, &roles, epilogue);
             }
-            let input = if column_stride == 1 { Input { view, start: 0 } } else { transposed(l, id, view, &mut roles)? };
+            let input =
+                if column_stride == 1 { Input { view, start: 0 } } else { transposed(l, id, view, &mut roles)? };
             Right::Strided(input)
         }
     };

@@ -79,11 +79,8 @@ pub fn pointwise(
     vectorise_along_memory(&mut axes);
     let mut b = KernelBuilder::new(l.graph.node(id).op.mnemonic());
     let out = b.output("y", result.view.dtype, result.view.len() as i64);
-    let buffers: Vec<Buffer> = inputs
-        .iter()
-        .enumerate()
-        .map(|(i, o)| b.input(format!("x{i}"), o.view.dtype, o.view.len() as i64))
-        .collect();
+    let buffers: Vec<Buffer> =
+        inputs.iter().enumerate().map(|(i, o)| b.input(format!("x{i}"), o.view.dtype, o.view.len() as i64)).collect();
     let start: Vec<Index> = std::iter::once(&result).chain(inputs).map(|o| Index::constant(o.start)).collect();
     let widest = dtypes.iter().copied().max_by_key(|d| d.size()).unwrap_or(result.view.dtype);
     let lanes = l.machine.stream_lanes(widest, typed.is_heavy());
@@ -93,7 +90,8 @@ pub fn pointwise(
     let inner = axes.last().unwrap_or(&unit).strides.clone();
     let copies = expr.is_identity() && dtypes == [result.view.dtype];
     walk(&mut b, &axes, &start, lanes, &mut Pointwise { out, buffers: &buffers, inner, expr: &typed, copies });
-    let mut uses: Vec<_> = std::iter::once(&result).chain(inputs).map(|o| o.view.used(kiln_runtime::Access::Read)).collect();
+    let mut uses: Vec<_> =
+        std::iter::once(&result).chain(inputs).map(|o| o.view.used(kiln_runtime::Access::Read)).collect();
     uses[0].strided = count != result.view.len();
     l.step_with(l.label(id), b, uses, flops)
 }

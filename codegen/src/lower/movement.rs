@@ -171,7 +171,8 @@ pub fn concat(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), Lower
     let mut start = 0;
     for view in &views {
         let target = Operand { view: result.clone(), strides: strides.clone(), start };
-        let in_place = view.storage == result.storage && view.offset == result.offset + start as usize * result.dtype.size();
+        let in_place =
+            view.storage == result.storage && view.offset == result.offset + start as usize * result.dtype.size();
         start += view.dims[axis] as i64 * strides[axis];
         if !in_place {
             pointwise(l, id, &view.dims, target, &[Operand::dense(view)], &ScalarExpr::identity())?;

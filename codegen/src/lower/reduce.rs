@@ -97,9 +97,7 @@ pub fn lower(
     let inputs: Vec<View> = operands.iter().map(|&o| l.view(o)).collect();
     let result = l.result(v);
     let rank = inputs[0].dims.len();
-    let dims: Vec<usize> = (0..rank)
-        .map(|i| inputs.iter().map(|x| x.dims[i]).find(|&d| d != 1).unwrap_or(1))
-        .collect();
+    let dims: Vec<usize> = (0..rank).map(|i| inputs.iter().map(|x| x.dims[i]).find(|&d| d != 1).unwrap_or(1)).collect();
     let kept_dims: Vec<usize> = (0..rank).filter(|i| !reduced_axes.contains(i)).map(|i| dims[i]).collect();
     let mut out = nest::row_major(&kept_dims).into_iter();
     let strides: Vec<Vec<i64>> = inputs.iter().map(|x| nest::broadcast_strides(&x.dims)).collect();

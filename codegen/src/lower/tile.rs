@@ -208,12 +208,9 @@ impl Emitter<'_> {
         if rest == 0 {
             return whole(b, &(chunk * size), size);
         }
-        either(
-            b,
-            Index::constant(full - 1) - chunk,
-            &mut |b| whole(b, &(chunk * size), size),
-            &mut |b| whole(b, &Index::constant(full * size), rest),
-        );
+        either(b, Index::constant(full - 1) - chunk, &mut |b| whole(b, &(chunk * size), size), &mut |b| {
+            whole(b, &Index::constant(full * size), rest)
+        });
     }
 
     fn serial(&self, b: &mut KernelBuilder, axes: &[&Axis], at: &[Index], width: u32) {
@@ -327,7 +324,15 @@ impl Emitter<'_> {
         }
     }
 
-    fn lanes_of(&self, b: &mut KernelBuilder, buffer: Buffer, operand: usize, at: &[Index], row: i64, width: u32) -> Value {
+    fn lanes_of(
+        &self,
+        b: &mut KernelBuilder,
+        buffer: Buffer,
+        operand: usize,
+        at: &[Index],
+        row: i64,
+        width: u32,
+    ) -> Value {
         let index = &at[operand] + Index::constant(self.tile.row.strides[operand] * row);
         load(b, buffer, &index, self.tile.column.strides[operand], width)
     }

@@ -31,8 +31,7 @@ pub fn build(program: Program, threads: usize) -> Planned {
     let (weights, weight_offsets, initial) = collect_weights(&program, threads);
     let mut buffers = Vec::new();
     let mut buffer_of: HashMap<StorageId, usize> = HashMap::new();
-    let arena: HashMap<StorageId, usize> =
-        temporaries.iter().copied().zip(layout.offsets.iter().copied()).collect();
+    let arena: HashMap<StorageId, usize> = temporaries.iter().copied().zip(layout.offsets.iter().copied()).collect();
     let mut steps = Vec::with_capacity(program.steps.len());
     let mut argument = |u: &Use| {
         let next = buffers.len();
@@ -59,7 +58,12 @@ pub fn build(program: Program, threads: usize) -> Planned {
                 scratch_bytes = scratch_bytes.max(code.scratch_bytes());
                 let extent = usize::try_from(code.parallel_extent()).unwrap_or(0);
                 let split = cost::split(extent, step.flops, step.bytes);
-                Work::Kernel { kernel: *kernel, arguments: arguments.iter().map(&mut argument).collect(), extent, split }
+                Work::Kernel {
+                    kernel: *kernel,
+                    arguments: arguments.iter().map(&mut argument).collect(),
+                    extent,
+                    split,
+                }
             }
             DraftWork::Copy { from, to } => Work::Copy { from: argument(from), to: argument(to) },
             DraftWork::Fill { to, element } => Work::Fill { to: argument(to), element: *element },

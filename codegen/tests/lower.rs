@@ -1,0 +1,154 @@
+//! Every op compiled, against the reference interpreter.
+
+mod common;
+
+use common::Case;
+use kiln_ir::attribute::{ConvLayout, Padding, Reducer};
+use kiln_ir::{ConvOptions, DType, Dim, WindowOptions};
+
+fn fixed(dims: &[usize]) -> Vec<Dim> {
+    dims.iter().map(|&d| Dim::Fixed(d)).collect()
+}
+
+#[test]
+fn elementwise_ops_run_over_whole_tensors_and_tails() {
+    for dims in [vec![], vec![1], vec![37], vec![3, 5, 7], vec![9000], vec![0, 4]] {
+        let mut c = Case::new(1);
+        let x = c.input(DType::F32, &dims);
+        let y = c.input(DType::F32, &dims);
+        let sum = c.b.add(x, y);
+        let product = c.b.mul(sum, x);
+        let relu = c.b.relu(product);
+        c.check(&[sum, relu], 0.0);
+    }
+}
+
+#[test]
+fn movement_is_exact() {
+    let mut c = Case::new(2);
+    let x = c.input(DType::F32, &[4, 19, 6, 33]);
+    let t = c.b.transpose(x, &[0, 2, 3, 1]);
+    let u = c.b.transpose(x, &[3, 2, 1, 0]);
+    let s = c.b.slice(x, &[1, 2, 0, 3], &[4, 19, 6, 30], &[1, 3, 2, 5]);
+    let r = c.b.reshape(x, &fixed(&[19, 4 * 6 * 33]));
+    let p = c.b.pad(x, &[Padding::NONE, Padding::same(1), Padding { low: 2, high: 0 }, Padding::same(3)], 1.5);
+    let b = c.b.broadcast(x, &fixed(&[2, 4, 19, 6, 33]), &[1, 2, 3, 4]);
+    c.check(&[t, u, s, r, p, b], 0.0);
+}
+
+#[test]
+fn concatenations_join_along_any_axis() {
+    for axis in 0..3 {
+        let mut c = Case::new(3);
+        let dims = |n: usize| {
+            let mut d = vec![1, 5, 7];
+            d[axis] = n;
+            d
+        };
+        let (x, y) = (c.input(DType::F32, &dims(3)), c.input(DType::F32, &dims(4)));
+        let (x2, y2) = (c.b.add(x, x), c.b.mul(y, y));
+        let k = c.b.concat(&[x2, y2, x2], axis);
+        let z = c.b.neg(k);
+        c.check(&[k, z], 0.0);
+    }
+}
+
+#[test]
+fn reductions_along_any_axes() {
+    for axes in [vec![0], vec![1], vec![2], vec![0, 2], vec![0, 1], vec![1, 2], vec![0, 1, 2], vec![]] {
+        for reducer in [Reducer::Sum, Reducer::Prod, Reducer::Max, Reducer::Min] {
+            let mut c = Case::new(4);
+            let x = c.input(DType::F32, &[5, 6, 43]);
+            let r = c.b.reduce(x, &axes, reducer);
+            // sums of 1,290 elements in another order
+            c.check(&[r], 1e-5);
+        }
+    }
+}
+
+#[test]
+fn matrix_products_of_any_shape() {
+    for (m, k, n) in
+        [(1, 7, 9), (1, 64, 100), (4, 16, 8), (13, 17, 19), (64, 64, 64), (100, 33, 5), (3, 5, 1), (1, 300, 1)]
+    {
+        for constant in [false, true] {
+            let mut c = Case::new(5);
+            let x = c.input(DType::F32, &[m, k]);
+            let w = if constant { c.constant(DType::F32, &[k, n]) } else { c.input(DType::F32, &[k, n]) };
+            let y = c.b.matmul(x, w);
+            let wt = if constant { c.constant(DType::F32, &[n, k]) } else { c.input(DType::F32, &[n, k]) };
+            let z = c.b.dot(x, wt, &[], &[], &[1], &[1]);
+            c.check(&[y, z], 1e-5);
+        }
+    }
+}
+
+#[test]
+fn batched_products_contract_any_axes() {
+    let mut c = Case::new(6);
+    let q = c.input(DType::F32, &[2, 9, 3, 8]);
+    let k = c.input(DType::F32, &[2, 11, 3, 8]);
+    let scores = c.b.dot(q, k, &[0, 2], &[0, 2], &[3], &[3]);
+    let v = c.input(DType::F32, &[2, 11, 3, 8]);
+    let out = c.b.dot(scores, v, &[0, 1], &[0, 2], &[3], &[1]);
+    c.check(&[scores, out], 1e-5);
+}
+
+#[test]
+fn convolutions_of_any_kind() {
+    use ConvLayout::{ChannelsFirst, ChannelsLast};
+    for layout in [ChannelsLast, ChannelsFirst] {
+        for (h, ci, co, k, stride, pad, dilation, lhs, groups) in [
+            (9, 3, 16, 3, 2, 1, 1, 1, 1),
+            (8, 16, 24, 1, 1, 0, 1, 1, 1),
+            (7, 8, 12, 3, 1, 1, 1, 1, 1),
+            (11, 4, 6, 5, 3, 2, 2, 1, 2),
+            (10, 12, 12, 3, 1, 1, 1, 1, 12),
+            (10, 37, 37, 3, 2, 1, 1, 1, 37),
+            (6, 4, 8, 3, 1, 1, 1, 2, 1),
+            (9, 6, 12, 3, 1, 0, 1, 1, 6),
+            (5, 6, 7, 5, 1, 4, 1, 1, 1),
+        ] {
+            for constant in [true, false] {
+                let mut c = Case::new(7);
+                let (xd, wd) = match layout {
+                    ChannelsLast => (vec![2, h, h + 1, ci], vec![k, k, ci / groups, co]),
+                    ChannelsFirst => (vec![2, ci, h, h + 1], vec![co, ci / groups, k, k]),
+                };
+                let x = c.input(DType::F32, &xd);
+                let w = if constant { c.constant(DType::F32, &wd) } else { c.input(DType::F32, &wd) };
+                let o = ConvOptions {
+                    strides: vec![stride; 2],
+                    padding: vec![Padding::same(pad), Padding { low: pad, high: 0 }],
+                    lhs_dilation: vec![lhs; 2],
+                    rhs_dilation: vec![dilation; 2],
+                    groups,
+                    layout,
+                };
+                let y = c.b.conv(x, w, &o);
+                c.check(&[y], 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_skip_their_padding() {
+    for (dims, window, strides, padding) in [
+        ([2, 9, 8, 20], [1, 3, 3, 1], [1, 2, 2, 1], [0, 1, 1, 0]),
+        ([2, 20, 9, 8], [1, 1, 3, 3], [1, 1, 2, 2], [0, 0, 1, 1]),
+        ([1, 6, 6, 3], [1, 2, 2, 1], [1, 2, 2, 1], [0, 0, 0, 0]),
+    ] {
+        let mut c = Case::new(8);
+        let x = c.input(DType::F32, &dims);
+        let o = WindowOptions {
+            window: window.to_vec(),
+            strides: strides.to_vec(),
+            padding: padding.iter().map(|&p| Padding::same(p)).collect(),
+            dilation: vec![],
+        };
+        let y = c.b.max_pool(x, &o);
+        let z = c.b.reduce_window(x, &o, Reducer::Sum);
+        c.check(&[y, z], 1e-6);
+    }
+}
