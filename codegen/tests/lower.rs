@@ -1,8 +1,8 @@
 //! Every op compiled, against the reference interpreter.
 
-mod common;
+mod graph;
 
-use common::Case;
+use graph::Case;
 use kiln_ir::attribute::{ConvLayout, Padding, Reducer};
 use kiln_ir::{ConvOptions, DType, Dim, WindowOptions};
 

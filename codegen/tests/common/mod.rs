@@ -1,122 +1,455 @@
-//! Compiled graphs against the reference interpreter.
-#![allow(dead_code, reason = "each test binary uses a part")]
+//! Random kernels, and running one by interpreter and by JIT.
 
-use kiln_codegen::clif::Target;
-use kiln_codegen::{CompileOptions, CompiledModule, compile};
-use kiln_ir::interp::{self, State};
-use kiln_ir::{Builder, DType, Dim, Graph, Tensor, Value};
-use kiln_runtime::{Executor, PoolHandle};
+use kiln_codegen::clif::{self, Target};
+use kiln_codegen::kir::*;
 
-/// A generator of reproducible numbers.
-pub struct Numbers(u64);
+/// A source of decisions; once it is exhausted every decision is 0, so that shorter sources give simpler kernels.
+pub struct Choices {
+    words: Vec<u32>,
+    at: usize,
+}
 
-impl Numbers {
-    pub fn new(seed: u64) -> Numbers {
-        Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+impl Choices {
+    pub fn new(words: Vec<u32>) -> Choices {
+        Choices { words, at: 0 }
     }
 
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+    fn word(&mut self) -> u32 {
+        self.at += 1;
+        self.words.get(self.at - 1).copied().unwrap_or(0)
     }
 
-    /// Uniform in [−1, 1).
-    pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    fn below(&mut self, n: usize) -> usize {
+        self.word() as usize % n
     }
 
-    /// A tensor: floats in [−2, 2), integers over a range in which products wrap for the narrow dtypes.
-    pub fn tensor(&mut self, dtype: DType, dims: &[usize]) -> Tensor {
-        let values: Vec<f64> = (0..dims.iter().product())
-            .map(|_| match dtype {
-                DType::Bool => f64::from(u8::from(self.next() & 1 == 1)),
-                DType::I64 | DType::I32 => (self.unit() * 1000.0).round(),
-                DType::I8 => (self.unit() * 127.0).round(),
-                DType::U8 => (self.unit().abs() * 255.0).round(),
-                _ => self.unit() * 2.0,
-            })
-            .collect();
-        Tensor::from_f64(dtype, dims, &values).expect("as many values as elements")
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
     }
 }
 
-/// A builder with placeholders that get random values.
-pub struct Case {
-    pub b: Builder,
-    pub feeds: Vec<(String, Tensor)>,
-    pub numbers: Numbers,
+const DTYPES: [DType; 9] =
+    [DType::F32, DType::I32, DType::F64, DType::I64, DType::I8, DType::U8, DType::Bool, DType::F16, DType::BF16];
+/// Elements of every buffer.
+const LEN: i64 = 4096;
+
+struct Generator {
+    choices: Choices,
+    b: KernelBuilder,
+    inputs: Vec<Buffer>,
+    outputs: Vec<Buffer>,
+    /// Next free element of every output.
+    next: Vec<i64>,
+    vars: Vec<(Var, i64)>,
+    /// Values in scope.
+    pool: Vec<Value>,
+    budget: usize,
 }
 
-impl Case {
-    pub fn new(seed: u64) -> Case {
-        Case { b: Builder::new("case"), feeds: Vec::new(), numbers: Numbers::new(seed) }
+/// A random kernel that reads one buffer of every dtype and writes its values to one of every dtype.
+pub fn random_kernel(words: Vec<u32>) -> Kernel {
+    let mut b = KernelBuilder::new("random");
+    let inputs = DTYPES.iter().map(|&d| b.input(format!("in_{d}"), d, LEN)).collect();
+    let outputs = DTYPES.iter().map(|&d| b.output(format!("out_{d}"), d, LEN)).collect();
+    let mut g = Generator {
+        choices: Choices::new(words),
+        b,
+        inputs,
+        outputs,
+        next: vec![0; DTYPES.len()],
+        vars: Vec::new(),
+        pool: Vec::new(),
+        budget: 40,
+    };
+    for _ in 0..g.choices.below(3) {
+        let extent = 1 + g.choices.below(3) as i64;
+        let var = g.b.parallel(extent);
+        g.vars.push((var, extent));
     }
-
-    pub fn input(&mut self, dtype: DType, dims: &[usize]) -> Value {
-        let value = self.numbers.tensor(dtype, dims);
-        self.feed(value)
-    }
-
-    /// A placeholder fed with this tensor.
-    pub fn feed(&mut self, value: Tensor) -> Value {
-        let name = format!("x{}", self.feeds.len());
-        let dims: Vec<Dim> = value.dims().iter().map(|&d| Dim::Fixed(d)).collect();
-        let v = self.b.placeholder(&name, value.dtype(), &dims);
-        self.feeds.push((name, value));
-        v
-    }
-
-    pub fn constant(&mut self, dtype: DType, dims: &[usize]) -> Value {
-        let value = self.numbers.tensor(dtype, dims);
-        self.b.constant(value)
-    }
-
-    /// Compiles and runs, and compares with the interpreter; differences are relative to the largest expected value.
-    pub fn check(mut self, outputs: &[Value], tolerance: f64) -> CompiledModule {
-        for (i, &v) in outputs.iter().enumerate() {
-            self.b.output(&format!("y{i}"), v);
-        }
-        let graph = self.b.finish().expect("the test's graph is well-formed");
-        check(&graph, &self.feeds, tolerance)
-    }
+    g.block(0);
+    g.b.finish().expect("the generator makes well-formed kernels")
 }
 
-/// Compiles and runs `graph` on one and on three threads, and compares with the interpreter.
-pub fn check(graph: &Graph, feeds: &[(String, Tensor)], tolerance: f64) -> CompiledModule {
-    let named: Vec<(&str, Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
-    let want = interp::run::<f32>(graph, &named, Some(&mut State::new())).expect("the interpreter runs it");
-    let target = Target::host().expect("this machine is supported");
-    let module = compile(graph, &target, CompileOptions { threads: 2 }).unwrap_or_else(|e| panic!("{e}\n{graph}"));
-    let executable = module.executable().unwrap_or_else(|e| panic!("{e}\n{}", module.dump()));
-    let refs: Vec<(&str, &Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t)).collect();
-    let mut first: Option<Vec<(String, Tensor)>> = None;
-    for threads in [1, 3] {
-        let mut executor = Executor::new(executable.clone(), PoolHandle::new(threads)).expect("memory");
-        let got = executor.run_named(&refs).expect("the feeds fit");
-        for ((name, got), (_, want)) in got.iter().zip(&want) {
-            compare(name, got, want, tolerance, graph);
-        }
-        match &first {
-            None => first = Some(got),
-            Some(first) => {
-                for ((name, a), (_, b)) in first.iter().zip(&got) {
-                    assert_eq!(a.bytes(), b.bytes(), "{name} depends on the number of threads");
-                }
+impl Generator {
+    fn block(&mut self, depth: usize) {
+        let scope = self.pool.len();
+        for _ in 0..2 + self.choices.below(8) {
+            if self.budget == 0 {
+                break;
+            }
+            self.budget -= 1;
+            match self.choices.below(12) {
+                0 if depth < 3 => self.for_loop(depth),
+                1 if depth < 3 => self.conditional(depth),
+                _ => self.instruction(),
             }
         }
+        // everything that this block computed becomes visible
+        for value in self.pool[scope..].to_vec() {
+            self.store(value);
+        }
+        self.pool.truncate(scope);
     }
-    module
+
+    fn dtype_at(&self, dtype: DType) -> usize {
+        DTYPES.iter().position(|&d| d == dtype).unwrap()
+    }
+
+    /// An index that differs between iterations, with room for `reach` elements after it.
+    fn input_index(&mut self, reach: i64) -> Index {
+        let mut index = Index::constant(self.choices.below(64) as i64 + reach);
+        for (var, _) in self.vars.clone() {
+            index = index + var * (self.choices.below(9) as i64 - 2).max(-1);
+        }
+        index + 8
+    }
+
+    fn store(&mut self, value: Value) {
+        let ty = self.b.type_of(value);
+        let stride = if self.choices.below(4) == 0 { 2 } else { 1 };
+        let at = self.dtype_at(ty.dtype);
+        let room = i64::from(ty.lanes) * stride;
+        let mut index = Index::default();
+        let mut size = room;
+        for &(var, extent) in self.vars.iter().rev() {
+            index = index + var * size;
+            size *= extent;
+        }
+        let base = self.next[at];
+        if base + size > LEN {
+            return;
+        }
+        self.next[at] += size;
+        self.b.store_strided(self.outputs[at], index + base, stride, value);
+    }
+
+    fn lanes(&mut self) -> u32 {
+        self.choices.pick(&[4, 8, 1, 3, 16, 7, 2, 12, 5, 32])
+    }
+
+    fn load(&mut self, dtype: DType, lanes: u32) -> Value {
+        let buffer = self.inputs[self.dtype_at(dtype)];
+        let value = match self.choices.below(6) {
+            0 => {
+                let index = self.input_index(0);
+                self.b.load_splat(buffer, index, lanes)
+            }
+            1 => {
+                let stride = self.choices.pick(&[3, -2, 5]);
+                let index = self.input_index(2 * 64);
+                self.b.load_strided(buffer, index, stride, lanes)
+            }
+            2 => {
+                let offsets = self.load_offsets(lanes);
+                let index = self.input_index(0);
+                self.b.gather(buffer, index, offsets, 100)
+            }
+            3 => {
+                let offset = self.load_offsets(1);
+                let index = self.input_index(0) + Index::dynamic(offset, 100) * 3;
+                self.b.load(buffer, index, lanes)
+            }
+            _ => {
+                let index = self.input_index(0);
+                self.b.load(buffer, index, lanes)
+            }
+        };
+        self.pool.push(value);
+        value
+    }
+
+    /// Random `i64`s clamped to 0..100.
+    fn load_offsets(&mut self, lanes: u32) -> Value {
+        let index = self.input_index(0);
+        let raw = self.b.load(self.inputs[3], index, lanes);
+        let ty = self.b.type_of(raw);
+        let (low, high) = (self.b.constant_int(ty, 0), self.b.constant_int(ty, 99));
+        let raised = self.b.max(low, raw);
+        self.b.min(high, raised)
+    }
+
+    /// A value in scope of some type, loaded where there is none.
+    fn some(&mut self, suits: impl Fn(VType) -> bool, fallback: VType) -> Value {
+        let fitting: Vec<Value> = self.pool.iter().copied().filter(|&v| suits(self.b.type_of(v))).collect();
+        match fitting.is_empty() {
+            true => self.load(fallback.dtype, fallback.lanes),
+            false => self.choices.pick(&fitting),
+        }
+    }
+
+    fn some_of(&mut self, ty: VType) -> Value {
+        if self.choices.below(3) == 0 {
+            return self.load(ty.dtype, ty.lanes);
+        }
+        self.some(|t| t == ty, ty)
+    }
+
+    fn instruction(&mut self) {
+        use DType::*;
+        let lanes = self.lanes();
+        let value = match self.choices.below(14) {
+            0 | 1 => {
+                let dtype = self.choices.pick(&DTYPES);
+                self.load(dtype, lanes);
+                return;
+            }
+            2 => {
+                let dtype = self.choices.pick(&[F32, F64]);
+                let x = self.some(|t| t.dtype == dtype, VType::new(dtype, lanes));
+                use UnaryOp::*;
+                let op = self.choices.pick(&[Neg, Abs, Sqrt, Floor, Ceil, Trunc, Round]);
+                self.b.unary(op, x)
+            }
+            3 => {
+                let dtype = self.choices.pick(&[I32, I64, I8, U8]);
+                let x = self.some(|t| t.dtype == dtype, VType::new(dtype, lanes));
+                let op = self.choices.pick(&[UnaryOp::Neg, UnaryOp::Abs, UnaryOp::Not]);
+                self.b.unary(op, x)
+            }
+            4 | 5 => {
+                let dtype = self.choices.pick(&[F32, F64]);
+                let x = self.some(|t| t.dtype == dtype, VType::new(dtype, lanes));
+                let y = self.some_of(self.b.type_of(x));
+                use BinaryOp::*;
+                let op = self.choices.pick(&[Add, Sub, Mul, Div, Min, Max]);
+                match self.choices.below(4) {
+                    0 => {
+                        let z = self.some_of(self.b.type_of(x));
+                        self.b.fma(x, y, z)
+                    }
+                    1 => {
+                        let constant = self.b.constant(self.b.type_of(x), 0.0);
+                        self.b.binary(op, constant, y)
+                    }
+                    _ => self.b.binary(op, x, y),
+                }
+            }
+            6 | 7 => {
+                let dtype = self.choices.pick(&[I32, I64, I8, U8]);
+                let x = self.some(|t| t.dtype == dtype, VType::new(dtype, lanes));
+                let ty = self.b.type_of(x);
+                use BinaryOp::*;
+                let op = self.choices.pick(&[Add, Sub, Mul, Div, Rem, Min, Max, And, Or, Xor, Shl, Shr, ShrLogical]);
+                let y = match self.choices.below(3) {
+                    0 => {
+                        let amount = self.choices.below(70) as i64 - 3;
+                        self.b.constant_int(ty, amount)
+                    }
+                    _ => self.some_of(ty),
+                };
+                self.b.binary(op, x, y)
+            }
+            8 => {
+                let x = self.some(|t| !matches!(t.dtype, F16 | BF16 | Bool), VType::new(F32, lanes));
+                let y = self.some_of(self.b.type_of(x));
+                use CompareOp::*;
+                let op = self.choices.pick(&[Eq, Ne, Lt, Le, Gt, Ge]);
+                let mask = self.b.compare(op, x, y);
+                self.pool.push(mask);
+                let (a, c) = {
+                    let dtype = self.choices.pick(&DTYPES);
+                    let ty = self.b.type_of(mask).with_dtype(dtype);
+                    (self.some_of(ty), self.some_of(ty))
+                };
+                self.b.select(mask, a, c)
+            }
+            9 => {
+                let x = self.some(|t| t.dtype == Bool, VType::new(Bool, lanes));
+                let y = self.some_of(self.b.type_of(x));
+                match self.choices.below(6) {
+                    0 => self.b.and(x, y),
+                    1 => self.b.or(x, y),
+                    2 => self.b.xor(x, y),
+                    3 => self.b.compare(CompareOp::Eq, x, y),
+                    4 => self.b.compare(CompareOp::Ne, x, y),
+                    _ => self.b.not(x),
+                }
+            }
+            10 | 11 => {
+                let x = self.some(|_| true, VType::new(F32, lanes));
+                let to = self.choices.pick(&DTYPES);
+                let from = self.b.type_of(x).dtype;
+                match (from, to) {
+                    (F32, I32) | (I32, F32) | (F64, I64) | (I64, F64) | (I8, U8) | (U8, I8)
+                        if self.choices.below(2) == 0 =>
+                    {
+                        self.b.bitcast(x, to)
+                    }
+                    _ => self.b.convert(x, to),
+                }
+            }
+            12 => {
+                let x = self.some(|t| !matches!(t.dtype, F16 | BF16 | Bool), VType::new(F32, lanes));
+                use ReduceOp::*;
+                let op = match self.b.type_of(x).dtype.is_float() {
+                    true => self.choices.pick(&[Add, Mul, Min, Max]),
+                    false => self.choices.pick(&[Add, Mul, Min, Max, And, Or]),
+                };
+                let sum = self.b.reduce(op, x);
+                self.pool.push(sum);
+                self.b.splat(sum, lanes)
+            }
+            _ => match self.choices.below(3) {
+                0 => {
+                    let index = self.input_index(0);
+                    let step = self.choices.below(5) as i64 - 2;
+                    self.b.iota(index, step, lanes)
+                }
+                1 => {
+                    let x = self.some(|_| true, VType::new(F32, lanes));
+                    let n = self.b.type_of(x).lanes as usize;
+                    let reversed = self.choices.below(2) == 0;
+                    let pattern = (0..lanes as usize)
+                        .map(|i| if reversed { n - 1 - i % n } else { self.choices.below(n) } as u32)
+                        .collect();
+                    self.b.shuffle(x, pattern)
+                }
+                _ => {
+                    let x = self.some(|t| t.lanes <= 16, VType::new(F32, 3));
+                    let dtype = self.b.type_of(x).dtype;
+                    let y = self.some(|t| t.dtype == dtype && t.lanes <= 16, VType::new(dtype, 4));
+                    self.b.concat(&[x, y])
+                }
+            },
+        };
+        self.pool.push(value);
+    }
+
+    fn for_loop(&mut self, depth: usize) {
+        let extent = self.choices.pick(&[2, 3, 1, 0]);
+        let kind = self.choices.pick(&[LoopKind::Serial, LoopKind::Unrolled]);
+        let init: Vec<Value> =
+            (0..self.choices.below(4)).map(|_| self.some(|_| true, VType::new(DType::F32, 8))).collect();
+        let mut b = std::mem::replace(&mut self.b, KernelBuilder::new("hole"));
+        let results = b.loop_of(kind, extent, &init, |b, var, carried| {
+            std::mem::swap(&mut self.b, b);
+            let scope = self.pool.len();
+            self.vars.push((var, extent.max(1)));
+            self.pool.extend_from_slice(carried);
+            let types: Vec<VType> = carried.iter().map(|&v| self.b.type_of(v)).collect();
+            self.block(depth + 1);
+            let yields: Vec<Value> = types.iter().map(|&ty| self.some_of(ty)).collect();
+            self.pool.truncate(scope);
+            self.vars.pop();
+            std::mem::swap(&mut self.b, b);
+            yields
+        });
+        self.b = b;
+        self.pool.extend(results);
+    }
+
+    fn conditional(&mut self, depth: usize) {
+        let condition = match (self.choices.below(2), self.vars.last()) {
+            (0, Some(&(var, _))) => {
+                let other = self.vars[0].0;
+                Condition::NonNegative(vec![var - 1, Index::constant(2) - other])
+            }
+            _ => Condition::Value(self.some_of(VType::scalar(DType::Bool))),
+        };
+        let types: Vec<VType> = (0..self.choices.below(3))
+            .map(|_| {
+                let dtype = self.choices.pick(&DTYPES);
+                VType::new(dtype, self.lanes())
+            })
+            .collect();
+        let mut b = std::mem::replace(&mut self.b, KernelBuilder::new("hole"));
+        let this = std::cell::RefCell::new(self);
+        let branch = |b: &mut KernelBuilder| {
+            let this = &mut **this.borrow_mut();
+            std::mem::swap(&mut this.b, b);
+            let scope = this.pool.len();
+            this.block(depth + 1);
+            let yields: Vec<Value> = types.iter().map(|&ty| this.some_of(ty)).collect();
+            this.pool.truncate(scope);
+            std::mem::swap(&mut this.b, b);
+            yields
+        };
+        let results = b.if_else(condition, branch, branch);
+        let this = this.into_inner();
+        this.b = b;
+        this.pool.extend(results);
+    }
 }
 
-pub fn compare(name: &str, got: &Tensor, want: &Tensor, tolerance: f64, graph: &Graph) {
-    assert_eq!((got.dtype(), got.dims()), (want.dtype(), want.dims()), "{name}\n{graph}");
-    let (g, w) = (got.to_f64_vec(), want.to_f64_vec());
-    let scale = w.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs())).max(1e-6);
-    for (i, (g, w)) in g.iter().zip(&w).enumerate() {
-        let same = g == w || (g.is_nan() && w.is_nan());
-        let close = (g - w).abs() <= tolerance * scale;
-        assert!(same || close, "{name}[{i}]: got {g}, expected {w} (scale {scale})\n{graph}");
+/// Elements of a dtype: small and large numbers and every special one, from a seed.
+pub fn random_bytes(dtype: DType, len: i64, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut bytes = Vec::new();
+    for _ in 0..len {
+        let r = next();
+        let small = (r >> 32) as i32 as f64 / 2f64.powi(26);
+        let float = match r % 16 {
+            0 => {
+                [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-41, -3e-310, 65519.0][(r >> 8) as usize % 8]
+            }
+            1 => f64::from_bits(next()),
+            2 => f64::from(f32::from_bits(next() as u32)),
+            3 => (small * 4.0).round() / 2.0,
+            _ => small,
+        };
+        let integer = match r % 8 {
+            0 => [0, -1, i64::MIN, i64::MAX, i32::MIN.into(), 127, -128, 255][(r >> 8) as usize % 8],
+            1 => next() as i64,
+            _ => (r >> 16) as i64 % 200 - 50,
+        };
+        let bits = match dtype.is_float() {
+            true => Bits::from_f64(dtype, float),
+            false => Bits::from_i64(dtype, integer),
+        };
+        bytes.extend_from_slice(&bits.0.to_le_bytes()[..dtype.size()]);
     }
+    bytes
+}
+
+/// Buffers of a kernel with random content.
+pub fn random_buffers(kernel: &Kernel, seed: u64) -> Vec<Vec<u8>> {
+    let numbered = kernel.buffers.iter().zip(seed..);
+    numbered.map(|(param, seed)| random_bytes(param.dtype, param.len, seed)).collect()
+}
+
+/// Runs a kernel's whole parallel range by JIT.
+pub fn run_jit(kernel: &Kernel, target: &Target, buffers: &mut [Vec<u8>]) {
+    let compiled = clif::compile_kernel(kernel, target).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+    let scratch_bytes = compiled.scratch_bytes;
+    let code = clif::jit(&[compiled], target).expect("the host runs its own code");
+    // buffers as the runtime gives them: 64-byte aligned
+    let mut aligned: Vec<Vec<[u64; 8]>> = buffers.iter().map(|b| vec![[0; 8]; b.len().div_ceil(64)]).collect();
+    for (to, from) in aligned.iter_mut().zip(buffers.iter()) {
+        to.as_flattened_mut().iter_mut().zip(from.chunks(8)).for_each(|(word, bytes)| {
+            let mut raw = [0; 8];
+            raw[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(raw);
+        });
+    }
+    #[repr(align(64))]
+    #[derive(Clone, Copy)]
+    struct Line(#[allow(dead_code)] [u8; 64]);
+    let mut scratch = vec![Line([0xCD; 64]); scratch_bytes.div_ceil(64).max(1)];
+    let args: Vec<*mut u8> = aligned.iter_mut().map(|b| b.as_mut_ptr().cast()).collect();
+    // SAFETY: the buffers have the lengths that the kernel declares (the verifier bounds every access by them).
+    unsafe { code.entries()[0](args.as_ptr(), scratch.as_mut_ptr().cast(), 0, kernel.parallel_extent()) };
+    for (to, from) in buffers.iter_mut().zip(&aligned) {
+        let bytes: Vec<u8> = from.as_flattened().iter().flat_map(|word| word.to_le_bytes()).collect();
+        let len = to.len();
+        to.copy_from_slice(&bytes[..len]);
+    }
+}
+
+/// Whether two buffers hold the same elements: equal bits, or NaN on both sides.
+pub fn first_difference(dtype: DType, a: &[u8], b: &[u8]) -> Option<usize> {
+    let size = dtype.size();
+    let element = |bytes: &[u8]| {
+        let mut raw = [0; 8];
+        raw[..size].copy_from_slice(bytes);
+        Bits(u64::from_le_bytes(raw))
+    };
+    let pairs = a.chunks(size).zip(b.chunks(size)).map(|(a, b)| (element(a), element(b)));
+    let nan = |bits: Bits| dtype.is_float() && bits.to_f64(dtype).is_nan();
+    pairs.into_iter().position(|(a, b)| a != b && !(nan(a) && nan(b)))
 }

@@ -1,0 +1,122 @@
+//! Compiled graphs against the reference interpreter.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use kiln_codegen::clif::Target;
+use kiln_codegen::{CompileOptions, CompiledModule, compile};
+use kiln_ir::interp::{self, State};
+use kiln_ir::{Builder, DType, Dim, Graph, Tensor, Value};
+use kiln_runtime::{Executor, PoolHandle};
+
+/// A generator of reproducible numbers.
+pub struct Numbers(u64);
+
+impl Numbers {
+    pub fn new(seed: u64) -> Numbers {
+        Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Uniform in [−1, 1).
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    /// A tensor: floats in [−2, 2), integers over a range in which products wrap for the narrow dtypes.
+    pub fn tensor(&mut self, dtype: DType, dims: &[usize]) -> Tensor {
+        let values: Vec<f64> = (0..dims.iter().product())
+            .map(|_| match dtype {
+                DType::Bool => f64::from(u8::from(self.next() & 1 == 1)),
+                DType::I64 | DType::I32 => (self.unit() * 1000.0).round(),
+                DType::I8 => (self.unit() * 127.0).round(),
+                DType::U8 => (self.unit().abs() * 255.0).round(),
+                _ => self.unit() * 2.0,
+            })
+            .collect();
+        Tensor::from_f64(dtype, dims, &values).expect("as many values as elements")
+    }
+}
+
+/// A builder with placeholders that get random values.
+pub struct Case {
+    pub b: Builder,
+    pub feeds: Vec<(String, Tensor)>,
+    pub numbers: Numbers,
+}
+
+impl Case {
+    pub fn new(seed: u64) -> Case {
+        Case { b: Builder::new("case"), feeds: Vec::new(), numbers: Numbers::new(seed) }
+    }
+
+    pub fn input(&mut self, dtype: DType, dims: &[usize]) -> Value {
+        let value = self.numbers.tensor(dtype, dims);
+        self.feed(value)
+    }
+
+    /// A placeholder fed with this tensor.
+    pub fn feed(&mut self, value: Tensor) -> Value {
+        let name = format!("x{}", self.feeds.len());
+        let dims: Vec<Dim> = value.dims().iter().map(|&d| Dim::Fixed(d)).collect();
+        let v = self.b.placeholder(&name, value.dtype(), &dims);
+        self.feeds.push((name, value));
+        v
+    }
+
+    pub fn constant(&mut self, dtype: DType, dims: &[usize]) -> Value {
+        let value = self.numbers.tensor(dtype, dims);
+        self.b.constant(value)
+    }
+
+    /// Compiles and runs, and compares with the interpreter; differences are relative to the largest expected value.
+    pub fn check(mut self, outputs: &[Value], tolerance: f64) -> CompiledModule {
+        for (i, &v) in outputs.iter().enumerate() {
+            self.b.output(&format!("y{i}"), v);
+        }
+        let graph = self.b.finish().expect("the test's graph is well-formed");
+        check(&graph, &self.feeds, tolerance)
+    }
+}
+
+/// Compiles and runs `graph` on one and on three threads, and compares with the interpreter.
+pub fn check(graph: &Graph, feeds: &[(String, Tensor)], tolerance: f64) -> CompiledModule {
+    let named: Vec<(&str, Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+    let want = interp::run::<f32>(graph, &named, Some(&mut State::new())).expect("the interpreter runs it");
+    let target = Target::host().expect("this machine is supported");
+    let module = compile(graph, &target, CompileOptions { threads: 2 }).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    let executable = module.executable().unwrap_or_else(|e| panic!("{e}\n{}", module.dump()));
+    let refs: Vec<(&str, &Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let mut first: Option<Vec<(String, Tensor)>> = None;
+    for threads in [1, 3] {
+        let mut executor = Executor::new(executable.clone(), PoolHandle::new(threads)).expect("memory");
+        let got = executor.run_named(&refs).expect("the feeds fit");
+        for ((name, got), (_, want)) in got.iter().zip(&want) {
+            compare(name, got, want, tolerance, graph);
+        }
+        match &first {
+            None => first = Some(got),
+            Some(first) => {
+                for ((name, a), (_, b)) in first.iter().zip(&got) {
+                    assert_eq!(a.bytes(), b.bytes(), "{name} depends on the number of threads");
+                }
+            }
+        }
+    }
+    module
+}
+
+pub fn compare(name: &str, got: &Tensor, want: &Tensor, tolerance: f64, graph: &Graph) {
+    assert_eq!((got.dtype(), got.dims()), (want.dtype(), want.dims()), "{name}\n{graph}");
+    let (g, w) = (got.to_f64_vec(), want.to_f64_vec());
+    let scale = w.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs())).max(1e-6);
+    for (i, (g, w)) in g.iter().zip(&w).enumerate() {
+        let same = g == w || (g.is_nan() && w.is_nan());
+        let close = (g - w).abs() <= tolerance * scale;
+        assert!(same || close, "{name}[{i}]: got {g}, expected {w} (scale {scale})\n{graph}");
+    }
+}
