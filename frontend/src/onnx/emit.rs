@@ -1,0 +1,347 @@
+//! Adding nodes to the graph, or evaluating them at once where every operand is known.
+//!
+//! ONNX computes shapes with ordinary nodes. Once the inputs' dims are bound, all of that is
+//! arithmetic on constants: an [`Operand`] is known or it is a value of the graph, and an op over
+//! small known operands is evaluated by the interpreter instead of being added. A known tensor
+//! becomes a constant of the graph only when a node that stays needs it.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use kiln_ir::attribute::{Padding, Reducer};
+use kiln_ir::{DType, Dim, Graph, Location, Op, Tensor, TensorType, Value};
+
+use super::error::{NodeError, Result, invalid};
+use super::fold;
+
+/// A value during import: a result of the graph, or a tensor known already.
+#[derive(Clone, Debug)]
+pub(super) struct Operand(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dtype: DType,
+    dims: Vec<usize>,
+    known: Option<Tensor>,
+    /// The node; of a known tensor, once something needed it.
+    value: OnceCell<Value>,
+    /// What the model calls a known tensor.
+    name: Option<Arc<str>>,
+}
+
+impl Operand {
+    pub fn known(tensor: Tensor) -> Operand {
+        Operand::named(tensor, None)
+    }
+
+    pub fn named(tensor: Tensor, name: Option<Arc<str>>) -> Operand {
+        Operand(Rc::new(Inner {
+            dtype: tensor.dtype(),
+            dims: tensor.dims().to_vec(),
+            known: Some(tensor),
+            value: OnceCell::new(),
+            name,
+        }))
+    }
+
+    pub fn scalar(dtype: DType, value: f64) -> Result<Operand> {
+        Ok(Operand::known(Tensor::from_f64(dtype, &[], &[value])?))
+    }
+
+    pub fn integers(values: &[i64]) -> Result<Operand> {
+        Ok(Operand::known(Tensor::from_slice(&[values.len()], values)?))
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    pub fn dims(&self) -> &[usize] {
+        &self.0.dims
+    }
+
+    pub fn rank(&self) -> usize {
+        self.0.dims.len()
+    }
+
+    pub fn tensor(&self) -> Option<&Tensor> {
+        self.0.known.as_ref()
+    }
+
+    /// The extent of an axis that [`Emitter::axis`] gave.
+    pub fn extent(&self, axis: usize) -> usize {
+        self.0.dims.get(axis).copied().unwrap_or(1)
+    }
+
+    fn ty(&self) -> TensorType {
+        TensorType::fixed(self.0.dtype, &self.0.dims)
+    }
+}
+
+/// Grows the graph.
+pub(super) struct Emitter {
+    graph: Graph,
+    name: Option<Arc<str>>,
+    location: Option<Location>,
+}
+
+pub(super) fn fixed(dims: &[usize]) -> Vec<Dim> {
+    dims.iter().copied().map(Dim::Fixed).collect()
+}
+
+/// The dims that numpy's broadcasting gives.
+pub(super) fn joint_dims(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let at = |d: &[usize], i: usize| (i + d.len()).checked_sub(rank).and_then(|i| d.get(i)).copied().unwrap_or(1);
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (p, q) if p == q || q == 1 => Ok(p),
+            (1, q) => Ok(q),
+            _ => invalid(format!("extents {a:?} and {b:?} do not broadcast")),
+        })
+        .collect()
+}
+
+impl Emitter {
+    pub fn new(graph: Graph) -> Emitter {
+        Emitter { graph, name: None, location: None }
+    }
+
+    pub fn graph(&mut self) -> &mut Graph {
+        &mut self.graph
+    }
+
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+
+    /// What the nodes added from now on are called and where they come from.
+    pub fn at(&mut self, name: Arc<str>, location: Location) {
+        self.name = Some(name);
+        self.location = Some(location);
+    }
+
+    /// Adds a node of one result, or evaluates it.
+    pub fn op(&mut self, op: Op, operands: &[&Operand]) -> Result<Operand> {
+        let mut results = self.op_all(op, operands)?;
+        results.pop().ok_or_else(|| NodeError::Invalid("the op has no result".to_owned()))
+    }
+
+    /// Adds a node, or evaluates it; gives all results.
+    pub fn op_all(&mut self, op: Op, operands: &[&Operand]) -> Result<Vec<Operand>> {
+        let known: Option<Vec<&Tensor>> = operands.iter().map(|o| o.tensor()).collect();
+        if let Some(known) = known {
+            let types: Vec<TensorType> = operands.iter().map(|o| o.ty()).collect();
+            if let Some(results) = fold::evaluate(&op, &types, &known)? {
+                return Ok(results.into_iter().map(Operand::known).collect());
+            }
+        }
+        let values = operands.iter().map(|o| self.value(o)).collect::<Result<Vec<Value>>>()?;
+        let node = self.graph.add(op, &values, self.name.clone(), self.location.clone())?;
+        let types = self.graph.node(node).types.clone();
+        types.iter().zip(0..).map(|(ty, result)| of_graph(Value { node, result }, ty)).collect()
+    }
+
+    /// The graph's value of an operand; a known one becomes a constant.
+    pub fn value(&mut self, operand: &Operand) -> Result<Value> {
+        let inner = &operand.0;
+        if let Some(&value) = inner.value.get() {
+            return Ok(value);
+        }
+        let Some(tensor) = &inner.known else {
+            return invalid("an operand that is neither known nor in the graph");
+        };
+        let name = inner.name.clone().or_else(|| self.name.clone());
+        let node = self.graph.add(Op::Constant { value: tensor.clone().into() }, &[], name, self.location.clone())?;
+        let value = self.graph.value(node);
+        // Set once: the cell was empty above, and nothing between can fill it.
+        let _ = inner.value.set(value);
+        Ok(value)
+    }
+
+    pub fn placeholder(&mut self, name: &str, dtype: DType, dims: &[usize]) -> Result<Operand> {
+        self.op(Op::Placeholder { name: name.to_owned(), dtype, dims: fixed(dims) }, &[])
+    }
+
+    // ---- elementwise ----
+
+    /// A binary op under numpy's broadcasting.
+    pub fn binary(&mut self, op: Op, x: &Operand, y: &Operand) -> Result<Operand> {
+        let dims = joint_dims(x.dims(), y.dims())?;
+        let (x, y) = (self.broadcast_to(x, &dims)?, self.broadcast_to(y, &dims)?);
+        self.op(op, &[&x, &y])
+    }
+
+    pub fn add(&mut self, x: &Operand, y: &Operand) -> Result<Operand> {
+        self.binary(Op::Add {}, x, y)
+    }
+
+    pub fn sub(&mut self, x: &Operand, y: &Operand) -> Result<Operand> {
+        self.binary(Op::Sub {}, x, y)
+    }
+
+    pub fn mul(&mut self, x: &Operand, y: &Operand) -> Result<Operand> {
+        self.binary(Op::Mul {}, x, y)
+    }
+
+    pub fn div(&mut self, x: &Operand, y: &Operand) -> Result<Operand> {
+        self.binary(Op::Div {}, x, y)
+    }
+
+    /// A binary op with a constant of x's dtype.
+    pub fn with_scalar(&mut self, op: Op, x: &Operand, value: f64) -> Result<Operand> {
+        let y = Operand::scalar(x.dtype(), value)?;
+        self.binary(op, x, &y)
+    }
+
+    pub fn select(&mut self, condition: &Operand, then: &Operand, otherwise: &Operand) -> Result<Operand> {
+        let dims = joint_dims(condition.dims(), &joint_dims(then.dims(), otherwise.dims())?)?;
+        let condition = self.broadcast_to(condition, &dims)?;
+        let (then, otherwise) = (self.broadcast_to(then, &dims)?, self.broadcast_to(otherwise, &dims)?);
+        self.op(Op::Select {}, &[&condition, &then, &otherwise])
+    }
+
+    pub fn convert(&mut self, x: &Operand, dtype: DType) -> Result<Operand> {
+        if x.dtype() == dtype { Ok(x.clone()) } else { self.op(Op::Convert { dtype }, &[x]) }
+    }
+
+    // ---- movement; each is nothing where it changes nothing ----
+
+    pub fn reshape(&mut self, x: &Operand, dims: &[usize]) -> Result<Operand> {
+        if x.dims() == dims {
+            return Ok(x.clone());
+        }
+        if let Some(tensor) = x.tensor() {
+            // Whatever its size: the bytes are shared.
+            return Ok(Operand::named(tensor.reshape(dims)?, x.0.name.clone()));
+        }
+        self.op(Op::Reshape { dims: fixed(dims) }, &[x])
+    }
+
+    pub fn transpose(&mut self, x: &Operand, perm: &[usize]) -> Result<Operand> {
+        if perm.iter().copied().eq(0..x.rank()) {
+            return Ok(x.clone());
+        }
+        self.op(Op::Transpose { perm: perm.to_vec() }, &[x])
+    }
+
+    /// Axis i of x becomes axis `axes[i]` of `dims`.
+    pub fn broadcast(&mut self, x: &Operand, dims: &[usize], axes: &[usize]) -> Result<Operand> {
+        if x.dims() == dims {
+            return Ok(x.clone());
+        }
+        self.op(Op::Broadcast { dims: fixed(dims), axes: axes.to_vec() }, &[x])
+    }
+
+    /// Broadcasts as numpy does: trailing axes aligned.
+    pub fn broadcast_to(&mut self, x: &Operand, dims: &[usize]) -> Result<Operand> {
+        let Some(offset) = dims.len().checked_sub(x.rank()) else {
+            return invalid(format!("extents {:?} do not broadcast to {dims:?}", x.dims()));
+        };
+        self.broadcast(x, dims, &(offset..dims.len()).collect::<Vec<_>>())
+    }
+
+    pub fn slice(&mut self, x: &Operand, start: &[usize], limit: &[usize], stride: &[usize]) -> Result<Operand> {
+        let whole = start.iter().all(|&s| s == 0) && limit == x.dims() && stride.iter().all(|&s| s == 1);
+        if whole {
+            return Ok(x.clone());
+        }
+        self.op(Op::Slice { start: start.to_vec(), limit: limit.to_vec(), stride: stride.to_vec() }, &[x])
+    }
+
+    /// Elements start..limit of one axis.
+    pub fn slice_axis(&mut self, x: &Operand, axis: usize, start: usize, limit: usize) -> Result<Operand> {
+        let mut starts = vec![0; x.rank()];
+        let mut limits = x.dims().to_vec();
+        set(&mut starts, axis, start);
+        set(&mut limits, axis, limit);
+        self.slice(x, &starts, &limits, &[])
+    }
+
+    pub fn reverse(&mut self, x: &Operand, axes: &[usize]) -> Result<Operand> {
+        if axes.is_empty() { Ok(x.clone()) } else { self.op(Op::Reverse { axes: axes.to_vec() }, &[x]) }
+    }
+
+    pub fn pad(&mut self, x: &Operand, padding: &[Padding], value: f64) -> Result<Operand> {
+        if padding.iter().all(|p| *p == Padding::NONE) {
+            return Ok(x.clone());
+        }
+        self.op(Op::Pad { padding: padding.to_vec(), interior: Vec::new(), value: value.into() }, &[x])
+    }
+
+    pub fn concat(&mut self, parts: &[&Operand], axis: usize) -> Result<Operand> {
+        match parts {
+            [one] => Ok((*one).clone()),
+            _ => self.op(Op::Concat { axis }, parts),
+        }
+    }
+
+    pub fn gather(&mut self, x: &Operand, indices: &Operand, axis: usize) -> Result<Operand> {
+        self.op(Op::Gather { axis }, &[x, indices])
+    }
+
+    // ---- reductions ----
+
+    /// Reduces along `axes`, which vanish; nothing for no axes.
+    pub fn reduce(&mut self, x: &Operand, axes: &[usize], reducer: Reducer) -> Result<Operand> {
+        if axes.is_empty() {
+            return Ok(x.clone());
+        }
+        let mut axes = axes.to_vec();
+        axes.sort_unstable();
+        self.op(Op::Reduce { axes, reducer }, &[x])
+    }
+
+    /// Reduces along `axes`, which stay with extent 1.
+    pub fn reduce_keep(&mut self, x: &Operand, axes: &[usize], reducer: Reducer) -> Result<Operand> {
+        let kept = kept_dims(x.dims(), axes);
+        let r = self.reduce(x, axes, reducer)?;
+        self.reshape(&r, &kept)
+    }
+
+    /// Mean along `axes`, which stay with extent 1.
+    pub fn mean_keep(&mut self, x: &Operand, axes: &[usize]) -> Result<Operand> {
+        let count: f64 = axes.iter().map(|&a| x.extent(a) as f64).product();
+        let sum = self.reduce_keep(x, axes, Reducer::Sum)?;
+        if count == 1.0 { Ok(sum) } else { self.with_scalar(Op::Div {}, &sum, count) }
+    }
+}
+
+/// The operand of a value in the graph.
+fn of_graph(value: Value, ty: &TensorType) -> Result<Operand> {
+    let dims = ty.static_dims().ok_or_else(|| NodeError::Invalid(format!("{ty} has an unbound extent")))?;
+    Ok(Operand(Rc::new(Inner { dtype: ty.dtype, dims, known: None, value: OnceCell::from(value), name: None })))
+}
+
+/// `dims` with 1 at `axes`.
+pub(super) fn kept_dims(dims: &[usize], axes: &[usize]) -> Vec<usize> {
+    dims.iter().enumerate().map(|(i, &d)| if axes.contains(&i) { 1 } else { d }).collect()
+}
+
+/// Replaces an entry where there is one.
+pub(super) fn set(list: &mut [usize], at: usize, value: usize) {
+    if let Some(entry) = list.get_mut(at) {
+        *entry = value;
+    }
+}
+
+/// An axis that may count from the end, as a position.
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
+    let n = rank as i64;
+    let at = if axis < 0 { axis.saturating_add(n) } else { axis };
+    match usize::try_from(at) {
+        Ok(at) if at < rank => Ok(at),
+        _ => invalid(format!("axis {axis} is out of range for rank {rank}")),
+    }
+}
+
+/// Axes that may count from the end, sorted and distinct.
+pub(super) fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>> {
+    let mut positions = list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<usize>>>()?;
+    positions.sort_unstable();
+    if positions.windows(2).any(|w| w[0] == w[1]) {
+        return invalid(format!("axes {list:?} name one axis twice (rank {rank})"));
+    }
+    Ok(positions)
+}

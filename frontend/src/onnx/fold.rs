@@ -1,0 +1,29 @@
+//! Evaluating an op at import, by the reference interpreter: numerics live there.
+
+use kiln_ir::infer::infer;
+use kiln_ir::{Op, Tensor, TensorType, interp};
+
+use super::error::{NodeError, Result};
+
+/// Most elements of an operand or a result for which an op is evaluated at import. Shapes are far
+/// below it; weights are above it, and are left to the passes, which fold them once and report it.
+const LIMIT: usize = 1 << 16;
+
+/// The results of `op`, or `None` where it is not to be evaluated at import.
+pub(super) fn evaluate(op: &Op, types: &[TensorType], operands: &[&Tensor]) -> Result<Option<Vec<Tensor>>> {
+    if matches!(op, Op::Placeholder { .. } | Op::Constant { .. }) || is_heavy(op) {
+        return Ok(None);
+    }
+    let results = infer(op, types).map_err(|e| NodeError::Infer(Box::new(e)))?;
+    let small = |t: &TensorType| t.element_count().is_some_and(|n| n <= LIMIT);
+    if !types.iter().chain(&results).all(small) {
+        return Ok(None);
+    }
+    let operands: Vec<Tensor> = operands.iter().map(|&t| t.clone()).collect();
+    interp::fold(op, &operands).map(Some).map_err(|e| NodeError::Invalid(e.to_string()))
+}
+
+/// Ops that do more work than they have elements: no shape is computed by them.
+fn is_heavy(op: &Op) -> bool {
+    matches!(op, Op::Dot { .. } | Op::Conv { .. } | Op::ReduceWindow { .. })
+}

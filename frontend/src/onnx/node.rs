@@ -1,0 +1,104 @@
+//! What a handler sees of the node it imports.
+
+use std::cell::RefCell;
+
+use kiln_ir::Tensor;
+
+use super::attributes::Attributes;
+use super::emit::{Emitter, Operand};
+use super::error::{NodeError, Result, invalid};
+use super::tensor::ExternalFiles;
+
+/// Imports one node: its results, in order. Fewer results than the operator has means that the
+/// missing ones are not supported, which is an error where they are used.
+pub(super) type Handler = fn(&mut NodeContext<'_>) -> Result<Vec<Operand>>;
+
+/// One node with its operands.
+pub(super) struct NodeContext<'a> {
+    /// Where results are made.
+    pub emit: &'a mut Emitter,
+    /// The node's attributes.
+    pub attributes: Attributes<'a>,
+    /// Version of the operator set.
+    pub opset: i64,
+    /// Results the node names.
+    pub outputs: usize,
+    /// Files beside the model.
+    pub files: &'a ExternalFiles,
+    inputs: Vec<Option<Operand>>,
+    read: RefCell<Vec<bool>>,
+}
+
+impl<'a> NodeContext<'a> {
+    pub fn new(
+        emit: &'a mut Emitter,
+        attributes: Attributes<'a>,
+        opset: i64,
+        outputs: usize,
+        files: &'a ExternalFiles,
+        inputs: Vec<Option<Operand>>,
+    ) -> NodeContext<'a> {
+        let read = RefCell::new(vec![false; inputs.len()]);
+        NodeContext { emit, attributes, opset, outputs, files, inputs, read }
+    }
+
+    /// Input `index`, or `None` where it is omitted.
+    pub fn optional(&self, index: usize) -> Option<Operand> {
+        if let Some(read) = self.read.borrow_mut().get_mut(index) {
+            *read = true;
+        }
+        self.inputs.get(index).cloned().flatten()
+    }
+
+    /// Input `index`.
+    pub fn input(&self, index: usize, role: &'static str) -> Result<Operand> {
+        self.optional(index).ok_or(NodeError::MissingInput { index, role })
+    }
+
+    /// All inputs of a variadic operator: at least one, none omitted.
+    pub fn all_inputs(&self, role: &'static str) -> Result<Vec<Operand>> {
+        if self.inputs.is_empty() {
+            return Err(NodeError::MissingInput { index: 0, role });
+        }
+        (0..self.inputs.len()).map(|i| self.input(i, role)).collect()
+    }
+
+    /// An input that must be known at import, where it is there.
+    pub fn known(&self, index: usize, role: &'static str) -> Result<Option<Tensor>> {
+        let Some(operand) = self.optional(index) else { return Ok(None) };
+        operand.tensor().cloned().map(Some).ok_or(NodeError::NotConstant { index, role })
+    }
+
+    /// A list of integers (or one) that must be known at import, where it is there.
+    pub fn integers(&self, index: usize, role: &'static str) -> Result<Option<Vec<i64>>> {
+        let Some(tensor) = self.known(index, role)? else { return Ok(None) };
+        if !tensor.dtype().is_integer() || tensor.dims().len() > 1 {
+            return invalid(format!("input {index} ({role}) must be a list of integers, found {tensor:?}"));
+        }
+        Ok(Some(tensor.to_i64_vec()))
+    }
+
+    /// As [`NodeContext::integers`], but the input must be there.
+    pub fn required_integers(&self, index: usize, role: &'static str) -> Result<Vec<i64>> {
+        self.integers(index, role)?.ok_or(NodeError::MissingInput { index, role })
+    }
+
+    /// A list of integers that is the attribute `name` before opset `since`, and input `index` from then on.
+    pub fn integers_since(&self, since: i64, name: &str, index: usize, role: &'static str) -> Result<Option<Vec<i64>>> {
+        if self.opset < since {
+            Ok(self.attributes.ints(name)?.map(<[i64]>::to_vec))
+        } else {
+            self.integers(index, role)
+        }
+    }
+
+    /// Inputs beyond those that the operator has.
+    pub fn check_all_read(&self) -> Result<()> {
+        let read = self.read.borrow();
+        let unread = |(i, operand): (usize, &Option<Operand>)| operand.is_some() && !read.get(i).is_some_and(|r| *r);
+        match self.inputs.iter().enumerate().position(unread) {
+            None => Ok(()),
+            Some(expected) => Err(NodeError::TooManyInputs { expected, found: self.inputs.len() }),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The operators: a table from name to handler, one file per theme.
+
+mod activation;
+mod contraction;
+mod conv;
+mod einsum;
+mod elementwise;
+mod index;
+mod movement;
+mod normalization;
+mod pad;
+mod pool;
+mod quantization;
+mod reduce;
+mod resize;
+mod shape;
+mod window;
+
+use kiln_ir::Op;
+use kiln_ir::attribute::{Extreme, Reducer};
+
+use super::emit::Operand;
+use super::error::Result;
+use super::node::Handler;
+use reduce::Kind;
+
+/// What a handler gives: the node's results.
+type Results = Result<Vec<Operand>>;
+
+/// The handler of a standard operator. Operators whose meaning changed between opsets have one
+/// handler that looks at the opset.
+pub(super) fn handler(op_type: &str) -> Option<Handler> {
+    TABLE.iter().find(|(name, _)| *name == op_type).map(|(_, handler)| *handler)
+}
+
+/// The names of all operators, in alphabetical order.
+pub(super) fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = TABLE.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names
+}
+
+static TABLE: &[(&str, Handler)] = &[
+    // Elementwise, one operand.
+    ("Abs", elementwise::absolute),
+    ("Ceil", |n| elementwise::unary(n, Op::Ceil {})),
+    ("Cos", |n| elementwise::unary(n, Op::Cos {})),
+    ("Erf", |n| elementwise::unary(n, Op::Erf {})),
+    ("Exp", |n| elementwise::unary(n, Op::Exp {})),
+    ("Floor", |n| elementwise::unary(n, Op::Floor {})),
+    ("Identity", elementwise::identity),
+    ("IsInf", elementwise::is_inf),
+    ("IsNaN", |n| elementwise::unary(n, Op::IsNan {})),
+    ("Log", |n| elementwise::unary(n, Op::Log {})),
+    ("Neg", |n| elementwise::unary(n, Op::Neg {})),
+    ("Not", |n| elementwise::unary(n, Op::Not {})),
+    ("BitwiseNot", |n| elementwise::unary(n, Op::Not {})),
+    ("Reciprocal", |n| elementwise::unary(n, Op::Reciprocal {})),
+    ("Round", |n| elementwise::unary(n, Op::Round {})),
+    ("Sign", |n| elementwise::unary(n, Op::Sign {})),
+    ("Sin", |n| elementwise::unary(n, Op::Sin {})),
+    ("Sqrt", |n| elementwise::unary(n, Op::Sqrt {})),
+    ("Tan", elementwise::tan),
+    ("Tanh", |n| elementwise::unary(n, Op::Tanh {})),
+    // Elementwise, several operands.
+    ("Add", |n| elementwise::binary(n, Op::Add {})),
+    ("And", |n| elementwise::binary(n, Op::And {})),
+    ("BitwiseAnd", |n| elementwise::binary(n, Op::And {})),
+    ("BitwiseOr", |n| elementwise::binary(n, Op::Or {})),
+    ("BitwiseXor", |n| elementwise::binary(n, Op::Xor {})),
+    ("Clip", elementwise::clip),
+    ("Div", |n| elementwise::binary(n, Op::Div {})),
+    ("Equal", |n| elementwise::binary(n, Op::Equal {})),
+    ("Greater", |n| elementwise::binary(n, Op::Greater {})),
+    ("GreaterOrEqual", |n| elementwise::binary(n, Op::GreaterEqual {})),
+    ("Less", |n| elementwise::binary(n, Op::Less {})),
+    ("LessOrEqual", |n| elementwise::binary(n, Op::LessEqual {})),
+    ("Max", |n| elementwise::variadic(n, Op::Maximum {})),
+    ("Mean", elementwise::mean),
+    ("Min", |n| elementwise::variadic(n, Op::Minimum {})),
+    ("Mod", elementwise::modulo),
+    ("Mul", |n| elementwise::binary(n, Op::Mul {})),
+    ("Or", |n| elementwise::binary(n, Op::Or {})),
+    ("Pow", elementwise::pow),
+    ("Sub", |n| elementwise::binary(n, Op::Sub {})),
+    ("Sum", |n| elementwise::variadic(n, Op::Add {})),
+    ("Where", elementwise::select),
+    ("Xor", |n| elementwise::binary(n, Op::Xor {})),
+    // Activations.
+    ("Celu", activation::celu),
+    ("Elu", activation::elu),
+    ("Gelu", activation::gelu),
+    ("HardSigmoid", activation::hard_sigmoid),
+    ("HardSwish", |n| elementwise::unary(n, Op::HardSwish {})),
+    ("Hardmax", activation::hardmax),
+    ("LeakyRelu", activation::leaky_relu),
+    ("LogSoftmax", |n| activation::softmax(n, |axis| Op::LogSoftmax { axis })),
+    ("Mish", |n| elementwise::unary(n, Op::Mish {})),
+    ("PRelu", activation::prelu),
+    ("Relu", |n| elementwise::unary(n, Op::Relu {})),
+    ("Selu", activation::selu),
+    ("Sigmoid", |n| elementwise::unary(n, Op::Sigmoid {})),
+    ("Softmax", |n| activation::softmax(n, |axis| Op::Softmax { axis })),
+    ("Softplus", |n| elementwise::unary(n, Op::Softplus {})),
+    ("Softsign", |n| elementwise::unary(n, Op::Softsign {})),
+    ("Swish", activation::swish),
+    ("ThresholdedRelu", activation::thresholded_relu),
+    // Contractions.
+    ("Conv", conv::conv),
+    ("ConvInteger", conv::conv_integer),
+    ("ConvTranspose", conv::conv_transpose),
+    ("Einsum", einsum::einsum),
+    ("Gemm", contraction::gemm),
+    ("MatMul", contraction::matmul),
+    ("MatMulInteger", contraction::matmul_integer),
+    // Pools.
+    ("AveragePool", pool::average_pool),
+    ("GlobalAveragePool", pool::global_average_pool),
+    ("GlobalMaxPool", pool::global_max_pool),
+    ("MaxPool", pool::max_pool),
+    // Normalisations.
+    ("BatchNormalization", normalization::batch_norm),
+    ("GroupNormalization", normalization::group_norm),
+    ("InstanceNormalization", normalization::instance_norm),
+    ("LRN", normalization::lrn),
+    ("LayerNormalization", normalization::layer_norm),
+    ("LpNormalization", normalization::lp_norm),
+    ("MeanVarianceNormalization", normalization::mean_variance),
+    ("RMSNormalization", normalization::rms_norm),
+    // Reductions.
+    ("ArgMax", |n| reduce::arg_reduce(n, Extreme::Max)),
+    ("ArgMin", |n| reduce::arg_reduce(n, Extreme::Min)),
+    ("CumSum", reduce::cumulative_sum),
+    ("ReduceL1", |n| reduce::reduce(n, Kind::L1)),
+    ("ReduceL2", |n| reduce::reduce(n, Kind::L2)),
+    ("ReduceLogSum", |n| reduce::reduce(n, Kind::LogSum)),
+    ("ReduceLogSumExp", |n| reduce::reduce(n, Kind::LogSumExp)),
+    ("ReduceMax", |n| reduce::reduce(n, Kind::Plain(Reducer::Max))),
+    ("ReduceMean", |n| reduce::reduce(n, Kind::Mean)),
+    ("ReduceMin", |n| reduce::reduce(n, Kind::Plain(Reducer::Min))),
+    ("ReduceProd", |n| reduce::reduce(n, Kind::Plain(Reducer::Prod))),
+    ("ReduceSum", |n| reduce::reduce(n, Kind::Plain(Reducer::Sum))),
+    ("ReduceSumSquare", |n| reduce::reduce(n, Kind::SumSquare)),
+    ("TopK", reduce::top_k),
+    // Movement.
+    ("Concat", movement::concat),
+    ("DepthToSpace", movement::depth_to_space),
+    ("Expand", movement::expand),
+    ("Flatten", movement::flatten),
+    ("Pad", pad::pad),
+    ("Reshape", movement::reshape),
+    ("Resize", resize::resize),
+    ("Slice", movement::slice),
+    ("SpaceToDepth", movement::space_to_depth),
+    ("Split", movement::split),
+    ("Squeeze", movement::squeeze),
+    ("Tile", movement::tile),
+    ("Transpose", movement::transpose),
+    ("Trilu", movement::triangle),
+    ("Unsqueeze", movement::unsqueeze),
+    ("Upsample", resize::upsample),
+    // Indices.
+    ("Gather", index::gather),
+    ("GatherElements", index::gather_elements),
+    ("GatherND", index::gather_nd),
+    ("OneHot", index::one_hot),
+    ("Scatter", index::scatter_elements),
+    ("ScatterElements", index::scatter_elements),
+    ("ScatterND", index::scatter_nd),
+    // Constants, shapes and dtypes.
+    ("Cast", shape::cast),
+    ("CastLike", shape::cast_like),
+    ("Constant", shape::constant),
+    ("ConstantOfShape", shape::constant_of_shape),
+    ("Dropout", shape::dropout),
+    ("EyeLike", shape::eye_like),
+    ("Range", shape::range),
+    ("Shape", shape::shape),
+    ("Size", shape::size),
+    // Quantisation.
+    ("DequantizeLinear", quantization::dequantize),
+    ("DynamicQuantizeLinear", quantization::dynamic_quantize),
+    ("QuantizeLinear", quantization::quantize),
+];

@@ -1,0 +1,105 @@
+//! Pools.
+
+use kiln_ir::attribute::{Padding, Reducer};
+use kiln_ir::{Op, Tensor};
+
+use super::super::emit::Operand;
+use super::super::error::{NodeError, Result, unsupported};
+use super::super::node::NodeContext;
+use super::Results;
+use super::conv::spatial_rank;
+use super::window::Window;
+
+fn window(n: &NodeContext<'_>, x: &Operand) -> Result<Window> {
+    spatial_rank(x, "X")?;
+    let kernel = n
+        .attributes
+        .extents("kernel_shape", 1)?
+        .ok_or(NodeError::MissingAttribute { name: "kernel_shape".into(), expected: "the window's extents" })?;
+    let ceil = n.attributes.flag("ceil_mode", false)?;
+    Window::read(n, kernel, x.dims().get(2..).unwrap_or_default(), ceil)
+}
+
+/// The window over all axes: batch and channels each by themselves.
+fn reduce(n: &mut NodeContext<'_>, x: &Operand, w: &Window, reducer: Reducer) -> Result<Operand> {
+    let all = |list: &[usize]| [&[1, 1], list].concat();
+    let op = Op::ReduceWindow {
+        window: all(&w.kernel),
+        strides: all(&w.strides),
+        padding: [&[Padding::NONE; 2], w.reach.as_slice()].concat(),
+        dilation: all(&w.dilations),
+        reducer,
+    };
+    n.emit.op(op, &[x])
+}
+
+pub(super) fn max_pool(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "X")?;
+    // Only says how the second result, which is not supported, counts.
+    n.attributes.dismiss("storage_order");
+    let w = window(n, &x)?;
+    Ok(vec![reduce(n, &x, &w, Reducer::Max)?])
+}
+
+pub(super) fn average_pool(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "X")?;
+    let include_pad = n.attributes.flag("count_include_pad", false)?;
+    let w = window(n, &x)?;
+    let sum = reduce(n, &x, &w, Reducer::Sum)?;
+    let extents = x.dims().get(2..).unwrap_or_default();
+    // The counts are a constant of the graph; a window with that many places is not one of a network.
+    const MOST_PLACES: usize = 1 << 24;
+    if w.extents.iter().try_fold(1usize, |n, &e| n.checked_mul(e)).is_none_or(|n| n > MOST_PLACES) {
+        return unsupported(format!("an average pool with {:?} places", w.extents));
+    }
+    let counts: Vec<Vec<usize>> = (0..extents.len()).map(|i| counts(&w, i, extents, include_pad)).collect();
+
+    let uniform: Option<usize> =
+        counts.iter().map(|c| c.windows(2).all(|p| p[0] == p[1]).then(|| c.first().copied().unwrap_or(1))).product();
+    if let Some(count) = uniform {
+        return Ok(vec![n.emit.with_scalar(Op::Div {}, &sum, count as f64)?]);
+    }
+    // How many elements each window holds: the product over the axes.
+    let mut products = vec![1.0];
+    for axis in &counts {
+        products = products.iter().flat_map(|p| axis.iter().map(move |&c| p * c as f64)).collect();
+    }
+    let dims: Vec<usize> = counts.iter().map(Vec::len).collect();
+    let count = Operand::known(Tensor::from_f64(x.dtype(), &dims, &products)?);
+    Ok(vec![n.emit.div(&sum, &count)?])
+}
+
+/// Elements of each window along spatial axis `i` that count: those of the input, or of the input and
+/// its stated padding. What `ceil_mode` adds never counts.
+fn counts(w: &Window, i: usize, extents: &[usize], include_pad: bool) -> Vec<usize> {
+    let at = |list: &[usize]| list.get(i).copied().unwrap_or(1) as i64;
+    let padding = w.padding.get(i).copied().unwrap_or_default();
+    let (low, high) = if include_pad { (padding.low, padding.high) } else { (0, 0) };
+    let range = -low..at(extents) + high;
+    let (kernel, dilation) = (at(&w.kernel), at(&w.dilations));
+    // First k with start + k · dilation ≥ bound.
+    let first = |bound: i64, start: i64| ((bound - start + dilation - 1).div_euclid(dilation)).clamp(0, kernel);
+    (0..at(&w.extents))
+        .map(|o| {
+            let start = o * at(&w.strides) - padding.low;
+            let count = first(range.end, start) - first(range.start, start);
+            usize::try_from(count).unwrap_or(0).max(1)
+        })
+        .collect()
+}
+
+fn spatial_axes(x: &Operand) -> Result<Vec<usize>> {
+    spatial_rank(x, "X").map(|_| (2..x.rank()).collect())
+}
+
+pub(super) fn global_average_pool(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "X")?;
+    let axes = spatial_axes(&x)?;
+    Ok(vec![n.emit.mean_keep(&x, &axes)?])
+}
+
+pub(super) fn global_max_pool(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "X")?;
+    let axes = spatial_axes(&x)?;
+    Ok(vec![n.emit.reduce_keep(&x, &axes, Reducer::Max)?])
+}

@@ -1,0 +1,192 @@
+//! Constants, shapes and dtypes.
+
+use bytes::Bytes;
+use kiln_ir::tensor::element_count;
+use kiln_ir::{DType, Op, Tensor};
+
+use super::super::emit::Operand;
+use super::super::error::{NodeError, Result, invalid, unsupported};
+use super::super::node::NodeContext;
+use super::super::tensor::{dtype_of, read_tensor};
+use super::Results;
+use super::movement::extents;
+
+/// A constant stated by the one attribute that is there.
+pub(super) fn constant(n: &mut NodeContext<'_>) -> Results {
+    let a = &n.attributes;
+    let tensor = if let Some(proto) = a.tensor("value")? {
+        read_tensor(proto, proto.name.as_deref().filter(|s| !s.is_empty()).unwrap_or("value"), n.files)?
+    } else if let Some(v) = a.float("value_float")? {
+        // The attribute is an f32; widening it was exact.
+        Tensor::scalar(v as f32)
+    } else if let Some(list) = a.floats("value_floats")? {
+        Tensor::from_slice(&[list.len()], list)?
+    } else if let Some(v) = a.int("value_int")? {
+        Tensor::scalar(v)
+    } else if let Some(list) = a.ints("value_ints")? {
+        Tensor::from_slice(&[list.len()], list)?
+    } else {
+        return unsupported(
+            "a constant given neither as tensor nor as numbers (strings and sparse tensors are not supported)",
+        );
+    };
+    Ok(vec![Operand::known(tensor)])
+}
+
+/// A tensor of one repeated value.
+pub(super) fn constant_of_shape(n: &mut NodeContext<'_>) -> Results {
+    let dims = extents(&n.required_integers(0, "input")?)?;
+    let value = match n.attributes.tensor("value")? {
+        Some(proto) => read_tensor(proto, "value", n.files)?,
+        None => Tensor::scalar(0.0f32),
+    };
+    if value.len() != 1 {
+        return invalid(format!("`value` must have one element, found {value:?}"));
+    }
+    Ok(vec![filled(n, &value, &dims)?])
+}
+
+/// Tensors up to this many bytes are known: models without trained weights are made of them. Beyond,
+/// the value is broadcast in the graph, so that a few bytes of file cannot take all memory.
+const LARGEST: usize = 1 << 30;
+
+fn filled(n: &mut NodeContext<'_>, value: &Tensor, dims: &[usize]) -> Result<Operand> {
+    let bytes = element_count(dims).and_then(|c| c.checked_mul(value.dtype().size()));
+    match bytes {
+        Some(count) if count <= LARGEST => {
+            let bytes = value.bytes().repeat(count / value.dtype().size());
+            Ok(Operand::known(Tensor::from_bytes(value.dtype(), dims, Bytes::from(bytes))?))
+        }
+        _ => {
+            let scalar = Operand::known(value.reshape(&[])?);
+            n.emit.broadcast_to(&scalar, dims)
+        }
+    }
+}
+
+pub(super) fn shape(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "data")?;
+    let rank = x.rank() as i64;
+    let clamp = |v: i64| (if v < 0 { v.saturating_add(rank) } else { v }).clamp(0, rank) as usize;
+    let start = clamp(n.attributes.int_or("start", 0)?);
+    let end = clamp(n.attributes.int_or("end", rank)?);
+    let dims: Vec<i64> = x.dims().get(start..end).unwrap_or_default().iter().map(|&d| d as i64).collect();
+    Ok(vec![Operand::integers(&dims)?])
+}
+
+pub(super) fn size(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "data")?;
+    let count: usize = x.dims().iter().product();
+    Ok(vec![Operand::known(Tensor::scalar(count as i64))])
+}
+
+pub(super) fn cast(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "input")?;
+    let to = n.attributes.required_int("to")?;
+    // Saturation is for 8-bit floats only, which are refused below.
+    n.attributes.dismiss("saturate");
+    let dtype = i32::try_from(to)
+        .map_err(|_| format!("number {to}"))
+        .and_then(dtype_of)
+        .map_err(|found| NodeError::Unsupported(format!("a cast to {found}")))?;
+    Ok(vec![n.emit.convert(&x, dtype)?])
+}
+
+pub(super) fn cast_like(n: &mut NodeContext<'_>) -> Results {
+    let (x, like) = (n.input(0, "input")?, n.input(1, "target_type")?);
+    n.attributes.dismiss("saturate");
+    Ok(vec![n.emit.convert(&x, like.dtype())?])
+}
+
+/// start, start + delta, … short of limit; all known at import.
+pub(super) fn range(n: &mut NodeContext<'_>) -> Results {
+    let scalar = |i: usize, role: &'static str| -> Result<Tensor> {
+        let t = n.known(i, role)?.ok_or(NodeError::MissingInput { index: i, role })?;
+        if t.len() == 1 { Ok(t) } else { invalid(format!("{role} must be a scalar, found {t:?}")) }
+    };
+    let (start, limit, delta) = (scalar(0, "start")?, scalar(1, "limit")?, scalar(2, "delta")?);
+    let dtype = start.dtype();
+    if limit.dtype() != dtype || delta.dtype() != dtype {
+        return invalid(format!(
+            "start, limit and delta must be of one type, found {dtype}, {} and {}",
+            limit.dtype(),
+            delta.dtype()
+        ));
+    }
+    if dtype.is_integer() {
+        return integer_range(&start, &limit, &delta).map(|t| vec![Operand::known(t)]);
+    }
+    let first = |t: &Tensor| t.to_f64_vec().first().copied().unwrap_or(0.0);
+    let (s, l, d) = (first(&start), first(&limit), first(&delta));
+    let count = ((l - s) / d).ceil().max(0.0);
+    if count.is_nan() || count > MOST {
+        return invalid(format!("a range from {s} to {l} by {d}"));
+    }
+    let values: Vec<f64> = (0..count as usize).map(|i| s + i as f64 * d).collect();
+    Ok(vec![Operand::known(Tensor::from_f64(dtype, &[values.len()], &values)?)])
+}
+
+/// Most elements of a range: it is a constant of the graph.
+const MOST: f64 = (1u64 << 26) as f64;
+
+fn integer_range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tensor> {
+    let first = |t: &Tensor| i128::from(t.to_i64_vec().first().copied().unwrap_or(0));
+    let (s, l, d) = (first(start), first(limit), first(delta));
+    if d == 0 {
+        return invalid("a range with delta 0");
+    }
+    let distance = if d > 0 { l - s } else { s - l };
+    let count = if distance <= 0 { 0 } else { (distance + d.abs() - 1) / d.abs() };
+    if count as f64 > MOST {
+        return invalid(format!("a range from {s} to {l} by {d}"));
+    }
+    let values: Vec<i64> = (0..count).map(|i| (s + i * d) as i64).collect();
+    let wide = Tensor::from_slice(&[values.len()], &values)?;
+    let narrow: Vec<f64> = wide.to_f64_vec();
+    // Every value lies between start and limit, so it fits the type; only i64 needs more than f64 holds.
+    Ok(if start.dtype() == DType::I64 { wide } else { Tensor::from_f64(start.dtype(), &[narrow.len()], &narrow)? })
+}
+
+/// Inference: the input as it is, and a mask that keeps everything.
+pub(super) fn dropout(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "data")?;
+    // How many elements training would drop, and by which random numbers.
+    n.attributes.dismiss("ratio");
+    n.attributes.dismiss("seed");
+    n.optional(1);
+    if n.opset < 7 {
+        n.attributes.dismiss("is_test");
+    }
+    if n.opset >= 12 {
+        let training = n.known(2, "training_mode")?.is_some_and(|t| t.to_f64_vec().first().is_some_and(|&v| v != 0.0));
+        if training {
+            return unsupported("training_mode = true");
+        }
+    }
+    if n.outputs < 2 {
+        return Ok(vec![x]);
+    }
+    let mask = n.emit.broadcast_to(&Operand::known(Tensor::scalar(true)), x.dims())?;
+    Ok(vec![x, mask])
+}
+
+/// 1 on one diagonal, 0 elsewhere.
+pub(super) fn eye_like(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "input")?;
+    let k = n.attributes.int_or("k", 0)?;
+    let dtype = match n.attributes.int("dtype")? {
+        None => x.dtype(),
+        Some(d) => i32::try_from(d)
+            .map_err(|_| format!("number {d}"))
+            .and_then(dtype_of)
+            .map_err(|found| NodeError::Unsupported(format!("dtype {found}")))?,
+    };
+    let [_, _] = *x.dims() else { return invalid(format!("input must be a matrix, found {:?}", x.dims())) };
+    let e = &mut *n.emit;
+    let iota = |axis: usize| Op::Iota { dtype: DType::I64, dims: super::super::emit::fixed(x.dims()), axis };
+    let (row, column) = (e.op(iota(0), &[])?, e.op(iota(1), &[])?);
+    let k = Operand::known(Tensor::scalar(k));
+    let diagonal = e.add(&row, &k)?;
+    let hit = e.binary(Op::Equal {}, &diagonal, &column)?;
+    Ok(vec![e.convert(&hit, dtype)?])
+}

@@ -1,0 +1,222 @@
+use std::path::Path;
+
+use kiln_ir::DType;
+
+use super::super::{ImportError, import, supported_operators};
+use super::*;
+
+#[test]
+fn all_unknown_operators_are_reported_at_once_with_their_nodes() {
+    let branch = Model::new(17).node("Inside", &[], &["i"], vec![]).output("i").graph();
+    let mut far = node("Far", &["x"], &["c"], vec![]);
+    far.domain = Some("com.example".into());
+    far.name = Some("far_node".into());
+    let text = Model::new(17)
+        .input("x", DType::F32, &["2"])
+        .node("Foo", &["x"], &["a"], vec![])
+        .node("Foo", &["a"], &["b"], vec![])
+        .add(far)
+        .node("If", &["x"], &["d"], vec![graph_attribute("then_branch", branch)])
+        .output("d")
+        .error();
+    for part in [
+        "3 problems",
+        "operator `Foo` (opset 17) is not supported: 2 nodes (`a`, `b`)",
+        "operator `com.example.Far` is not supported: 1 node (`far_node`)",
+        "operator `Inside` (opset 17)",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn unknown_attributes_are_errors_on_every_node() {
+    let text = Model::new(17)
+        .input("x", DType::F32, &["2"])
+        .node("Relu", &["x"], &["a"], vec![float("slope", 0.5)])
+        .node("Sigmoid", &["a"], &["b"], vec![int("fast", 1), int("precise", 0)])
+        .output("b")
+        .error();
+    assert!(text.contains("node `a` (Relu): unknown attribute `slope` (opset 17)"), "{text}");
+    assert!(text.contains("node `b` (Sigmoid): unknown attributes `fast`, `precise`"), "{text}");
+}
+
+#[test]
+fn an_attribute_that_moved_to_an_input_is_unknown_afterwards() {
+    let squeeze = |opset| {
+        Model::new(opset)
+            .input("x", DType::F32, &["1", "2"])
+            .node("Squeeze", &["x"], &["y"], vec![ints("axes", &[0])])
+            .output("y")
+    };
+    assert!(squeeze(11).import(&ImportOptions::default()).is_ok());
+    assert!(squeeze(13).error().contains("unknown attribute `axes` (opset 13)"));
+}
+
+#[test]
+fn one_failed_node_does_not_hide_the_others_nor_blame_its_users() {
+    let text = Model::new(17)
+        .input("x", DType::F32, &["2", "3"])
+        .node("MatMul", &["x", "x"], &["a"], vec![])
+        .node("Relu", &["a"], &["b"], vec![])
+        .node("Transpose", &["x"], &["c"], vec![ints("perm", &[0, 0])])
+        .node("Concat", &["b", "c"], &["d"], vec![int("axis", 0)])
+        .output("d")
+        .error();
+    assert!(text.contains("2 problems"), "{text}");
+    assert!(text.contains("node `a` (MatMul)") && text.contains("node `c` (Transpose)"), "{text}");
+}
+
+#[test]
+fn errors_say_what_was_expected_and_what_was_found() {
+    let x = || Model::new(17).input("x", DType::F32, &["1", "4", "5", "5"]);
+    let w = f32s(&[2, 3, 3, 3], &[0.0; 54]);
+    for (model, part) in [
+        (x().node("Relu", &["x", "x"], &["y"], vec![]), "takes at most 1 inputs, found 2"),
+        (x().node("Add", &["x"], &["y"], vec![]), "input 1 (B) is missing"),
+        (x().node("Relu", &["z"], &["y"], vec![]), "input `z` is not defined before this node"),
+        (x().constant("w", &w).node("Conv", &["x", "w"], &["y"], vec![]), "4 channels, 1 groups × 3"),
+        (
+            x().constant("w", &w).node("Conv", &["x", "w"], &["y"], vec![int("group", 0)]),
+            "`group`: expected an integer of at least 1, found 0",
+        ),
+        (
+            x().constant("w", &w).node("Conv", &["x", "w"], &["y"], vec![ints("strides", &[1])]),
+            "`strides`: expected 2 entries",
+        ),
+        (
+            x().constant("w", &w).node("Conv", &["x", "w"], &["y"], vec![ints("kernel_shape", &[5, 5])]),
+            "is not that of the weights",
+        ),
+        (
+            x().constant("w", &w).node("Conv", &["x", "w"], &["y"], vec![string("auto_pad", "SAME")]),
+            "one of NOTSET, SAME_UPPER",
+        ),
+        (x().node("Softmax", &["x"], &["y"], vec![int("axis", 4)]), "axis 4 is out of range for rank 4"),
+        (
+            x().node("Softmax", &["x"], &["y"], vec![float("axis", 1.0)]),
+            "`axis`: expected an integer, found a value of type Float",
+        ),
+        (x().node("Reshape", &["x", "x"], &["y"], vec![]), "input 1 (shape) must be known at import"),
+        (x().constant("s", &i64s(&[7, -1])).node("Reshape", &["x", "s"], &["y"], vec![]), "cannot become [7, -1]"),
+        (x().node("Cast", &["x"], &["y"], vec![int("to", 8)]), "not supported: a cast to string"),
+        (x().node("MaxPool", &["x"], &["y"], vec![]), "the attribute `kernel_shape` is missing"),
+        (x().node("MaxPool", &["x"], &["y"], vec![ints("kernel_shape", &[9, 9])]), "does not fit extent 5"),
+        (x().node("Dropout", &["x", "", "t"], &["y"], vec![]).constant("t", &Tensor::scalar(true)), "training_mode"),
+        (x().node("If", &["x"], &["y"], vec![]), "the attribute `then_branch` is missing"),
+        (
+            x().constant("i", &i64s(&[9])).node("Gather", &["x", "i"], &["y"], vec![]),
+            "index 9 is out of range for extent 1",
+        ),
+        (x().constant("s", &i64s(&[0])).node("Slice", &["x", "s", "s", "s", "s"], &["y"], vec![]), "a step of 0"),
+    ] {
+        let text = model.output("y").error();
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn a_result_that_is_not_supported_is_an_error_only_where_it_is_used() {
+    let pool = || {
+        Model::new(17)
+            .input("x", DType::F32, &["1", "1", "4"])
+            .node("MaxPool", &["x"], &["y", "indices"], vec![ints("kernel_shape", &[2])])
+            .output("y")
+    };
+    assert!(pool().import(&ImportOptions::default()).is_ok());
+    let text = pool().output("indices").error();
+    assert!(text.contains("uses `indices`, a result of node `y` that is not supported"), "{text}");
+}
+
+#[test]
+fn constants_that_cannot_be_read_are_named() {
+    let mut model =
+        Model::new(17).input("x", DType::F32, &["2"]).node("Add", &["x", "w"], &["y"], vec![]).output("y").proto();
+    let broken = TensorProto {
+        name: Some("w".into()),
+        data_type: Some(1),
+        dims: vec![3],
+        float_data: vec![1.0],
+        ..TensorProto::default()
+    };
+    model.graph.as_mut().unwrap().initializer.push(broken);
+    let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("1 problem\n- tensor `w`: extents [3] say 3 elements, found 1"), "{text}");
+}
+
+#[test]
+fn what_is_no_model_is_refused() {
+    assert!(matches!(import(Path::new("absent.onnx"), &ImportOptions::default()), Err(ImportError::Read { .. })));
+    for bytes in [&b"\xff\xff\xff"[..], b"\x3a\x05abc", b"hello world, this is text"] {
+        let e = import_bytes(Bytes::copy_from_slice(bytes), "x.onnx", &ImportOptions::default()).unwrap_err();
+        assert!(e.to_string().contains("x.onnx"), "{e}");
+    }
+    let e = import_bytes(Bytes::new(), "x.onnx", &ImportOptions::default()).unwrap_err();
+    assert!(e.to_string().contains("the model has no graph"), "{e}");
+}
+
+#[test]
+fn every_truncation_of_a_model_is_an_error_or_a_model() {
+    let model = Model::new(17)
+        .input("x", DType::F32, &["1", "1", "4", "4"])
+        .constant("w", &f32s(&[1, 1, 3, 3], &[1.0; 9]))
+        .node("Conv", &["x", "w"], &["y"], vec![ints("pads", &[1, 1, 1, 1])])
+        .output("y")
+        .proto();
+    let whole = Bytes::from(model.encode_to_vec());
+    for length in 0..whole.len() {
+        // The signature and the graph are separate fields: a cut between them leaves a smaller model.
+        let _ = import_bytes(whole.slice(..length), "cut.onnx", &ImportOptions::default());
+    }
+    assert!(import_bytes(whole, "whole.onnx", &ImportOptions::default()).is_ok());
+}
+
+#[test]
+fn flipped_bits_never_panic() {
+    let model = Model::new(17)
+        .input("x", DType::F32, &["1", "2", "4", "4"])
+        .constant("w", &f32s(&[2, 2, 3, 3], &[1.0; 36]))
+        .constant("shape", &i64s(&[1, -1]))
+        .node("Conv", &["x", "w"], &["a"], vec![ints("pads", &[1, 1, 1, 1]), ints("strides", &[2, 2])])
+        .node("AveragePool", &["a"], &["b"], vec![ints("kernel_shape", &[2, 2]), int("ceil_mode", 1)])
+        .node("Reshape", &["b", "shape"], &["c"], vec![])
+        .node("Softmax", &["c"], &["y"], vec![int("axis", -1)])
+        .output("y")
+        .proto();
+    let whole = model.encode_to_vec();
+    for at in 0..whole.len() {
+        for bit in 0..8 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            let _ = import_bytes(Bytes::from(bytes), "flipped.onnx", &ImportOptions::default());
+        }
+    }
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    let mut model =
+        Model::new(17).input("x", DType::F32, &["2"]).node("Loop", &["x"], &["y"], vec![]).output("y").proto();
+    let mut call = node("Again", &["a"], &["b"], vec![]);
+    call.domain = Some("local".into());
+    let function = FunctionProto {
+        name: Some("Again".into()),
+        domain: Some("local".into()),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        node: vec![call.clone()],
+        ..FunctionProto::default()
+    };
+    call.input = vec!["x".into()];
+    call.output = vec!["y".into()];
+    model.graph.as_mut().unwrap().node = vec![call];
+    model.functions.push(function);
+    let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("nested more than 64 deep"), "{text}");
+}
+
+#[test]
+fn the_list_of_operators_has_no_doubles() {
+    let names = supported_operators();
+    assert!(names.windows(2).all(|w| w[0] < w[1]), "{names:?}");
+}

@@ -1,0 +1,464 @@
+use kiln_ir::{DType, Tensor};
+
+use super::*;
+
+fn values(t: &Tensor) -> Vec<f64> {
+    t.to_f64_vec()
+}
+
+/// Compares with a tolerance for f32 arithmetic on numbers of moderate size: a few roundings.
+fn assert_close(found: &Tensor, dims: &[usize], expected: &[f64]) {
+    assert_eq!(found.dims(), dims);
+    for (i, (f, e)) in values(found).iter().zip(expected).enumerate() {
+        assert!((f - e).abs() <= 1e-5 * (1.0 + e.abs()), "element {i}: found {f}, expected {e}\n{found:?}");
+    }
+    assert_eq!(found.len(), expected.len());
+}
+
+fn assert_is(found: &Tensor, dims: &[usize], expected: &[f64]) {
+    assert_eq!((found.dims(), values(found).as_slice()), (dims, expected));
+}
+
+#[test]
+fn softmax_is_over_one_axis_since_opset_13_and_over_all_trailing_axes_before() {
+    let x = count(&[1, 2, 2]);
+    let pair = [1.0 / (1.0 + 1f64.exp()), 1.0 / (1.0 + (-1f64).exp())];
+    assert_close(
+        &apply_to(13, "Softmax", &x, &[], vec![int("axis", 2)]),
+        &[1, 2, 2],
+        &[pair[0], pair[1], pair[0], pair[1]],
+    );
+    let all: f64 = (0..4).map(|i| f64::from(i).exp()).sum();
+    let expected: Vec<f64> = (0..4).map(|i| f64::from(i).exp() / all).collect();
+    assert_close(&apply_to(11, "Softmax", &x, &[], vec![]), &[1, 2, 2], &expected);
+    // The default axis changed too: 1 before, −1 since.
+    assert_close(&apply_to(13, "Softmax", &x, &[], vec![]), &[1, 2, 2], &[pair[0], pair[1], pair[0], pair[1]]);
+}
+
+#[test]
+fn clip_takes_attributes_before_opset_11_and_inputs_since() {
+    let x = f32s(&[4], &[-2.0, 0.5, 7.0, f32::NAN]);
+    let old = apply_to(6, "Clip", &x, &[], vec![float("min", 0.0), float("max", 6.0)]);
+    let new = apply_to(13, "Clip", &x, &[Tensor::scalar(0.0f32), Tensor::scalar(6.0f32)], vec![]);
+    for y in [old, new] {
+        let y = values(&y);
+        assert_eq!(y[..3], [0.0, 0.5, 6.0]);
+        assert!(y[3].is_nan());
+    }
+    let whole = Tensor::from_slice(&[3], &[-5i32, 0, 5]).unwrap();
+    assert_is(&apply_to(13, "Clip", &whole, &[Tensor::scalar(-1i32)], vec![]), &[3], &[-1.0, 0.0, 5.0]);
+}
+
+#[test]
+fn slices_go_backwards_and_clamp_their_ends() {
+    let x = count(&[3, 4]);
+    let slice = |s: &[i64], e: &[i64], a: &[i64], st: &[i64]| {
+        apply_to(13, "Slice", &x, &[i64s(s), i64s(e), i64s(a), i64s(st)], vec![])
+    };
+    assert_is(&slice(&[1], &[1000], &[1], &[2]), &[3, 2], &[1.0, 3.0, 5.0, 7.0, 9.0, 11.0]);
+    // numpy: x[::-1, 3:0:-2]
+    assert_is(&slice(&[-1, 3], &[i64::MIN, 0], &[0, 1], &[-1, -2]), &[3, 2], &[11.0, 9.0, 7.0, 5.0, 3.0, 1.0]);
+    assert_is(&slice(&[-2], &[-1], &[-1], &[1]), &[3, 1], &[2.0, 6.0, 10.0]);
+    assert_is(&slice(&[2], &[1], &[0], &[1]), &[0, 4], &[]);
+    assert_is(
+        &slice(&[i64::MAX], &[i64::MIN], &[0], &[-1]),
+        &[3, 4],
+        &[8.0, 9.0, 10.0, 11.0, 4.0, 5.0, 6.0, 7.0, 0.0, 1.0, 2.0, 3.0],
+    );
+    let old = apply_to(9, "Slice", &x, &[], vec![ints("starts", &[0, -2]), ints("ends", &[1, 4])]);
+    assert_is(&old, &[1, 2], &[2.0, 3.0]);
+}
+
+#[test]
+fn reshape_keeps_zeros_and_works_out_minus_one() {
+    let x = count(&[2, 3, 4]);
+    assert_eq!(apply_to(13, "Reshape", &x, &[i64s(&[0, -1])], vec![]).dims(), [2, 12]);
+    assert_eq!(apply_to(13, "Reshape", &x, &[i64s(&[4, 0, -1])], vec![]).dims(), [4, 3, 2]);
+    let empty = Tensor::zeros(DType::F32, &[0, 3]).unwrap();
+    assert_eq!(apply_to(14, "Reshape", &empty, &[i64s(&[3, 0])], vec![int("allowzero", 1)]).dims(), [3, 0]);
+}
+
+#[test]
+fn padding_repeats_reflects_wraps_and_crops() {
+    let x = f32s(&[1, 3], &[1.0, 2.0, 3.0]);
+    let pad = |mode: &str, pads: &[i64]| apply_to(19, "Pad", &x, &[i64s(pads)], vec![string("mode", mode)]);
+    assert_is(&pad("constant", &[0, 1, 0, 2]), &[1, 6], &[0.0, 1.0, 2.0, 3.0, 0.0, 0.0]);
+    assert_is(&pad("edge", &[0, 2, 0, 1]), &[1, 6], &[1.0, 1.0, 1.0, 2.0, 3.0, 3.0]);
+    assert_is(&pad("reflect", &[0, 2, 0, 2]), &[1, 7], &[3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]);
+    assert_is(&pad("wrap", &[0, 1, 0, 2]), &[1, 6], &[3.0, 1.0, 2.0, 3.0, 1.0, 2.0]);
+    assert_is(&pad("constant", &[0, -1, 0, 1]), &[1, 3], &[2.0, 3.0, 0.0]);
+    let old = apply_to(2, "Pad", &x, &[], vec![ints("pads", &[0, 0, 0, 1]), float("value", 9.0)]);
+    assert_is(&old, &[1, 4], &[1.0, 2.0, 3.0, 9.0]);
+    let some = apply_to(18, "Pad", &x, &[i64s(&[1, 0]), Tensor::scalar(7.0f32), i64s(&[-1])], vec![]);
+    assert_is(&some, &[1, 4], &[7.0, 1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn average_pools_count_what_their_window_holds() {
+    let x = count(&[1, 1, 3]);
+    let pool = |a: Vec<AttributeProto>| {
+        let mut all = vec![ints("kernel_shape", &[2]), ints("pads", &[1, 1])];
+        all.extend(a);
+        apply_to(11, "AveragePool", &x, &[], all)
+    };
+    assert_close(&pool(vec![]), &[1, 1, 4], &[0.0, 0.5, 1.5, 2.0]);
+    assert_close(&pool(vec![int("count_include_pad", 1)]), &[1, 1, 4], &[0.0, 0.5, 1.5, 1.0]);
+    // Windows at 0 and 2; the second holds one element, and what ceil_mode adds does not count.
+    let ceil =
+        vec![ints("kernel_shape", &[2]), ints("strides", &[2]), int("ceil_mode", 1), int("count_include_pad", 1)];
+    assert_close(&apply_to(11, "AveragePool", &x, &[], ceil), &[1, 1, 2], &[0.5, 2.0]);
+}
+
+#[test]
+fn max_pools_pad_with_nothing_and_round_up_where_asked() {
+    let x = f32s(&[1, 1, 4], &[-4.0, -3.0, -2.0, -1.0]);
+    let pool = |a: Vec<AttributeProto>| apply_to(11, "MaxPool", &x, &[], a);
+    let same = vec![ints("kernel_shape", &[3]), string("auto_pad", "SAME_UPPER"), ints("strides", &[2])];
+    // Total padding 1, at the end: windows −4 −3 −2 and −2 −1.
+    assert_is(&pool(same), &[1, 1, 2], &[-2.0, -1.0]);
+    let lower = vec![ints("kernel_shape", &[3]), string("auto_pad", "SAME_LOWER"), ints("strides", &[2])];
+    assert_is(&pool(lower), &[1, 1, 2], &[-3.0, -1.0]);
+    let ceil = |c| vec![ints("kernel_shape", &[3]), ints("strides", &[2]), int("ceil_mode", c)];
+    assert_is(&pool(ceil(0)), &[1, 1, 1], &[-2.0]);
+    assert_is(&pool(ceil(1)), &[1, 1, 2], &[-2.0, -1.0]);
+    // A window that would start in the padding at the end is dropped: the one at 4 of extent 4 padded by 1.
+    let dropped = vec![ints("kernel_shape", &[2]), ints("strides", &[4]), ints("pads", &[0, 1]), int("ceil_mode", 1)];
+    assert_is(&pool(dropped), &[1, 1, 1], &[-3.0]);
+    assert_is(&pool(vec![ints("kernel_shape", &[2]), ints("dilations", &[3])]), &[1, 1, 1], &[-1.0]);
+}
+
+#[test]
+fn a_convolution_pads_strides_groups_and_adds_its_bias() {
+    let x = count(&[1, 2, 1, 4]);
+    let w = f32s(&[2, 1, 1, 3], &[1.0, 1.0, 1.0, 1.0, 0.0, -1.0]);
+    let b = f32s(&[2], &[10.0, 20.0]);
+    let attributes = vec![int("group", 2), ints("pads", &[0, 1, 0, 1]), ints("strides", &[1, 2])];
+    // Channel 0: 0 1 2 3 → windows (0 0 1) (1 2 3); channel 1: 4 5 6 7 → (0 4 5)·(1 0 −1) (5 6 7)·(1 0 −1).
+    assert_is(&apply_to(11, "Conv", &x, &[w, b], attributes), &[1, 2, 1, 2], &[11.0, 16.0, 15.0, 18.0]);
+}
+
+#[test]
+fn a_transposed_convolution_scatters_its_kernel() {
+    // The specification's example: 3 × 3 counting from 0, a kernel of ones.
+    let x = count(&[1, 1, 3, 3]);
+    let w = f32s(&[1, 1, 3, 3], &[1.0; 9]);
+    let y = apply_to(11, "ConvTranspose", &x, std::slice::from_ref(&w), vec![]);
+    #[rustfmt::skip]
+    let expected = [
+        0.0, 1.0, 3.0, 3.0, 2.0,
+        3.0, 8.0, 15.0, 12.0, 7.0,
+        9.0, 21.0, 36.0, 27.0, 15.0,
+        9.0, 20.0, 33.0, 24.0, 13.0,
+        6.0, 13.0, 21.0, 15.0, 8.0,
+    ];
+    assert_is(&y, &[1, 1, 5, 5], &expected);
+    let padded = apply_to(11, "ConvTranspose", &x, std::slice::from_ref(&w), vec![ints("pads", &[1, 1, 1, 1])]);
+    assert_is(&padded, &[1, 1, 3, 3], &[8.0, 15.0, 12.0, 21.0, 36.0, 27.0, 20.0, 33.0, 24.0]);
+
+    // One axis: [1, 2] with kernel [1, 10, 100], stride 2, and one more element at the end.
+    let x = f32s(&[1, 1, 2], &[1.0, 2.0]);
+    let w = f32s(&[1, 1, 3], &[1.0, 10.0, 100.0]);
+    let strided = vec![ints("strides", &[2]), ints("output_padding", &[1])];
+    assert_is(
+        &apply_to(11, "ConvTranspose", &x, std::slice::from_ref(&w), strided),
+        &[1, 1, 6],
+        &[1.0, 10.0, 102.0, 20.0, 200.0, 0.0],
+    );
+    let same = vec![ints("strides", &[2]), string("auto_pad", "SAME_UPPER")];
+    assert_is(
+        &apply_to(11, "ConvTranspose", &x, std::slice::from_ref(&w), same),
+        &[1, 1, 4],
+        &[1.0, 10.0, 102.0, 20.0],
+    );
+    let shaped = vec![ints("strides", &[2]), ints("output_shape", &[7])];
+    assert_is(&apply_to(11, "ConvTranspose", &x, &[w], shaped), &[1, 1, 7], &[1.0, 10.0, 102.0, 20.0, 200.0, 0.0, 0.0]);
+
+    // Groups keep to themselves: two groups of one channel, two results each.
+    let x = f32s(&[1, 2, 1], &[1.0, 2.0]);
+    let w = f32s(&[2, 2, 1], &[3.0, 4.0, 5.0, 6.0]);
+    assert_is(&apply_to(11, "ConvTranspose", &x, &[w], vec![int("group", 2)]), &[1, 4, 1], &[3.0, 4.0, 10.0, 12.0]);
+}
+
+#[test]
+fn matmul_broadcasts_batches_and_takes_vectors() {
+    let a = count(&[2, 1, 2, 3]);
+    let b = count(&[2, 3, 1]);
+    let y = apply(13, "MatMul", &[Ok(a), Ok(b)], vec![]);
+    // Rows (0 1 2)(3 4 5) and (6 7 8)(9 10 11) times columns (0 1 2) and (3 4 5).
+    assert_is(&y, &[2, 2, 2, 1], &[5.0, 14.0, 14.0, 50.0, 23.0, 32.0, 86.0, 122.0]);
+    let v = count(&[3]);
+    assert_is(&apply(13, "MatMul", &[Ok(count(&[2, 3])), Ok(v.clone())], vec![]), &[2], &[5.0, 14.0]);
+    assert_is(&apply(13, "MatMul", &[Ok(v.clone()), Ok(count(&[3, 2]))], vec![]), &[2], &[10.0, 13.0]);
+    assert_is(&apply(13, "MatMul", &[Ok(v.clone()), Ok(v.clone())], vec![]), &[], &[5.0]);
+    assert_is(&apply(13, "MatMul", &[Ok(v), Ok(count(&[2, 3, 2]))], vec![]), &[2, 2], &[10.0, 13.0, 28.0, 31.0]);
+}
+
+#[test]
+fn gemm_transposes_scales_and_adds() {
+    let (a, b) = (count(&[3, 2]), count(&[2, 3]));
+    let attributes = vec![int("transA", 1), int("transB", 1), float("alpha", 0.5), float("beta", 2.0)];
+    // Aᵀ = [0 2 4; 1 3 5], Bᵀ = [0 3; 1 4; 2 5].
+    let y = apply(13, "Gemm", &[Ok(a), Ok(b), Err(f32s(&[2], &[1.0, -1.0]))], attributes);
+    assert_close(&y, &[2, 2], &[7.0, 12.0, 8.5, 18.0]);
+}
+
+#[test]
+fn einsum_contracts_keeps_and_transposes() {
+    let (a, b) = (count(&[2, 3]), count(&[3, 2]));
+    let e = |eq: &str, t: &[Tensor]| {
+        let inputs: Vec<_> = t.iter().cloned().map(Ok).collect();
+        apply(12, "Einsum", &inputs, vec![string("equation", eq)])
+    };
+    assert_is(&e("ij,jk->ik", &[a.clone(), b.clone()]), &[2, 2], &[10.0, 13.0, 28.0, 40.0]);
+    assert_is(&e("ij, jk", &[a.clone(), b]), &[2, 2], &[10.0, 13.0, 28.0, 40.0]);
+    assert_is(&e("ij->ji", std::slice::from_ref(&a)), &[3, 2], &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    assert_is(&e("ij->i", std::slice::from_ref(&a)), &[2], &[3.0, 12.0]);
+    assert_is(&e("ij,ij->i", &[a.clone(), a.clone()]), &[2], &[5.0, 50.0]);
+    assert_is(&e("i,j->ij", &[count(&[2]), count(&[2])]), &[2, 2], &[0.0, 0.0, 0.0, 1.0]);
+    assert_is(&e("ij,j,i->", &[a, count(&[3]), count(&[2])]), &[], &[14.0]);
+}
+
+#[test]
+fn reductions_take_their_axes_from_attribute_or_input() {
+    let x = count(&[2, 3]);
+    assert_close(&apply_to(11, "ReduceMean", &x, &[], vec![ints("axes", &[-1])]), &[2, 1], &[1.0, 4.0]);
+    assert_close(&apply_to(18, "ReduceMean", &x, &[i64s(&[0])], vec![int("keepdims", 0)]), &[3], &[1.5, 2.5, 3.5]);
+    assert_is(&apply_to(13, "ReduceSum", &x, &[], vec![]), &[1, 1], &[15.0]);
+    assert_is(
+        &apply_to(13, "ReduceSum", &x, &[], vec![int("noop_with_empty_axes", 1)]),
+        &[2, 3],
+        &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+    );
+    assert_close(
+        &apply_to(11, "ReduceL2", &x, &[], vec![ints("axes", &[1]), int("keepdims", 0)]),
+        &[2],
+        &[5f64.sqrt(), 50f64.sqrt()],
+    );
+    let big = f32s(&[1, 2], &[1000.0, 1000.0]);
+    assert_close(&apply_to(11, "ReduceLogSumExp", &big, &[], vec![ints("axes", &[1])]), &[1, 1], &[1000.0 + 2f64.ln()]);
+    let none = f32s(&[1, 2], &[f32::NEG_INFINITY; 2]);
+    assert_is(&apply_to(11, "ReduceLogSumExp", &none, &[], vec![ints("axes", &[1])]), &[1, 1], &[f64::NEG_INFINITY]);
+}
+
+#[test]
+fn arg_max_takes_the_first_of_equals_or_the_last() {
+    let x = f32s(&[2, 3], &[1.0, 5.0, 5.0, 2.0, 2.0, 1.0]);
+    assert_is(&apply_to(13, "ArgMax", &x, &[], vec![int("axis", 1)]), &[2, 1], &[1.0, 0.0]);
+    let last = vec![int("axis", -1), int("keepdims", 0), int("select_last_index", 1)];
+    assert_is(&apply_to(13, "ArgMax", &x, &[], last), &[2], &[2.0, 1.0]);
+    assert_is(&apply_to(13, "ArgMin", &x, &[], vec![int("keepdims", 0)]), &[3], &[0.0, 1.0, 1.0]);
+}
+
+#[test]
+fn remainders_have_the_sign_of_the_divisor_or_of_the_dividend() {
+    let a = Tensor::from_slice(&[6], &[-4i32, 7, 5, 4, -7, 8]).unwrap();
+    let b = Tensor::from_slice(&[6], &[2i32, -3, 8, -2, 3, 5]).unwrap();
+    // The specification's example.
+    assert_is(&apply(13, "Mod", &[Ok(a.clone()), Ok(b.clone())], vec![]), &[6], &[0.0, -2.0, 5.0, 0.0, 2.0, 3.0]);
+    assert_is(&apply(13, "Mod", &[Ok(a), Ok(b)], vec![int("fmod", 1)]), &[6], &[0.0, 1.0, 5.0, 0.0, -1.0, 3.0]);
+}
+
+#[test]
+fn powers_keep_the_dtype_of_the_base() {
+    let x = f32s(&[3], &[1.0, 2.0, 3.0]);
+    assert_close(&apply_to(13, "Pow", &x, &[i64s(&[4, 5, 6])], vec![]), &[3], &[1.0, 32.0, 729.0]);
+    assert_is(&apply_to(13, "Pow", &f32s(&[2], &[-3.0, 0.5]), &[Tensor::scalar(2.0f32)], vec![]), &[2], &[9.0, 0.25]);
+    let whole = Tensor::from_slice(&[2], &[2i32, 3]).unwrap();
+    let y = apply_to(13, "Pow", &whole, &[f32s(&[2], &[3.0, 2.0])], vec![]);
+    assert_eq!((y.dtype(), values(&y)), (DType::I32, vec![8.0, 9.0]));
+}
+
+#[test]
+fn gathers_count_negative_indices_from_the_end() {
+    let x = count(&[3, 2]);
+    let fed = |i: &[i64]| apply(13, "Gather", &[Ok(x.clone()), Ok(i64s(i))], vec![]);
+    assert_is(&fed(&[-1, 0]), &[2, 2], &[4.0, 5.0, 0.0, 1.0]);
+    assert_is(&apply_to(13, "Gather", &x, &[i64s(&[-2])], vec![int("axis", 1)]), &[3, 1], &[0.0, 2.0, 4.0]);
+    let indices = Tensor::from_slice(&[2, 2], &[0i64, 0, -1, 1]).unwrap();
+    let y = apply(13, "GatherElements", &[Ok(f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0])), Ok(indices)], vec![int("axis", 1)]);
+    assert_is(&y, &[2, 2], &[1.0, 1.0, 4.0, 4.0]);
+}
+
+#[test]
+fn gather_nd_and_scatter_nd_index_by_coordinates() {
+    let x = count(&[2, 2, 2]);
+    let at = |dims: &[usize], i: &[i64]| Tensor::from_slice(dims, i).unwrap();
+    assert_is(
+        &apply(13, "GatherND", &[Ok(x.clone()), Ok(at(&[2, 2], &[0, 1, 1, 0]))], vec![]),
+        &[2, 2],
+        &[2.0, 3.0, 4.0, 5.0],
+    );
+    let batched = apply(13, "GatherND", &[Ok(x), Ok(at(&[2, 1], &[1, 0]))], vec![int("batch_dims", 1)]);
+    assert_is(&batched, &[2, 2], &[2.0, 3.0, 4.0, 5.0]);
+    // The specification's first example.
+    let data = f32s(&[8], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    let inputs = [Ok(data), Ok(at(&[4, 1], &[4, 3, 1, 7])), Ok(f32s(&[4], &[9.0, 10.0, 11.0, 12.0]))];
+    assert_is(&apply(16, "ScatterND", &inputs, vec![]), &[8], &[1.0, 11.0, 3.0, 10.0, 9.0, 6.0, 7.0, 12.0]);
+    let inputs = [Ok(f32s(&[1, 3], &[1.0; 3])), Ok(at(&[1, 2], &[1, 1])), Ok(f32s(&[1, 2], &[2.0, 3.0]))];
+    let added = apply(16, "ScatterElements", &inputs, vec![int("axis", 1), string("reduction", "add")]);
+    assert_is(&added, &[1, 3], &[1.0, 6.0, 1.0]);
+}
+
+#[test]
+fn nearest_upsampling_repeats_and_linear_interpolates() {
+    let x = f32s(&[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let scales = f32s(&[4], &[1.0, 1.0, 2.0, 2.0]);
+    let up = apply_to(9, "Upsample", &x, std::slice::from_ref(&scales), vec![]);
+    let repeated = [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 3.0, 3.0, 4.0, 4.0];
+    assert_is(&up, &[1, 1, 4, 4], &repeated);
+    let none = || Err(Tensor::zeros(DType::F32, &[0]).unwrap());
+    let resize = |mode: &str, coordinates: &str, scales: &Tensor| {
+        let inputs = [Ok(x.clone()), none(), Err(scales.clone())];
+        let attributes = vec![string("mode", mode), string("coordinate_transformation_mode", coordinates)];
+        apply(13, "Resize", &inputs, attributes)
+    };
+    assert_is(&resize("nearest", "half_pixel", &scales), &[1, 1, 4, 4], &repeated);
+    // The specification's example: upsample_scales_linear.
+    #[rustfmt::skip]
+    let linear = [
+        1.0, 1.25, 1.75, 2.0,
+        1.5, 1.75, 2.25, 2.5,
+        2.5, 2.75, 3.25, 3.5,
+        3.0, 3.25, 3.75, 4.0,
+    ];
+    assert_close(&resize("linear", "half_pixel", &scales), &[1, 1, 4, 4], &linear);
+    let wide = f32s(&[4], &[1.0, 1.0, 1.0, 2.0]);
+    let third = 1.0 / 3.0;
+    assert_close(
+        &resize("linear", "align_corners", &wide),
+        &[1, 1, 2, 4],
+        &[1.0, 1.0 + third, 2.0 - third, 2.0, 3.0, 3.0 + third, 4.0 - third, 4.0],
+    );
+}
+
+#[test]
+fn resizing_to_sizes_rounds_ties_as_asked() {
+    let x = count(&[1, 1, 1, 4]);
+    let none = || Err(Tensor::zeros(DType::F32, &[0]).unwrap());
+    let to = |size: i64, nearest: &str| {
+        let inputs = [Ok(x.clone()), none(), none(), Err(i64s(&[1, 1, 1, size]))];
+        values(&apply(13, "Resize", &inputs, vec![string("nearest_mode", nearest)]))
+    };
+    // Half-pixel centres of 2 from 4 lie at 0.5 and 2.5.
+    assert_eq!(to(2, "round_prefer_floor"), [0.0, 2.0]);
+    assert_eq!(to(2, "round_prefer_ceil"), [1.0, 3.0]);
+    assert_eq!(to(2, "floor"), [0.0, 2.0]);
+    assert_eq!(to(2, "ceil"), [1.0, 3.0]);
+    assert_eq!(to(6, "round_prefer_floor"), [0.0, 0.0, 1.0, 2.0, 2.0, 3.0]);
+}
+
+#[test]
+fn splits_are_equal_or_as_stated() {
+    let x = count(&[7]);
+    let split = |opset, constants: Vec<Tensor>, attributes: Vec<AttributeProto>| {
+        let mut model = Model::new(opset).input("x", DType::F32, &["7"]);
+        let mut inputs = vec!["x"];
+        for t in &constants {
+            model = model.constant("s", t);
+            inputs.push("s");
+        }
+        let model = model.node("Split", &inputs, &["a", "b"], attributes).output("a").output("b");
+        model.import(&ImportOptions::default()).map(|i| {
+            let results = interp::run::<f32>(&i.graph, &[("x", x.clone())], None).unwrap();
+            results.into_iter().map(|(_, t)| t.len()).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(split(11, vec![], vec![ints("split", &[3, 4])]).unwrap(), [3, 4]);
+    assert_eq!(split(13, vec![i64s(&[2, 5])], vec![]).unwrap(), [2, 5]);
+    assert_eq!(split(18, vec![], vec![int("num_outputs", 2)]).unwrap(), [4, 3]);
+    assert!(split(13, vec![], vec![]).unwrap_err().to_string().contains("does not split into 2 equal parts"));
+    assert!(split(13, vec![i64s(&[2, 6])], vec![]).unwrap_err().to_string().contains("[2, 6] for extent 7"));
+    assert!(split(18, vec![], vec![int("num_outputs", 3)]).unwrap_err().to_string().contains("`num_outputs` is 3"));
+}
+
+#[test]
+fn channels_and_space_change_places() {
+    let x = count(&[1, 4, 1, 2]);
+    let dcr = apply_to(13, "DepthToSpace", &x, &[], vec![int("blocksize", 2)]);
+    assert_is(&dcr, &[1, 1, 2, 4], &[0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+    let back = apply_to(13, "SpaceToDepth", &dcr, &[], vec![int("blocksize", 2)]);
+    assert_is(&back, &[1, 4, 1, 2], &values(&x));
+    // With 8 channels the two modes differ: blocks outermost, or innermost.
+    let x = count(&[1, 8, 1, 1]);
+    let crd = apply_to(13, "DepthToSpace", &x, &[], vec![int("blocksize", 2), string("mode", "CRD")]);
+    assert_is(&crd, &[1, 2, 2, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    let dcr = apply_to(13, "DepthToSpace", &x, &[], vec![int("blocksize", 2)]);
+    assert_is(&dcr, &[1, 2, 2, 2], &[0.0, 2.0, 4.0, 6.0, 1.0, 3.0, 5.0, 7.0]);
+}
+
+#[test]
+fn normalisations_centre_and_scale() {
+    let x = f32s(&[1, 2, 1, 2], &[1.0, 3.0, 2.0, 6.0]);
+    let (scale, bias) = (f32s(&[2], &[1.0, 2.0]), f32s(&[2], &[0.0, 10.0]));
+    let y = apply_to(6, "InstanceNormalization", &x, &[scale.clone(), bias.clone()], vec![float("epsilon", 0.0)]);
+    assert_close(&y, &[1, 2, 1, 2], &[-1.0, 1.0, 8.0, 12.0]);
+    let (mean, variance) = (f32s(&[2], &[1.0, 2.0]), f32s(&[2], &[4.0, 1.0]));
+    let constants = [scale, bias, mean, variance];
+    let y = apply_to(15, "BatchNormalization", &x, &constants, vec![float("epsilon", 0.0)]);
+    assert_close(&y, &[1, 2, 1, 2], &[0.0, 1.0, 10.0, 18.0]);
+    let y = apply_to(
+        17,
+        "LayerNormalization",
+        &f32s(&[1, 2], &[1.0, 3.0]),
+        &[f32s(&[2], &[1.0, 2.0])],
+        vec![float("epsilon", 0.0)],
+    );
+    assert_close(&y, &[1, 2], &[-1.0, 2.0]);
+}
+
+#[test]
+fn quantising_rounds_to_even_and_saturates() {
+    let x = f32s(&[6], &[0.0, 2.0, 3.0, 1000.0, -254.0, -1000.0]);
+    // The specification's example.
+    let y = apply_to(10, "QuantizeLinear", &x, &[Tensor::scalar(2.0f32), Tensor::scalar(128u8)], vec![]);
+    assert_eq!(y.dtype(), DType::U8);
+    assert_is(&y, &[6], &[128.0, 129.0, 130.0, 255.0, 1.0, 0.0]);
+    let back = apply_to(10, "DequantizeLinear", &y, &[Tensor::scalar(2.0f32), Tensor::scalar(128u8)], vec![]);
+    assert_is(&back, &[6], &[0.0, 2.0, 4.0, 254.0, -254.0, -256.0]);
+}
+
+#[test]
+fn integer_products_subtract_their_zero_points() {
+    let a = Tensor::from_slice(&[1, 2], &[11u8, 7]).unwrap();
+    let b = Tensor::from_slice(&[2, 1], &[1i8, 4]).unwrap();
+    let y = apply(10, "MatMulInteger", &[Ok(a), Ok(b), Err(Tensor::scalar(12u8)), Err(Tensor::scalar(0i8))], vec![]);
+    assert_eq!(y.dtype(), DType::I32);
+    assert_is(&y, &[1, 1], &[-21.0]);
+}
+
+#[test]
+fn small_operators_do_what_their_names_say() {
+    let x = count(&[2, 2]);
+    assert_is(&apply_to(13, "Tile", &x, &[i64s(&[1, 2])], vec![]), &[2, 4], &[0.0, 1.0, 0.0, 1.0, 2.0, 3.0, 2.0, 3.0]);
+    assert_is(&apply_to(13, "Expand", &count(&[2, 1]), &[i64s(&[1, 2])], vec![]), &[2, 2], &[0.0, 0.0, 1.0, 1.0]);
+    assert_is(&apply_to(14, "Trilu", &x, &[], vec![]), &[2, 2], &[0.0, 1.0, 0.0, 3.0]);
+    assert_is(
+        &apply_to(14, "Trilu", &x, &[Tensor::scalar(-1i64)], vec![int("upper", 0)]),
+        &[2, 2],
+        &[0.0, 0.0, 2.0, 0.0],
+    );
+    assert_is(&apply_to(14, "CumSum", &count(&[4]), &[Tensor::scalar(0i64)], vec![]), &[4], &[0.0, 1.0, 3.0, 6.0]);
+    let reversed = vec![int("exclusive", 1), int("reverse", 1)];
+    assert_is(&apply_to(14, "CumSum", &count(&[4]), &[Tensor::scalar(0i64)], reversed), &[4], &[6.0, 5.0, 3.0, 0.0]);
+    assert_is(&apply_to(13, "Hardmax", &f32s(&[1, 3], &[1.0, 4.0, 4.0]), &[], vec![]), &[1, 3], &[0.0, 1.0, 0.0]);
+    let hot =
+        apply(11, "OneHot", &[Ok(i64s(&[1, -1])), Err(Tensor::scalar(3i64)), Err(f32s(&[2], &[0.0, 5.0]))], vec![]);
+    assert_is(&hot, &[2, 3], &[0.0, 5.0, 0.0, 0.0, 0.0, 5.0]);
+    let range = |v: [i64; 3]| apply(11, "Range", &v.map(|v| Err(Tensor::scalar(v))), vec![]);
+    assert_is(&range([10, 4, -2]), &[3], &[10.0, 8.0, 6.0]);
+    assert_is(&range([10, 14, -2]), &[0], &[]);
+    assert_is(
+        &apply_to(13, "Sum", &x, &[f32s(&[2], &[1.0, 2.0]), Tensor::scalar(10.0f32)], vec![]),
+        &[2, 2],
+        &[11.0, 13.0, 13.0, 15.0],
+    );
+    assert_is(&apply_to(13, "Mean", &x, &[Tensor::scalar(2.0f32)], vec![]), &[2, 2], &[1.0, 1.5, 2.0, 2.5]);
+    let f = f32s(&[4], &[f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1.0]);
+    assert_is(&apply_to(10, "IsInf", &f, &[], vec![int("detect_negative", 0)]), &[4], &[1.0, 0.0, 0.0, 0.0]);
+    assert_is(&apply_to(13, "IsNaN", &f, &[], vec![]), &[4], &[0.0, 0.0, 1.0, 0.0]);
+    assert_close(
+        &apply_to(9, "PRelu", &f32s(&[1, 2, 1], &[-1.0, -2.0]), &[f32s(&[2, 1], &[0.5, 0.25])], vec![]),
+        &[1, 2, 1],
+        &[-0.5, -0.5],
+    );
+}
