@@ -110,7 +110,7 @@ pub use kernel::{KernelFn, KernelTable};
 pub use plan::{ALIGNMENT, Access, Argument, Buffer, Plan, Split, StateSpec, Step, Work};
 pub use pool::PoolHandle;
 pub use profile::{Profile, ProfileRow};
-pub use relayout::{Axis, Digit, Relayout};
+pub use relayout::{Piece, Relayout};
 pub use signature::{Signature, TensorSpec};
 pub use validate::{PlanError, PlanProblem};
 pub use weights::{Weights, WeightsBuilder};

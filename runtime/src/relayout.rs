@@ -1,154 +1,210 @@
-//! Recipes that bring a stored weight into another element order.
+//! Recipes that say how packed elements were taken from a plain tensor, and bring them back.
 //!
-//! Compiled code wants weights packed: permuted, split into blocks, padded to whole vectors. The portable graph
-//! wants the same elements row-major. Only one of the two is stored, and the other is described by a [`Relayout`]:
-//! for every axis of the tensor wanted, how its index is split into digits and how far apart in the stored elements
-//! consecutive values of each digit lie.
+//! Compiled code wants weights packed: permuted, cut into blocks or panels, padded to whole vectors. The portable
+//! graph wants the same elements row-major. Only the packed ones are stored; a [`Relayout`] says, for the packed
+//! elements in order, which element of the plain tensor each one is: a few nests of loops with constant strides.
 //!
 //! ```text
-//!   wanted  w[o][i], 60 × 32              axis o: extent 60, digits (4, stride 512), (16, stride 1)
-//!   stored  p[o / 16][i][o % 16]          axis i: extent 32, digits (32, stride 16)
-//!           4 × 32 × 16, 4 columns of padding
+//!   plain   w[k][n], 3 × 5                           packed in panels of 2 columns:
+//!            0  1  2  3  4                             0 1  5 6  10 11 | 2 3  7 8  12 13 | 4  9  14
+//!            5  6  7  8  9
+//!           10 11 12 13 14                           piece 1: start 0, loops (2 by 2), (3 by 5), (2 by 1)
+//!                                                    piece 2: start 4, loops (3 by 5)
 //! ```
 //!
-//! An element is wanted at most once, so a recipe never yields more bytes than it reads: a hostile one cannot ask
-//! for more memory than the file has.
+//! A plain tensor never has more elements than are packed, so unpacking takes no more memory than the file has,
+//! whoever wrote the recipe.
 
 use serde::{Deserialize, Serialize};
 
-/// How the elements of one tensor lie in other, stored elements.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How packed elements were taken from a plain tensor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Relayout {
-    /// Index of the stored element that the wanted tensor's first element is.
-    pub base: usize,
-    /// One entry per axis of the wanted tensor, outermost first.
-    pub axes: Vec<Axis>,
+    /// Runs of packed elements, one after the other.
+    pub pieces: Vec<Piece>,
 }
 
-/// One axis of the wanted tensor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Axis {
-    /// Indices `0..extent`.
-    pub extent: usize,
-    /// The index in mixed radix, most significant digit first; the digits' extents multiply to at least `extent`.
-    pub digits: Vec<Digit>,
+/// A run of packed elements: a nest of loops over the plain tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Piece {
+    /// Index of the first plain element taken.
+    pub start: usize,
+    /// Extent of each loop and plain elements from one iteration to the next; innermost last. No loop takes one
+    /// element.
+    pub loops: Vec<(usize, isize)>,
+    /// Packed elements after these that are none of the plain tensor's.
+    pub padding: usize,
 }
 
-/// One digit of an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digit {
-    /// Values the digit takes.
-    pub extent: usize,
-    /// Stored elements from one value to the next; may be negative (a flipped kernel).
-    pub stride: isize,
-}
+/// The most loops a piece may have.
+const MOST_LOOPS: usize = 16;
 
-impl Axis {
-    /// An axis whose consecutive indices lie `stride` stored elements apart.
-    pub fn strided(extent: usize, stride: isize) -> Axis {
-        Axis { extent, digits: vec![Digit { extent, stride }] }
-    }
-
-    /// An axis cut into blocks of `block` indices.
-    pub fn blocked(extent: usize, block: usize, outer_stride: isize, inner_stride: isize) -> Axis {
-        let outer = Digit { extent: extent.div_ceil(block.max(1)), stride: outer_stride };
-        Axis { extent, digits: vec![outer, Digit { extent: block.max(1), stride: inner_stride }] }
-    }
-
-    /// Offset of each index, relative to index 0.
-    fn offsets(&self) -> Result<Vec<isize>, RelayoutError> {
-        let covered = self.digits.iter().try_fold(1usize, |n, d| n.checked_mul(d.extent));
-        if covered.is_none_or(|n| n < self.extent) {
-            return Err(RelayoutError::Digits { extent: self.extent });
-        }
-        let offset = |index: usize| {
-            let (mut rest, mut offset) = (index, 0isize);
-            for digit in self.digits.iter().rev() {
-                let value = isize::try_from(rest.checked_rem(digit.extent)?).ok()?;
-                rest = rest.checked_div(digit.extent)?;
-                offset = offset.checked_add(value.checked_mul(digit.stride)?)?;
-            }
-            Some(offset)
-        };
-        (0..self.extent).map(offset).collect::<Option<_>>().ok_or(RelayoutError::Overflow)
-    }
-}
-
-/// A recipe that does not fit its stored elements or the tensor wanted.
+/// A recipe that does not fit its elements.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RelayoutError {
-    /// The digits of an axis do not cover it.
-    #[error("the digits of an axis of extent {extent} do not cover it")]
-    Digits {
-        /// The axis' extent.
-        extent: usize,
-    },
-    /// An offset does not fit the address space.
-    #[error("an offset overflows")]
+    /// A number overflows.
+    #[error("a count or a position overflows")]
     Overflow,
-    /// An element lies outside what is stored.
-    #[error("an element lies at {position}, outside the {stored} stored ones")]
+    /// A nest is deeper than any layout needs.
+    #[error("a nest of {found} loops: expected at most {MOST_LOOPS}")]
+    Loops {
+        /// Loops found.
+        found: usize,
+    },
+    /// An element lies outside the plain tensor.
+    #[error("a packed element is number {position} of a tensor of {elements}")]
     Outside {
-        /// Its index among the stored elements.
+        /// Its index.
         position: isize,
-        /// How many there are.
-        stored: usize,
+        /// Elements of the plain tensor.
+        elements: usize,
     },
-    /// More elements are wanted than stored.
-    #[error("{wanted} elements are wanted of {stored} stored ones")]
+    /// The recipe is for another number of packed elements.
+    #[error("the recipe is for {expected} packed elements, found {found}")]
+    Packed {
+        /// Elements of the recipe.
+        expected: usize,
+        /// Elements there are.
+        found: usize,
+    },
+    /// The plain tensor has elements that are not packed.
+    #[error("a tensor of {elements} elements cannot be unpacked from {packed}")]
     Expands {
-        /// Elements wanted.
-        wanted: usize,
-        /// Elements stored.
-        stored: usize,
+        /// Elements of the plain tensor.
+        elements: usize,
+        /// Elements that are packed.
+        packed: usize,
     },
+}
+
+impl Piece {
+    /// Elements taken from the plain tensor.
+    fn len(&self) -> Result<usize, RelayoutError> {
+        if self.loops.len() > MOST_LOOPS {
+            return Err(RelayoutError::Loops { found: self.loops.len() });
+        }
+        let product = self.loops.iter().try_fold(1usize, |n, &(extent, _)| n.checked_mul(extent));
+        product.ok_or(RelayoutError::Overflow)
+    }
+
+    /// The lowest and highest plain element taken, of at least one.
+    fn bounds(&self) -> Option<(isize, isize)> {
+        let start = isize::try_from(self.start).ok()?;
+        self.loops.iter().try_fold((start, start), |(low, high), &(extent, stride)| {
+            let reach = isize::try_from(extent.checked_sub(1)?).ok()?.checked_mul(stride)?;
+            Some((low.checked_add(reach.min(0))?, high.checked_add(reach.max(0))?))
+        })
+    }
 }
 
 impl Relayout {
-    /// The wanted tensor's bytes, gathered from `stored` elements of `size` bytes each.
-    pub fn gather(&self, stored: &[u8], size: usize) -> Result<Vec<u8>, RelayoutError> {
-        let count = stored.len().checked_div(size).unwrap_or(0);
-        let wanted =
-            self.axes.iter().try_fold(1usize, |n, a| n.checked_mul(a.extent)).ok_or(RelayoutError::Overflow)?;
-        if wanted > count {
-            return Err(RelayoutError::Expands { wanted, stored: count });
+    /// Number of packed elements, padding included.
+    pub fn packed_len(&self) -> Result<usize, RelayoutError> {
+        self.pieces.iter().try_fold(0usize, |n, piece| {
+            n.checked_add(piece.len()?).and_then(|n| n.checked_add(piece.padding)).ok_or(RelayoutError::Overflow)
+        })
+    }
+
+    /// Checks every position against a plain tensor of `elements`.
+    fn check(&self, elements: usize) -> Result<(), RelayoutError> {
+        for piece in &self.pieces {
+            if piece.len()? > 0 {
+                let (low, high) = piece.bounds().ok_or(RelayoutError::Overflow)?;
+                let outside = |p: isize| usize::try_from(p).map_or(true, |p| p >= elements);
+                if let Some(position) = [low, high].into_iter().find(|&p| outside(p)) {
+                    return Err(RelayoutError::Outside { position, elements });
+                }
+            }
         }
-        if wanted == 0 {
-            return Ok(Vec::new());
-        }
-        // From here on every extent, and so every table, is at most the number of stored elements.
-        let mut tables = self.axes.iter().map(Axis::offsets).collect::<Result<Vec<_>, _>>()?;
-        let base = isize::try_from(self.base).map_err(|_| RelayoutError::Overflow)?;
-        let (mut least, mut most) = (base, base);
-        for table in &tables {
-            let (low, high) = (table.iter().min().copied().unwrap_or(0), table.iter().max().copied().unwrap_or(0));
-            least = least.checked_add(low).ok_or(RelayoutError::Overflow)?;
-            most = most.checked_add(high).ok_or(RelayoutError::Overflow)?;
-        }
-        let inside = |p: isize| usize::try_from(p).is_ok_and(|p| p < count);
-        if let Some(position) = [least, most].into_iter().find(|&p| !inside(p)) {
-            return Err(RelayoutError::Outside { position, stored: count });
-        }
-        let inner = tables.pop().unwrap_or_else(|| vec![0]);
-        let mut out = Vec::with_capacity(wanted * size);
+        Ok(())
+    }
+
+    /// Packs a plain tensor with elements of `size` bytes; padding becomes zeros.
+    pub fn pack(&self, plain: &[u8], size: usize) -> Result<Vec<u8>, RelayoutError> {
+        self.check(plain.len() / size.max(1))?;
+        let bytes = self.packed_len()?.checked_mul(size).ok_or(RelayoutError::Overflow)?;
+        let mut packed = vec![0; bytes];
         match size {
-            1 => collect::<1>(stored, base, &tables, &inner, &mut out),
-            2 => collect::<2>(stored, base, &tables, &inner, &mut out),
-            4 => collect::<4>(stored, base, &tables, &inner, &mut out),
-            _ => collect::<8>(stored, base, &tables, &inner, &mut out),
+            1 => self.copy::<1>(plain, &mut packed),
+            2 => self.copy::<2>(plain, &mut packed),
+            4 => self.copy::<4>(plain, &mut packed),
+            _ => self.copy::<8>(plain, &mut packed),
         }
-        Ok(out)
+        Ok(packed)
+    }
+
+    /// Gives back the plain tensor of `elements` elements of `size` bytes. Elements that were not packed are zero.
+    pub fn unpack(&self, packed: &[u8], size: usize, elements: usize) -> Result<Vec<u8>, RelayoutError> {
+        let (expected, found) = (self.packed_len()?, packed.len() / size.max(1));
+        if expected != found || !packed.len().is_multiple_of(size.max(1)) {
+            return Err(RelayoutError::Packed { expected, found });
+        }
+        if elements > found {
+            return Err(RelayoutError::Expands { elements, packed: found });
+        }
+        self.check(elements)?;
+        let mut plain = vec![0; elements * size];
+        match size {
+            1 => self.copy_back::<1>(packed, &mut plain),
+            2 => self.copy_back::<2>(packed, &mut plain),
+            4 => self.copy_back::<4>(packed, &mut plain),
+            _ => self.copy_back::<8>(packed, &mut plain),
+        }
+        Ok(plain)
+    }
+
+    fn copy<const SIZE: usize>(&self, plain: &[u8], packed: &mut [u8]) {
+        let (plain, packed) = (plain.as_chunks::<SIZE>().0, packed.as_chunks_mut::<SIZE>().0);
+        self.for_each(|at, position| {
+            if let (Some(to), Some(from)) = (packed.get_mut(at), plain.get(position)) {
+                *to = *from;
+            }
+        });
+    }
+
+    fn copy_back<const SIZE: usize>(&self, packed: &[u8], plain: &mut [u8]) {
+        let (packed, plain) = (packed.as_chunks::<SIZE>().0, plain.as_chunks_mut::<SIZE>().0);
+        self.for_each(|at, position| {
+            if let (Some(to), Some(from)) = (plain.get_mut(position), packed.get(at)) {
+                *to = *from;
+            }
+        });
+    }
+
+    /// Calls `visit` with the index of every packed element and that of the plain element it is. The recipe has been
+    /// checked.
+    fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
+        let mut at = 0;
+        for piece in &self.pieces {
+            // An empty loop inside a huge one would take for ever to do nothing.
+            if piece.loops.iter().all(|&(extent, _)| extent > 0) {
+                nest(&piece.loops, piece.start, &mut at, &mut visit);
+            }
+            at += piece.padding;
+        }
     }
 }
 
-/// Appends every element in row-major order: the outer axes by recursion, the innermost in a loop.
-fn collect<const SIZE: usize>(stored: &[u8], base: isize, outer: &[Vec<isize>], inner: &[isize], out: &mut Vec<u8>) {
-    match outer {
-        [first, rest @ ..] => first.iter().for_each(|o| collect::<SIZE>(stored, base + o, rest, inner, out)),
+fn nest(loops: &[(usize, isize)], start: usize, at: &mut usize, visit: &mut impl FnMut(usize, usize)) {
+    match loops {
         [] => {
-            let (elements, _) = stored.as_chunks::<SIZE>();
-            let element = |o: &isize| elements.get((base + o).unsigned_abs()).copied().unwrap_or([0; SIZE]);
-            out.extend(inner.iter().flat_map(element));
+            visit(*at, start);
+            *at += 1;
+        }
+        &[(extent, stride)] => {
+            let mut position = start;
+            for _ in 0..extent {
+                visit(*at, position);
+                *at += 1;
+                position = position.wrapping_add_signed(stride);
+            }
+        }
+        [(extent, stride), inner @ ..] => {
+            let mut position = start;
+            for _ in 0..*extent {
+                nest(inner, position, at, visit);
+                position = position.wrapping_add_signed(*stride);
+            }
         }
     }
 }
@@ -158,68 +214,78 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn piece(start: usize, loops: &[(usize, isize)], padding: usize) -> Piece {
+        Piece { start, loops: loops.to_vec(), padding }
+    }
+
     #[test]
-    fn a_blocked_and_padded_matrix_comes_back_row_major() {
-        let (rows, columns, block) = (60usize, 32usize, 16usize);
-        let mut packed = vec![0u16; rows.next_multiple_of(block) * columns];
-        for o in 0..rows {
-            for i in 0..columns {
-                packed[(o / block * columns + i) * block + o % block] = (o * columns + i) as u16;
-            }
-        }
-        let bytes: Vec<u8> = packed.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let recipe = Relayout {
-            base: 0,
-            axes: vec![
-                Axis::blocked(rows, block, (columns * block) as isize, 1),
-                Axis::strided(columns, block as isize),
-            ],
+    fn panels_with_a_narrow_last_one_come_back_row_major() {
+        let panels = Relayout { pieces: vec![piece(0, &[(2, 2), (3, 5), (2, 1)], 0), piece(4, &[(3, 5)], 0)] };
+        let plain: Vec<u8> = (0..15).collect();
+        let packed = panels.pack(&plain, 1).unwrap();
+        assert_eq!(packed, [0, 1, 5, 6, 10, 11, 2, 3, 7, 8, 12, 13, 4, 9, 14]);
+        assert_eq!(panels.unpack(&packed, 1, 15), Ok(plain));
+    }
+
+    #[test]
+    fn padding_is_zero_and_skipped_and_strides_may_be_negative() {
+        let flipped = Relayout { pieces: vec![piece(2, &[(3, -1)], 1), piece(3, &[], 0)] };
+        let plain: Vec<u8> = [10u16, 20, 30, 40].into_iter().flat_map(u16::to_le_bytes).collect();
+        let packed = flipped.pack(&plain, 2).unwrap();
+        assert_eq!(packed, [30, 0, 20, 0, 10, 0, 0, 0, 40, 0]);
+        assert_eq!(flipped.unpack(&packed, 2, 4), Ok(plain));
+    }
+
+    #[test]
+    fn a_recipe_that_does_not_fit_is_refused() {
+        let unpack = |loops: &[(usize, isize)], packed: usize, elements| {
+            Relayout { pieces: vec![piece(1, loops, 0)] }.unpack(&vec![0; packed], 1, elements).unwrap_err()
         };
-        let plain = recipe.gather(&bytes, 2).unwrap();
-        let expected: Vec<u8> = (0..(rows * columns) as u16).flat_map(u16::to_le_bytes).collect();
-        assert_eq!(plain, expected);
+        assert_eq!(unpack(&[(8, 1)], 8, 8), RelayoutError::Outside { position: 8, elements: 8 });
+        assert_eq!(unpack(&[(8, -1)], 8, 8), RelayoutError::Outside { position: -6, elements: 8 });
+        assert_eq!(unpack(&[(8, 1)], 9, 8), RelayoutError::Packed { expected: 8, found: 9 });
+        assert_eq!(unpack(&[(8, 0)], 8, 9), RelayoutError::Expands { elements: 9, packed: 8 });
+        assert_eq!(unpack(&[(usize::MAX, 0), (2, 0)], 8, 8), RelayoutError::Overflow);
+        assert_eq!(unpack(&[(8, isize::MAX)], 8, 8), RelayoutError::Overflow);
+        assert_eq!(unpack(&[(1, 0); 17], 1, 1), RelayoutError::Loops { found: 17 });
     }
 
     #[test]
-    fn negative_strides_flip_and_a_scalar_needs_no_axis() {
-        let flip = Relayout { base: 3, axes: vec![Axis::strided(4, -1)] };
-        assert_eq!(flip.gather(&[1, 2, 3, 4], 1).unwrap(), [4, 3, 2, 1]);
-        let scalar = Relayout { base: 1, axes: vec![] };
-        assert_eq!(scalar.gather(&[1, 2, 3, 4], 2).unwrap(), [3, 4]);
-    }
-
-    #[test]
-    fn a_recipe_that_leaves_its_source_is_refused() {
-        let gather = |base, axes| Relayout { base, axes }.gather(&[0; 8], 1).unwrap_err();
-        assert_eq!(gather(0, vec![Axis::strided(9, 0)]), RelayoutError::Expands { wanted: 9, stored: 8 });
-        assert_eq!(gather(1, vec![Axis::strided(8, 1)]), RelayoutError::Outside { position: 8, stored: 8 });
-        assert_eq!(gather(0, vec![Axis::strided(2, -1)]), RelayoutError::Outside { position: -1, stored: 8 });
-        assert_eq!(gather(usize::MAX, vec![]), RelayoutError::Overflow);
-        assert_eq!(gather(0, vec![Axis::strided(3, isize::MAX)]), RelayoutError::Overflow);
-        let short = Axis { extent: 5, digits: vec![Digit { extent: 2, stride: 1 }, Digit { extent: 2, stride: 2 }] };
-        assert_eq!(gather(0, vec![short]), RelayoutError::Digits { extent: 5 });
-    }
-
-    #[test]
-    fn a_huge_axis_beside_an_empty_one_allocates_nothing() {
-        let recipe = Relayout { base: 0, axes: vec![Axis::strided(0, 1), Axis::strided(1 << 60, 1)] };
-        assert_eq!(recipe.gather(&[0; 8], 1), Ok(vec![]));
+    fn a_huge_loop_around_an_empty_one_does_no_work() {
+        let nothing = Relayout { pieces: vec![piece(0, &[(0, 1), (1 << 60, 1)], 0)] };
+        assert_eq!(nothing.unpack(&[], 4, 0), Ok(vec![]));
+        let nothing = Relayout { pieces: vec![piece(0, &[(1 << 60, 1), (0, 1)], 0)] };
+        assert_eq!(nothing.unpack(&[], 4, 0), Ok(vec![]));
     }
 
     proptest! {
         #[test]
         fn any_recipe_gives_bytes_or_an_error(
-            base in 0usize..20,
-            axes in prop::collection::vec(
-                (0usize..6, prop::collection::vec((0usize..6, -9isize..9), 0..4)), 0..4),
+            pieces in prop::collection::vec(
+                (0usize..20, prop::collection::vec((0usize..5, -9isize..9), 0..4), 0usize..3), 0..4),
             size in prop::sample::select(vec![1usize, 2, 4, 8]),
+            elements in 0usize..40,
         ) {
-            let digits = |list: Vec<(usize, isize)>| list.into_iter().map(|(extent, stride)| Digit { extent, stride }).collect();
-            let axes: Vec<Axis> = axes.into_iter().map(|(extent, d)| Axis { extent, digits: digits(d) }).collect();
-            let wanted: usize = axes.iter().map(|a| a.extent).product();
-            if let Ok(bytes) = (Relayout { base, axes }).gather(&[7; 160], size) {
-                prop_assert_eq!(bytes, vec![7; wanted * size]);
+            let pieces = pieces.into_iter().map(|(start, loops, padding)| Piece { start, loops, padding }).collect();
+            let recipe = Relayout { pieces };
+            let plain = vec![7; elements * size];
+            if let Ok(packed) = recipe.pack(&plain, size) {
+                prop_assert_eq!(packed.len(), recipe.packed_len().unwrap() * size);
+                if let Ok(back) = recipe.unpack(&packed, size, elements) {
+                    prop_assert!(back.iter().all(|&b| b == 7 || b == 0));
+                }
             }
+        }
+
+        #[test]
+        fn a_permuted_tensor_comes_back(dims in prop::collection::vec(1usize..5, 3), order in Just(vec![0, 1, 2]).prop_shuffle()) {
+            let strides = [dims[1] * dims[2], dims[2], 1];
+            let loops = order.iter().map(|&axis| (dims[axis], strides[axis] as isize)).collect();
+            let recipe = Relayout { pieces: vec![Piece { start: 0, loops, padding: 0 }] };
+            let count: usize = dims.iter().product();
+            let plain: Vec<u8> = (0..count as u32).flat_map(u32::to_le_bytes).collect();
+            let packed = recipe.pack(&plain, 4).unwrap();
+            prop_assert_eq!(recipe.unpack(&packed, 4, count), Ok(plain));
         }
     }
 }

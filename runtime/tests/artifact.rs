@@ -77,7 +77,10 @@ fn a_packing_that_does_not_give_the_weight_back_is_not_used() {
     let mut contents = whole(vec![native(&host(), &[])]);
     let weights = &mut contents.portable.as_mut().unwrap().weights;
     let packed = weights.iter_mut().find_map(|w| w.packed.as_mut()).unwrap();
-    packed.relayout.axes[0].digits[0].stride = 0;
+    packed.relayout.pieces.swap(0, 1);
+    packed.relayout.pieces[0].start += 1;
+    packed.relayout.pieces[0].loops[0].0 -= 1;
+    packed.relayout.pieces[0].padding = 1;
     let bytes = contents.to_bytes().unwrap();
     assert_eq!(read_portable(&bytes).unwrap().graph, common::graph());
     assert!(inspect(&bytes, Digests::Check).unwrap().portable.unwrap().weights.iter().all(|w| !w.packed));
@@ -98,6 +101,7 @@ fn the_same_contents_give_the_same_bytes() {
     let make = || whole(vec![native("x86_64-unknown-linux-gnu", &["fma", "avx2"])]).to_bytes().unwrap();
     let (first, second) = (make(), make());
     assert_eq!(first, second);
+    assert!(artifact::is_artifact(&first[..8]) && !artifact::is_artifact(&first[1..]));
     assert!(first.len().is_multiple_of(4) && first.starts_with(b"\x8bKILN\r\n\x1a\x01\0\0\0"));
 }
 

@@ -137,19 +137,17 @@ fn errors_say_field_expected_found_and_remedy() {
 }
 
 #[test]
-fn many_weights_packed_in_one_place_cannot_multiply_memory() {
-    // Each is the ramp rotated by another number: all can be gathered from the one ramp that is stored.
+fn many_weights_packed_in_one_place_cannot_multiply_work() {
+    // Each is the ramp rotated by another number: all can be unpacked from the one ramp that is stored.
     let mut contents = whole(vec![native(&cpu::host_triple(), &[])]);
     let portable = contents.portable.as_mut().unwrap();
     for rotation in 1..400 {
-        let stride = -(rotation as isize);
-        let digits = vec![Digit { extent: 2, stride }, Digit { extent: 1000 - rotation, stride: 1 }];
-        let relayout = Relayout { base: rotation, axes: vec![Axis { extent: 1000, digits }] };
+        let relayout = common::swapped(rotation);
         let packed = Some(artifact::PackedWeight { native: 0, offset: 0, len: 4000, relayout });
         portable.weights.push(artifact::PortableWeight { value: common::ramp(rotation), packed });
     }
     let error = read_portable(&contents.to_bytes().unwrap()).unwrap_err().to_string();
-    assert!(error.contains("more memory than"), "{error}");
+    assert!(error.contains("more work than"), "{error}");
 }
 
 proptest! {

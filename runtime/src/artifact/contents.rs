@@ -46,8 +46,8 @@ pub(crate) struct Native {
     pub(crate) kernels: Vec<KernelRange>,
 }
 
-/// How often the weight section may be unpacked in total: names that share one weight unpack it once each.
-const MOST_COPIES: usize = 16;
+/// How often the weight section may be read in total: weights that differ in their extents only may share their bytes.
+const MOST_READS: usize = 16;
 
 /// The sections of a file, by what they are.
 pub(crate) struct Sections {
@@ -156,7 +156,7 @@ impl Sections {
     pub(crate) fn weight_index(&self, section: &Section, file: &Bytes) -> Result<Vec<WeightEntry>, ArtifactError> {
         let entries: Vec<WeightEntry> = decode(section, file)?;
         let mut ids = BTreeSet::new();
-        let mut gathered = 0usize;
+        let mut read = 0usize;
         for entry in &entries {
             let damaged = |reason: &str| Err(ArtifactError::damaged(entry.name(), reason));
             if !ids.insert(entry.content) {
@@ -170,17 +170,10 @@ impl Sections {
             if !offset.is_multiple_of(ALIGNMENT) || offset.checked_add(len).is_none_or(|end| end > self.weights.len) {
                 return damaged("lies outside the weight section");
             }
-            if let Stored::Packed { relayout, .. } = &entry.stored {
-                if relayout.axes.len() != entry.dims.len()
-                    || relayout.axes.iter().zip(&entry.dims).any(|(axis, &extent)| axis.extent != extent)
-                {
-                    return damaged("is packed with other extents");
-                }
-                // Many entries over one packed weight could otherwise ask for any amount of memory.
-                gathered = gathered.saturating_add(bytes);
-                if gathered / MOST_COPIES > self.weights.len {
-                    return damaged("would take more memory than the weights of any model do");
-                }
+            // Many entries in one place could otherwise ask for any amount of work.
+            read = read.saturating_add(len);
+            if read / MOST_READS > self.weights.len {
+                return damaged("would take more work than the weights of any model do");
             }
         }
         Ok(entries)
@@ -208,7 +201,9 @@ impl WeightEntry {
         let bytes = match &self.stored {
             Stored::Plain { offset } => part(*offset, self.byte_len().unwrap_or(usize::MAX))?,
             Stored::Packed { offset, len, relayout } => {
-                Bytes::from(relayout.gather(&part(*offset, *len)?, self.dtype.size()).map_err(|e| damaged(&e))?)
+                let elements = kiln_ir::tensor::element_count(&self.dims).unwrap_or(usize::MAX);
+                let plain = relayout.unpack(&part(*offset, *len)?, self.dtype.size(), elements);
+                Bytes::from(plain.map_err(|e| damaged(&e))?)
             }
         };
         let tensor = Tensor::from_bytes(self.dtype, &self.dims, bytes).map_err(|e| damaged(&e))?;

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use kiln_ir::text::ParseErrors;
 
 use crate::executable::ExecutableError;
-use crate::relayout::RelayoutError;
 
 /// Why an artifact cannot be read, loaded or written.
 #[derive(Debug, thiserror::Error)]
@@ -101,11 +100,5 @@ impl ArtifactError {
             found: found.to_string(),
             remedy,
         }
-    }
-}
-
-impl From<RelayoutError> for ArtifactError {
-    fn from(error: RelayoutError) -> ArtifactError {
-        ArtifactError::damaged("the weight index", error)
     }
 }

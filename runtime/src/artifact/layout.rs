@@ -83,6 +83,11 @@ pub(crate) struct Section {
     pub(crate) digest: [u8; 32],
 }
 
+/// Whether `head`, the first bytes of a file, are those of an artifact (of any version).
+pub fn is_artifact(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC)
+}
+
 /// Header and section table of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {

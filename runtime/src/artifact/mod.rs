@@ -17,9 +17,9 @@
 //! The weight section holds what *native* code reads, in the order it reads it, so that loading native code touches no
 //! weight at all: the section is mapped, and pages come in when kernels first read them. A portable weight whose bytes
 //! are the same is an index entry that points there; one that native code has permuted, blocked or padded is an entry
-//! with a recipe ([`crate::relayout`]) that gathers it back. Only weights that native code has not (folded ones, say)
+//! with a recipe ([`crate::relayout`]) that brings it back. Only weights that native code has not (folded ones, say)
 //! are added. The other way round, storing the portable order and packing at load, would make the file no smaller
-//! and every native load read and write all weights: tens of milliseconds per 100 MB, against none. Gathering costs that
+//! and every native load read and write all weights: tens of milliseconds per 100 MB, against none. Unpacking costs that
 //! only where the portable half is compiled or interpreted, which takes far longer anyway.
 //!
 //! # Trust
@@ -41,7 +41,7 @@ pub use error::ArtifactError;
 pub use inspect::{
     Digests, NativeSummary, PortableSummary, SectionSummary, Summary, WeightSummary, graph_text, inspect, native_code,
 };
-pub use layout::{FORMAT_VERSION, SectionKind};
+pub use layout::{FORMAT_VERSION, SectionKind, is_artifact};
 pub use load::{PortableCompiler, PortableModel, load, read_file, read_portable};
 pub use native::{NativeOptions, load_native, load_native_file};
 pub use write::{Artifact, NativePart, PackedWeight, PortablePart, PortableWeight};

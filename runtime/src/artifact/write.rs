@@ -77,7 +77,7 @@ pub struct PackedWeight {
     pub offset: usize,
     /// Bytes there.
     pub len: usize,
-    /// How the portable elements lie in them; one axis per axis of the value.
+    /// How these elements were taken from the portable ones.
     pub relayout: Relayout,
 }
 
@@ -210,7 +210,7 @@ impl Artifact {
     fn packed(&self, weight: &PortableWeight, natives: &[((Native, Moves), Bytes)]) -> Option<Stored> {
         let packed = weight.packed.as_ref()?;
         let stored = self.natives.get(packed.native)?.weights.get(packed.offset, packed.len)?;
-        let found = packed.relayout.gather(stored, weight.value.dtype().size()).ok()?;
+        let found = packed.relayout.unpack(stored, weight.value.dtype().size(), weight.value.len()).ok()?;
         let ((_, moves), _) = natives.get(packed.native)?;
         let offset =
             moves.new_offset(packed.offset).filter(|_| !found.is_empty() && found == weight.value.bytes()[..])?;

@@ -193,12 +193,17 @@ pub fn ramp(rotation: usize) -> kiln_ir::Tensor {
 /// An artifact with both halves. The native part holds the portable graph's `shift` as the ramp with its two halves
 /// of 500 elements swapped.
 pub fn whole(natives: Vec<artifact::NativePart>) -> Artifact {
-    let axis = Axis { extent: N, digits: vec![Digit { extent: 2, stride: -500 }, Digit { extent: 500, stride: 1 }] };
-    let relayout = Relayout { base: 500, axes: vec![axis] };
+    let relayout = swapped(500);
     let mut portable = artifact::PortablePart::of(&graph());
     if !natives.is_empty() {
         let place = artifact::PackedWeight { native: 0, offset: 0, len: 4 * N, relayout };
         assert!(portable.pack(&ramp(500).content_id(), place));
     }
     Artifact { signature: plan().0.signature, portable: Some(portable), natives, profile: None }
+}
+
+/// How the ramp is packed from the ramp that is rotated by `rotation`.
+pub fn swapped(rotation: usize) -> Relayout {
+    let run = |start, extent| Piece { start, loops: vec![(extent, 1)], padding: 0 };
+    Relayout { pieces: vec![run(N - rotation, rotation), run(0, N - rotation)] }
 }
