@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kiln_ir::interp::InterpError;
 use kiln_ir::{Tensor, TensorError};
 
 use crate::call::Frame;
@@ -11,7 +12,7 @@ use crate::executable::Executable;
 use crate::feeds::{FeedError, by_name, check_tensors};
 use crate::pool::PoolHandle;
 use crate::profile::Profile;
-use crate::signature::Signature;
+use crate::signature::{Signature, TensorSpec};
 
 /// Runs a compiled program, any number of times, one run at a time.
 ///
@@ -23,7 +24,7 @@ pub struct Executor {
 }
 
 /// What kept a run on tensors from giving results.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RunError {
     /// Inputs or outputs that do not fit the signature.
     #[error(transparent)]
@@ -31,9 +32,27 @@ pub enum RunError {
     /// A tensor that cannot be made.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// The interpreter met something it cannot evaluate.
+    #[error(transparent)]
+    Interpreter(#[from] InterpError),
     /// A variable the program does not have, or a value that does not fit it.
     #[error("{0}")]
     State(String),
+}
+
+impl RunError {
+    /// There is no variable `name`.
+    pub(crate) fn no_state<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> RunError {
+        let known: Vec<_> = known.map(|name| format!("`{name}`")).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        RunError::State(format!("there is no variable `{name}`; the variables are {known}"))
+    }
+
+    /// The variable `spec` cannot hold `value`.
+    pub(crate) fn wrong_state(spec: &TensorSpec, value: &Tensor) -> RunError {
+        let (dtype, dims) = (value.dtype(), value.dims());
+        RunError::State(format!("variable {spec} cannot be set to a tensor {dtype}{dims:?}"))
+    }
 }
 
 impl Executor {
@@ -117,8 +136,7 @@ impl Executor {
     pub fn set_state(&mut self, name: &str, value: &Tensor) -> Result<(), RunError> {
         let (index, spec) = self.state_spec(name)?;
         if value.dtype() != spec.dtype || value.dims() != spec.dims {
-            let (dtype, dims) = (value.dtype(), value.dims());
-            return Err(RunError::State(format!("variable {spec} cannot be set to a tensor {dtype}{dims:?}")));
+            return Err(RunError::wrong_state(&spec, value));
         }
         if let Some(bytes) = self.frame.state_mut(index) {
             bytes.copy_from_slice(value.bytes());
@@ -126,14 +144,11 @@ impl Executor {
         Ok(())
     }
 
-    fn state_spec(&self, name: &str) -> Result<(usize, crate::TensorSpec), RunError> {
+    fn state_spec(&self, name: &str) -> Result<(usize, TensorSpec), RunError> {
         let states = &self.frame.executable().plan().states;
         let found = states.iter().enumerate().find(|(_, s)| s.spec.name == name);
-        found.map(|(index, s)| (index, s.spec.clone())).ok_or_else(|| {
-            let known: Vec<_> = states.iter().map(|s| format!("`{}`", s.spec.name)).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            RunError::State(format!("there is no variable `{name}`; the variables are {known}"))
-        })
+        let found = found.map(|(index, s)| (index, s.spec.clone()));
+        found.ok_or_else(|| RunError::no_state(name, states.iter().map(|s| s.spec.name.as_str())))
     }
 }
 

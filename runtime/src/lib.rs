@@ -14,6 +14,7 @@
 //!            │ load_native│             ├── kernel(args, scratch, begin, end)  on PoolHandle's threads
 //!            │            │             ├── copy, fill
 //!            │ load ──► PortableCompiler└── Profile: time per step, where asked for
+//!            │ interpret ──► Interpreted::run_named(feeds), without any code
 //!            └ inspect ──► Summary
 //! ```
 //!
@@ -91,6 +92,7 @@ mod erased_job;
 pub mod executable;
 pub mod executor;
 pub mod feeds;
+pub mod interpreted;
 pub mod kernel;
 mod mapped_file;
 pub mod plan;
@@ -106,6 +108,7 @@ pub use code_memory::{KernelCode, KernelRange};
 pub use executable::{Executable, ExecutableError};
 pub use executor::{Executor, MemoryError, RunError};
 pub use feeds::{FeedError, FeedProblem};
+pub use interpreted::Interpreted;
 pub use kernel::{KernelFn, KernelTable};
 pub use plan::{ALIGNMENT, Access, Argument, Buffer, Plan, Split, StateSpec, Step, Work};
 pub use pool::PoolHandle;

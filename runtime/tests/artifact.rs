@@ -157,6 +157,69 @@ fn of_several_parts_that_run_here_the_one_with_the_most_features_is_taken() {
 }
 
 #[test]
+fn the_interpreter_runs_the_portable_half_and_takes_and_refuses_the_same_feeds() {
+    let bytes = whole(vec![native(&host(), &[])]).to_bytes().unwrap();
+    let x = Tensor::from_slice(&[10, 100], &input()).unwrap();
+    let mut interpreted = artifact::interpret(&bytes).unwrap();
+    let results = interpreted.run_named(&[("x", &x)]).unwrap();
+    assert_eq!(results[0].0, "y");
+    // The same additions and multiplications in the same order: the same bits.
+    assert_eq!(results[0].1.to_vec::<f32>().unwrap(), run(common::executable()));
+    assert_eq!(results[1].1, x);
+    let mut compiled = Executor::new(common::executable(), PoolHandle::new(1)).unwrap();
+    let wrong = Tensor::from_slice(&[1], &[1i64]).unwrap();
+    for feeds in [vec![], vec![("z", &x)], vec![("x", &wrong)]] {
+        assert_eq!(interpreted.run_named(&feeds), compiled.run_named(&feeds));
+    }
+}
+
+#[test]
+fn the_interpreter_keeps_variables_from_run_to_run() {
+    let text = "kiln 1
+graph @count(%x: i64[2]) -> (y = %n) {
+  variable \"total\": i64[2] = fill(3)
+  %t = read_var {variable = \"total\"} : i64[2]
+  %n = add %t, %x
+  assign %n {variable = \"total\"}
+}
+";
+    let graph = kiln_ir::text::parse(text, "test").unwrap_or_else(|e| panic!("{e}"));
+    let signature = Signature::of(&graph).unwrap();
+    let portable = Some(artifact::PortablePart::of(&graph));
+    let bytes = Artifact { signature, portable, ..Artifact::default() }.to_bytes().unwrap();
+    let mut interpreted = artifact::interpret(&bytes).unwrap();
+    let x = Tensor::from_slice(&[2], &[1i64, 10]).unwrap();
+    let totals = |i: &Interpreted| i.state("total").unwrap().to_vec::<i64>().unwrap();
+    assert_eq!(totals(&interpreted), [3, 3]);
+    interpreted.run_tensors(&[&x]).unwrap();
+    interpreted.run_tensors(&[&x]).unwrap();
+    assert_eq!(totals(&interpreted), [5, 23]);
+    interpreted.set_state("total", &x).unwrap();
+    interpreted.run_tensors(&[&x]).unwrap();
+    assert_eq!(totals(&interpreted), [2, 20]);
+    interpreted.reset_states();
+    assert_eq!(totals(&interpreted), [3, 3]);
+    assert!(interpreted.state("sum").unwrap_err().to_string().contains("the variables are `total`"));
+    let wrong = Tensor::from_slice(&[1], &[1i64]).unwrap();
+    assert!(interpreted.set_state("total", &wrong).unwrap_err().to_string().contains("i64[2]"));
+}
+
+#[test]
+fn a_portable_half_with_another_interface_than_the_signature_is_refused() {
+    let mut contents = whole(Vec::new());
+    contents.signature.outputs[1].name = "other".to_owned();
+    let error = read_portable(&contents.to_bytes().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("not the signature's"), "{error}");
+    let mut contents = whole(Vec::new());
+    contents.portable.as_mut().unwrap().graph.push_str("graph again");
+    let error = read_portable(&contents.to_bytes().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("does not parse"), "{error}");
+    let mut contents = whole(Vec::new());
+    contents.portable.as_mut().unwrap().weights.pop();
+    assert!(read_portable(&contents.to_bytes().unwrap()).is_err(), "a weight that the text names is not there");
+}
+
+#[test]
 fn what_contradicts_itself_is_not_written() {
     let mut other = native(&host(), &[]);
     other.plan.signature.inputs[0].name = "other".to_owned();

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use kiln_ir::text::ParseErrors;
+use kiln_ir::verify::VerifyError;
 
 use crate::executable::ExecutableError;
 
@@ -68,6 +69,9 @@ pub enum ArtifactError {
     /// The portable graph's text does not parse.
     #[error("the portable graph does not parse: {0}")]
     Graph(#[from] ParseErrors),
+    /// The portable graph breaks invariants of graphs.
+    #[error("the portable graph is not valid:{}", lines(.0))]
+    Verifier(Vec<VerifyError>),
     /// The portable graph was refused by the compiler.
     #[error("the portable graph does not compile: {0}")]
     Compiler(Box<dyn std::error::Error + Send + Sync>),
@@ -76,7 +80,7 @@ pub enum ArtifactError {
     Inconsistent(String),
 }
 
-fn lines(items: &[String]) -> String {
+fn lines(items: &[impl std::fmt::Display]) -> String {
     items.iter().map(|item| format!("\n  {item}")).collect()
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kiln_ir::Graph;
 use kiln_ir::text::{WeightStore, parse_with};
+use kiln_ir::verify::{Stage, verify};
 
 use super::contents::Sections;
 use super::error::ArtifactError;
 use super::layout::Layout;
 use crate::executable::Executable;
+use crate::interpreted::Interpreted;
 use crate::signature::Signature;
 
 /// The portable half of an artifact: everything a compiler or interpreter needs.
@@ -46,6 +48,7 @@ pub fn read_portable(file: &Bytes) -> Result<PortableModel, ArtifactError> {
     }
     let text = Sections::graph(graph, file)?;
     let graph = parse_with(&text, "portable graph", &|id| weights.get(id).cloned())?;
+    verify(&graph, Stage::Lowered).map_err(ArtifactError::Verifier)?;
     let signature = sections.signature(file)?;
     let found = Signature::of(&graph).map_err(|e| ArtifactError::damaged("portable graph", e))?;
     if (&found.inputs, &found.outputs) != (&signature.inputs, &signature.outputs) {
@@ -64,6 +67,11 @@ pub fn load(file: &Bytes, compiler: &dyn PortableCompiler) -> Result<Arc<Executa
         return Err(ArtifactError::Compiler(reason.into()));
     }
     Ok(executable)
+}
+
+/// Has the reference interpreter run the portable half: no compiler needed, any machine, slow.
+pub fn interpret(file: &Bytes) -> Result<Interpreted, ArtifactError> {
+    Ok(Interpreted::new(read_portable(file)?))
 }
 
 /// Reads a file into memory, for the functions that take bytes. Nothing that happens to the file later matters.

@@ -23,7 +23,7 @@
 //! only where the portable half is compiled or interpreted, which takes far longer anyway.
 //!
 //! # Trust
-//! - [`inspect`], [`graph_text`], [`read_portable`], [`load`] are safe for any bytes.
+//! - [`inspect`], [`graph_text`], [`read_portable`], [`load`], [`interpret`] are safe for any bytes.
 //! - [`load_native`] runs the file's machine code and so is `unsafe`: the caller vouches for the origin. It still compares
 //!   everything that code and plan depend on with the digests; weights only on request, because that
 //!   means reading them all, and a wrong weight cannot make a kernel leave its buffers.
@@ -42,6 +42,6 @@ pub use inspect::{
     Digests, NativeSummary, PortableSummary, SectionSummary, Summary, WeightSummary, graph_text, inspect, native_code,
 };
 pub use layout::{FORMAT_VERSION, SectionKind, is_artifact};
-pub use load::{PortableCompiler, PortableModel, load, read_file, read_portable};
+pub use load::{PortableCompiler, PortableModel, interpret, load, read_file, read_portable};
 pub use native::{NativeOptions, load_native, load_native_file};
 pub use write::{Artifact, NativePart, PackedWeight, PortablePart, PortableWeight};
