@@ -171,8 +171,8 @@ fn dispatch(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred {
         Op::FusedReduce { axes, reducer, prologue } => reduction::fused(axes, *reducer, prologue, t, c),
         Op::ArgReduce { axis, .. } => reduction::arg_reduce(*axis, t, c),
         Op::TopK { k, axis, .. } => reduction::top_k(*k, *axis, t, c),
-        Op::ReduceWindow { window, strides, padding, dilation, .. } => {
-            window::reduce_window(window, strides, padding, dilation, t, c)
+        Op::ReduceWindow { window, strides, padding, dilation, reducer } => {
+            window::reduce_window(window, strides, padding, dilation, *reducer, t, c)
         }
         Op::SelectAndScatter { window, strides, padding, .. } => {
             window::select_and_scatter(window, strides, padding, t, c)

@@ -1,7 +1,7 @@
 //! Inference of sliding windows.
 
 use super::{Checker, Inferred};
-use crate::attribute::Padding;
+use crate::attribute::{Padding, Reducer};
 use crate::dtype::DType;
 use crate::types::{Dim, TensorType};
 
@@ -72,9 +72,12 @@ pub(super) fn reduce_window(
     strides: &[usize],
     padding: &[Padding],
     dilation: &[usize],
+    reducer: Reducer,
     t: &[TensorType],
     c: &mut Checker,
 ) -> Inferred {
+    let arithmetic = !matches!(reducer, Reducer::And | Reducer::Or);
+    c.check("C6", arithmetic, || reducer.word().to_owned());
     Some(vec![windows(window, strides, padding, dilation, &t[0], c)?])
 }
 

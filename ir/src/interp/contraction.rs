@@ -27,18 +27,31 @@ pub fn dot<S: Scalar>(lhs: &Array<S>, rhs: &Array<S>, dims: &[usize], axes: &Dot
     let batches: Vec<(usize, usize)> = of(lhs, lb).into_iter().zip(of(rhs, rb)).collect();
     let terms: Vec<(usize, usize)> = of(lhs, lc).into_iter().zip(of(rhs, rc)).collect();
     let (rows, columns) = (of(lhs, &free.lhs_free), of(rhs, &free.rhs_free));
-    let data = zip_data!(&*lhs.data, &*rhs.data, |x, y| {
-        let mut out = Vec::with_capacity(dims.iter().product());
-        for &(batch_x, batch_y) in &batches {
-            for &row in &rows {
-                for &column in &columns {
-                    out.push(sum_of_products(x, batch_x + row, y, batch_y + column, &terms));
-                }
+    let places: Vec<(usize, usize)> =
+        batches.iter().flat_map(|&(bx, by)| rows.iter().map(move |&row| (bx + row, by))).collect();
+    let data = zip_data!(&*lhs.data, &*rhs.data, |x, y| rows_of_sums(x, y, &places, &terms, &columns));
+    Ok(Array::new(lhs.dtype, dims, data))
+}
+
+/// For each place (a start in x and one in y), and each column (an offset in y): the sum of products over `terms`,
+/// first to last. A row of sums grows at a time, because rhs mostly has its columns side by side.
+fn rows_of_sums<T: Number>(
+    x: &[T],
+    y: &[T],
+    places: &[(usize, usize)],
+    terms: &[(usize, usize)],
+    columns: &[usize],
+) -> Vec<T> {
+    let mut out = vec![T::ZERO; places.len() * columns.len()];
+    for (&(row, batch), sums) in places.iter().zip(out.chunks_mut(columns.len().max(1))) {
+        for &(i, j) in terms {
+            let factor = x[row + i];
+            for (sum, &column) in sums.iter_mut().zip(columns) {
+                *sum = sum.plus(factor.times(y[batch + j + column]));
             }
         }
-        out
-    });
-    Ok(Array::new(lhs.dtype, dims, data))
+    }
+    out
 }
 
 /// Σ x\[x_start + i\] · y\[y_start + j\] over `terms`, first to last; 0 where there are none.

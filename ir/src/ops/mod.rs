@@ -256,6 +256,7 @@ define_ops! {
         "C3": "the dilated window fits the padded extent",
         "C4": "an axis of symbolic extent has window 1, stride 1 and no padding",
         "C5": "x is a number",
+        "C6": "the reducer is one of numbers: not and, or",
     ];
     /// The gradient of a maximum over windows: adds each element of `source` at the place of its window's first
     /// maximum (or minimum) in x.

@@ -10,6 +10,7 @@ mod quantize;
 mod random;
 mod reduction;
 mod run;
+mod table;
 mod window;
 
 use super::{EvalError, fold};
