@@ -82,7 +82,12 @@ impl CompiledModule {
 
     /// The program, ready to run here.
     pub fn executable(&self) -> Result<Arc<Executable>, CompileError> {
-        executable::join(self)
+        self.link(&self.native()?)
+    }
+
+    /// The program, ready to run here, of machine code that [`CompiledModule::native`] gave.
+    pub fn link(&self, kernels: &[CompiledKernel]) -> Result<Arc<Executable>, CompileError> {
+        executable::join(self, kernels)
     }
 
     /// The steps and kernels as text.

@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use kiln_runtime::{Executable, KernelTable, Work};
 
-use crate::clif;
+use crate::clif::{self, CompiledKernel};
 use crate::compile::{CompileError, CompiledModule};
 use crate::lower::LowerError;
 
-/// Compiles the kernels of `module` and joins them with its plan and weights.
-pub(crate) fn join(module: &CompiledModule) -> Result<Arc<Executable>, CompileError> {
+/// Joins `kernels`, which were compiled from those of `module`, with its plan and weights.
+pub(crate) fn join(module: &CompiledModule, kernels: &[CompiledKernel]) -> Result<Arc<Executable>, CompileError> {
     check(module)?;
-    let table = if module.kernels.is_empty() {
+    let table = if kernels.is_empty() {
         KernelTable::new(Vec::new(), Arc::new(()))
     } else {
-        let code = clif::jit(&module.native()?, &module.target)?;
+        let code = clif::jit(kernels, &module.target)?;
         let entries = code.entries().to_vec();
         KernelTable::new(entries, Arc::new(code))
     };

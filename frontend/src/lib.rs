@@ -1,13 +1,17 @@
 //! kiln
 
 pub mod arrays;
+pub mod compile;
 pub mod digits;
 pub mod dsl;
 pub mod files;
 pub mod onnx;
+pub mod session;
 
 pub use arrays::{ToTensor, to_array};
+pub use compile::{ArtifactOptions, CompileError, CompileOptions, Compiled, Compiler, compile};
 pub use kiln_ir as ir;
+pub use session::{Results, Session, SessionError};
 
 /// What most programs need.
 pub mod prelude {

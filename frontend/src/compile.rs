@@ -1,0 +1,222 @@
+//! From a graph to something that runs: specialise, optimise, lower, generate code.
+//!
+//! This is the one place where the crates meet:
+//!
+//! ```text
+//! Graph ──specialize──► ──passes──► ──codegen──► kernels + plan + weights ──► Executable (in this process)
+//!                                                                        └──► Artifact (a file)
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kiln_codegen::CompiledModule;
+use kiln_codegen::clif::{self, CompiledKernel, Target};
+use kiln_codegen::kir::Kernel;
+use kiln_ir::Graph;
+use kiln_ir::specialize::{SpecializeErrors, specialize};
+use kiln_passes::{Optimized, PassError, Provenance, Report};
+use kiln_runtime::artifact::PortableCompiler;
+use kiln_runtime::artifact::{Artifact, ArtifactError, NativePart, PortableModel, PortablePart};
+use kiln_runtime::{Executable, KernelCode, Plan};
+
+/// What is bound, which passes run, and for which machine.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// Extents of symbolic dims.
+    pub dims: BTreeMap<String, usize>,
+    /// Passes and rules.
+    pub passes: kiln_passes::Options,
+    /// The machine; `None` is this one.
+    pub target: Option<Target>,
+    /// Threads that compile; `None` is as many as there are.
+    pub threads: Option<usize>,
+}
+
+impl Default for CompileOptions {
+    /// Everything on, for this machine.
+    fn default() -> CompileOptions {
+        CompileOptions { dims: BTreeMap::new(), passes: kiln_passes::Options::default(), target: None, threads: None }
+    }
+}
+
+impl CompileOptions {
+    /// With a symbolic dim bound.
+    pub fn dim(mut self, name: &str, extent: usize) -> CompileOptions {
+        self.dims.insert(name.to_owned(), extent);
+        self
+    }
+}
+
+/// Why a graph could not be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// Symbolic dims are left, or bindings name none.
+    #[error(transparent)]
+    Specialize(#[from] SpecializeErrors),
+    /// A pass failed.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// No code can be made of the optimised graph.
+    #[error(transparent)]
+    Codegen(#[from] kiln_codegen::CompileError),
+    /// The target is not supported.
+    #[error(transparent)]
+    Target(#[from] clif::TargetError),
+    /// The artifact cannot be made or written.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+}
+
+/// Time of each stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompileTimes {
+    /// Specialising, and all passes with their verification.
+    pub optimize: Duration,
+    /// Lowering to kernels, memory planning and weight packing.
+    pub lower: Duration,
+    /// Machine code.
+    pub generate: Duration,
+}
+
+impl CompileTimes {
+    /// All stages.
+    pub fn total(&self) -> Duration {
+        self.optimize + self.lower + self.generate
+    }
+}
+
+/// A compiled graph: kernels, plan and weights for one target, and how they came about.
+#[derive(Debug)]
+pub struct Compiled {
+    source: Graph,
+    optimized: Optimized,
+    module: CompiledModule,
+    code: Vec<CompiledKernel>,
+    times: CompileTimes,
+}
+
+/// Compiles `graph`.
+pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, CompileError> {
+    let target = match &options.target {
+        Some(target) => target.clone(),
+        None => Target::host()?,
+    };
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.unwrap_or_else(available);
+    let start = Instant::now();
+    let source = specialize(graph, &options.dims)?;
+    let optimized = kiln_passes::optimize(&source, &options.passes)?;
+    let optimize = start.elapsed();
+    let start = Instant::now();
+    let module = kiln_codegen::compile(&optimized.graph, &target, kiln_codegen::CompileOptions { threads })?;
+    let lower = start.elapsed();
+    let start = Instant::now();
+    let code = module.native()?;
+    let generate = start.elapsed();
+    let times = CompileTimes { optimize, lower, generate };
+    Ok(Compiled { source, optimized, module, code, times })
+}
+
+/// Which halves an artifact has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArtifactOptions {
+    /// The optimised graph as text, with its weights: runs on any machine that has the compiler or the interpreter.
+    pub portable: bool,
+    /// Machine code: runs with the runtime alone.
+    pub native: bool,
+}
+
+impl Default for ArtifactOptions {
+    fn default() -> ArtifactOptions {
+        ArtifactOptions { portable: true, native: true }
+    }
+}
+
+impl Compiled {
+    /// The graph that was compiled, dims bound, before any pass.
+    pub fn source(&self) -> &Graph {
+        &self.source
+    }
+
+    /// The graph after all passes.
+    pub fn graph(&self) -> &Graph {
+        &self.optimized.graph
+    }
+
+    /// What each pass did.
+    pub fn report(&self) -> &Report {
+        &self.optimized.report
+    }
+
+    /// Where each node of [`Compiled::graph`] comes from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.optimized.provenance
+    }
+
+    /// The execution plan.
+    pub fn plan(&self) -> &Plan {
+        &self.module.plan
+    }
+
+    /// The kernels, as the plan numbers them.
+    pub fn kernels(&self) -> &[Kernel] {
+        &self.module.kernels
+    }
+
+    /// Machine code of the kernels.
+    pub fn code(&self) -> &[CompiledKernel] {
+        &self.code
+    }
+
+    /// The machine it is for.
+    pub fn target(&self) -> &Target {
+        &self.module.target
+    }
+
+    /// How long each stage took.
+    pub fn times(&self) -> CompileTimes {
+        self.times
+    }
+
+    /// The program, callable in this process.
+    pub fn executable(&self) -> Result<Arc<Executable>, CompileError> {
+        Ok(self.module.link(&self.code)?)
+    }
+
+    /// The artifact, to be written to a file.
+    pub fn artifact(&self, options: &ArtifactOptions) -> Result<Artifact, CompileError> {
+        let native = options.native.then(|| self.native_part());
+        Ok(Artifact {
+            signature: self.module.plan.signature.clone(),
+            portable: options.portable.then(|| PortablePart::of(&self.optimized.graph)),
+            natives: native.into_iter().collect(),
+            profile: None,
+        })
+    }
+
+    fn native_part(&self) -> NativePart {
+        let mut code = KernelCode::new();
+        for (kernel, compiled) in self.module.kernels.iter().zip(&self.code) {
+            code.push(kernel.name.as_str(), &compiled.code);
+        }
+        NativePart {
+            triple: self.module.target.triple().to_string(),
+            features: self.module.target.feature_names().iter().map(|f| (*f).to_owned()).collect::<BTreeSet<_>>(),
+            plan: self.module.plan.clone(),
+            code,
+            weights: self.module.weights.clone(),
+        }
+    }
+}
+
+/// Compiles the portable half of artifacts; what [`kiln_runtime::artifact::load`] is given.
+#[derive(Clone, Debug, Default)]
+pub struct Compiler(pub CompileOptions);
+
+impl PortableCompiler for Compiler {
+    fn compile(&self, model: PortableModel) -> Result<Arc<Executable>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(compile(&model.graph, &self.0)?.executable()?)
+    }
+}
