@@ -28,6 +28,8 @@ struct Inner {
     value: OnceCell<Value>,
     /// What the model calls a known tensor.
     name: Option<Arc<str>>,
+    /// The smaller known tensor that a known one repeats, and the axes its own become.
+    repeats: Option<(Operand, Vec<usize>)>,
 }
 
 impl Operand {
@@ -42,6 +44,7 @@ impl Operand {
             known: Some(tensor),
             value: OnceCell::new(),
             name,
+            repeats: None,
         }))
     }
 
@@ -152,8 +155,14 @@ impl Emitter {
         let Some(tensor) = &inner.known else {
             return invalid("an operand that is neither known nor in the graph");
         };
+        let (op, operands) = match &inner.repeats {
+            Some((source, axes)) => {
+                (Op::Broadcast { dims: fixed(&inner.dims), axes: axes.clone() }, vec![self.value(source)?])
+            }
+            None => (Op::Constant { value: tensor.clone().into() }, Vec::new()),
+        };
         let name = inner.name.clone().or_else(|| self.name.clone());
-        let node = self.graph.add(Op::Constant { value: tensor.clone().into() }, &[], name, self.location.clone())?;
+        let node = self.graph.add(op, &operands, name, self.location.clone())?;
         let value = self.graph.value(node);
         // Set once: the cell was empty above, and nothing between can fill it.
         let _ = inner.value.set(value);
@@ -226,12 +235,22 @@ impl Emitter {
         self.op(Op::Transpose { perm: perm.to_vec() }, &[x])
     }
 
-    /// Axis i of x becomes axis `axes[i]` of `dims`.
+    /// Axis i of x becomes axis `axes[i]` of `dims`. A known result remembers what it repeats, so that a
+    /// bias stays a vector in the graph, whatever it is added to.
     pub fn broadcast(&mut self, x: &Operand, dims: &[usize], axes: &[usize]) -> Result<Operand> {
         if x.dims() == dims {
             return Ok(x.clone());
         }
-        self.op(Op::Broadcast { dims: fixed(dims), axes: axes.to_vec() }, &[x])
+        let y = self.op(Op::Broadcast { dims: fixed(dims), axes: axes.to_vec() }, &[x])?;
+        let Some(tensor) = y.tensor() else { return Ok(y) };
+        Ok(Operand(Rc::new(Inner {
+            dtype: y.dtype(),
+            dims: dims.to_vec(),
+            known: Some(tensor.clone()),
+            value: OnceCell::new(),
+            name: x.0.name.clone(),
+            repeats: Some((x.clone(), axes.to_vec())),
+        })))
     }
 
     /// Broadcasts as numpy does: trailing axes aligned.
@@ -311,7 +330,14 @@ impl Emitter {
 /// The operand of a value in the graph.
 fn of_graph(value: Value, ty: &TensorType) -> Result<Operand> {
     let dims = ty.static_dims().ok_or_else(|| NodeError::Invalid(format!("{ty} has an unbound extent")))?;
-    Ok(Operand(Rc::new(Inner { dtype: ty.dtype, dims, known: None, value: OnceCell::from(value), name: None })))
+    Ok(Operand(Rc::new(Inner {
+        dtype: ty.dtype,
+        dims,
+        known: None,
+        value: OnceCell::from(value),
+        name: None,
+        repeats: None,
+    })))
 }
 
 /// `dims` with 1 at `axes`.

@@ -165,3 +165,16 @@ fn functions_of_the_model_are_inlined_with_the_callers_attributes() {
     // −4 → −4·0.5 − 4 = −6 → −6·0.25 − 6 = −7.5; 3 → 6 → 12.
     assert_eq!(results[0].1.to_vec::<f32>().unwrap(), [-7.5, 12.0]);
 }
+
+#[test]
+fn a_bias_stays_a_vector_however_small_what_it_is_added_to() {
+    let imported = Model::new(17)
+        .input("x", DType::F32, &["1", "1", "4", "4"])
+        .constant("w", &f32s(&[2, 1, 3, 3], &[1.0; 18]))
+        .constant("b", &f32s(&[2], &[1.0, 2.0]))
+        .node("Conv", &["x", "w", "b"], &["y"], vec![])
+        .output("y")
+        .import(&ImportOptions::default())
+        .unwrap();
+    assert_eq!(ops(&imported), ["placeholder", "constant", "conv_general", "constant", "broadcast", "add"]);
+}
