@@ -348,6 +348,8 @@ impl<'g> Lowering<'g> {
             u.access = match param.access {
                 kir::Access::Read => Access::Read,
                 kir::Access::Write => Access::Write,
+                // a kernel that reads back only what it wrote says so beforehand
+                kir::Access::ReadWrite if u.access == Access::Write => Access::Write,
                 kir::Access::ReadWrite => Access::ReadWrite,
             };
         }

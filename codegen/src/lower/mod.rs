@@ -17,11 +17,16 @@ mod conv;
 mod dot;
 mod elementwise;
 mod error;
+mod extreme;
+mod index;
 mod machine;
 mod movement;
 mod nest;
+mod normalize;
+mod quantize;
 mod reduce;
 mod scalar;
+mod source;
 mod tile;
 mod walk;
 mod window;
@@ -144,24 +149,31 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
                 conv::ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
             conv::lower(l, id, attributes, epilogue)
         }
-        Op::Iota { .. }
-        | Op::RandomBits { .. }
-        | Op::Gather { .. }
-        | Op::Scatter { .. }
-        | Op::ArgReduce { .. }
-        | Op::TopK { .. }
-        | Op::SelectAndScatter { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize { .. }
-        | Op::Softmax { .. }
-        | Op::LogSoftmax { .. }
-        | Op::LayerNorm { .. }
-        | Op::BatchNorm { .. }
-        | Op::Lrn { .. } => Err(LowerError::Unsupported {
-            op: node.op.mnemonic(),
-            reason: "its lowering is not there yet".into(),
-            location: node.location.clone(),
-        }),
+        Op::Iota { axis, .. } => source::iota(l, id, *axis),
+        Op::RandomBits { seed, .. } => source::random_bits(l, id, *seed),
+        Op::Gather { axis } => index::gather(l, id, *axis),
+        Op::Scatter { axis, mode } => index::scatter(l, id, *axis, *mode),
+        Op::ArgReduce { axis, extreme } => extreme::arg_reduce(l, id, *axis, *extreme),
+        Op::TopK { k, axis, extreme } => extreme::top_k(l, id, *k, *axis, *extreme),
+        Op::SelectAndScatter { window, strides, padding, extreme } => {
+            extreme::select_and_scatter(l, id, window, strides, padding, *extreme)
+        }
+        Op::Quantize { dtype, axis } => {
+            let expr = quantize::quantize(*dtype, l.dtype(l.operand(id, 0)));
+            quantize::along_axis(l, id, *axis, &expr)
+        }
+        Op::Dequantize { axis } => {
+            let expr = quantize::dequantize(l.dtype(l.operand(id, 0)), l.dtype(v));
+            quantize::along_axis(l, id, *axis, &expr)
+        }
+        Op::BatchNorm { axis, epsilon } => quantize::along_axis(l, id, *axis, &quantize::batch_norm(epsilon.0)),
+        Op::Softmax { axis } => normalize::softmax(l, id, *axis, false),
+        Op::LogSoftmax { axis } => normalize::softmax(l, id, *axis, true),
+        Op::LayerNorm { axis, epsilon } => normalize::layer_norm(l, id, *axis, epsilon.0),
+        Op::Lrn { size, alpha, beta, bias, axis } => {
+            let numbers = normalize::Lrn { size: *size, alpha: alpha.0, beta: beta.0, bias: bias.0 };
+            normalize::lrn(l, id, *axis, numbers)
+        }
         Op::Neg {}
         | Op::Abs {}
         | Op::Sign {}

@@ -227,6 +227,32 @@ pub fn horizontal(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<
     l.step(l.label(id), b, &views, count * (prologue.cost() + 1))
 }
 
+/// Combines `extent` elements along memory into a scalar: `element` gives the `width` elements from an index on.
+pub fn fold_run(
+    b: &mut KernelBuilder,
+    (extent, lanes): (i64, u32),
+    (op, dtype, identity): (BinaryOp, DType, Bits),
+    element: &mut dyn FnMut(&mut KernelBuilder, &Index, u32) -> KirValue,
+) -> KirValue {
+    let mut done = 0;
+    let mut total = None;
+    for width in widths(extent, lanes) {
+        let steps = if done == 0 { extent / i64::from(width) } else { 1 };
+        let init = b.constant_bits(VType::new(dtype, width), identity);
+        let acc = b.for_loop(steps, &[init], |b, var, acc| {
+            let value = element(b, &(var * i64::from(width) + done), width);
+            vec![b.binary(op, acc[0], value)]
+        })[0];
+        done += steps * i64::from(width);
+        let scalar = b.reduce(lane_fold(op), acc);
+        total = Some(match total {
+            Some(total) => b.binary(op, total, scalar),
+            None => scalar,
+        });
+    }
+    total.unwrap_or_else(|| b.constant_bits(VType::scalar(dtype), identity))
+}
+
 /// The lane counts in which a loop of `extent` iterations runs: the full one, then powers of two for what is left.
 fn widths(extent: i64, lanes: u32) -> Vec<u32> {
     let mut widths = Vec::new();

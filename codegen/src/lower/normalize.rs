@@ -1,0 +1,353 @@
+//! Softmax, layer normalisation and local response normalisation: whole rows in one kernel.
+
+use kiln_ir::{DType, NodeId};
+use kiln_runtime::Access;
+
+use super::context::Lowering;
+use super::error::LowerError;
+use super::nest::Axis;
+use super::reduce::fold_run;
+use super::scalar::{compute_dtype, load, store};
+use super::walk::{Body, run, walk};
+use crate::kir::{self, BinaryOp, Bits, Buffer, Index, KernelBuilder, VType, Value};
+use crate::plan::program::View;
+
+/// Extents before, along and after an axis.
+pub fn around(dims: &[usize], axis: usize) -> (i64, i64, i64) {
+    let product = |d: &[usize]| d.iter().product::<usize>() as i64;
+    (product(&dims[..axis]), dims[axis] as i64, product(&dims[axis + 1..]))
+}
+
+/// What softmax and its logarithm have in common.
+#[derive(Clone, Copy)]
+struct Softmax {
+    logarithm: bool,
+    dtype: DType,
+    x: Buffer,
+    y: Buffer,
+    /// Elements along the axis, and between them.
+    extent: i64,
+    stride: i64,
+}
+
+/// Softmax along `axis`, or its logarithm.
+pub fn softmax(l: &mut Lowering<'_>, id: NodeId, axis: usize, logarithm: bool) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let x = l.view(l.operand(id, 0));
+    let result = l.result_in_place(id, v, &[0]);
+    if result.is_empty() {
+        return Ok(());
+    }
+    let (outer, extent, inner) = around(&x.dims, axis);
+    let dtype = compute_dtype(x.dtype);
+    let mut b = KernelBuilder::new(if logarithm { "log_softmax" } else { "softmax" });
+    let y = b.buffer("y", x.dtype, x.len() as i64, kir::Access::ReadWrite);
+    let from = b.input("x", x.dtype, x.len() as i64);
+    let mut body = Softmax { logarithm, dtype, x: from, y, extent, stride: inner };
+    let lanes = l.machine.stream_lanes(dtype, true);
+    if inner == 1 {
+        let row = b.parallel(outer);
+        body.row(&mut b, &(row * extent), lanes);
+    } else {
+        let axes = [Axis::new(outer as usize, [extent * inner]), Axis::new(inner as usize, [1])];
+        walk(&mut b, &axes, &[Index::constant(0)], lanes, &mut body);
+    }
+    let uses = vec![result.used(Access::Write), x.used(Access::Read)];
+    l.step_with(l.label(id), b, uses, x.len() as u64 * 25)
+}
+
+impl Softmax {
+    /// One row along memory.
+    fn row(&self, b: &mut KernelBuilder, first: &Index, lanes: u32) {
+        let run_of = (self.extent, lanes);
+        let least = Bits::from_f64(self.dtype, f64::NEG_INFINITY);
+        let max = fold_run(b, run_of, (BinaryOp::Max, self.dtype, least), &mut |b, by, width| {
+            load(b, self.x, &(first + by), 1, width)
+        });
+        let keep = !self.logarithm && b.dtype_of(self.y) == self.dtype;
+        let sum = fold_run(b, run_of, (BinaryOp::Add, self.dtype, Bits(0)), &mut |b, by, width| {
+            let e = self.exponential(b, &(first + by), max, width);
+            if keep {
+                store(b, self.y, &(first + by), 1, e);
+            }
+            e
+        });
+        let last = self.last(b, sum);
+        let axis = Axis { extent: self.extent, strides: vec![1] };
+        let mut finish = Finish { softmax: self, keep, max, last };
+        run(b, std::slice::from_ref(first), &axis, self.extent, lanes, &mut finish);
+    }
+
+    fn exponential(&self, b: &mut KernelBuilder, at: &Index, max: Value, width: u32) -> Value {
+        let x = load(b, self.x, at, 1, width);
+        let max = if b.type_of(max).lanes == width { max } else { b.splat(max, width) };
+        let shifted = b.sub(x, max);
+        b.exp(shifted)
+    }
+
+    /// What the last pass divides by or subtracts.
+    fn last(&self, b: &mut KernelBuilder, sum: Value) -> Value {
+        if self.logarithm { b.log(sum) } else { sum }
+    }
+
+    fn result(&self, b: &mut KernelBuilder, at: &Index, max: Value, last: Value, kept: bool) {
+        let width = b.type_of(last).lanes;
+        let value = if self.logarithm {
+            let x = load(b, self.x, at, 1, width);
+            let shifted = b.sub(x, max);
+            b.sub(shifted, last)
+        } else {
+            let e = if kept { load(b, self.y, at, 1, width) } else { self.exponential(b, at, max, width) };
+            b.div(e, last)
+        };
+        store(b, self.y, at, 1, value);
+    }
+}
+
+struct Finish<'a> {
+    softmax: &'a Softmax,
+    keep: bool,
+    max: Value,
+    last: Value,
+}
+
+impl Body for Finish<'_> {
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
+        let (max, last) = (b.splat(self.max, lanes), b.splat(self.last, lanes));
+        self.softmax.result(b, &at[0], max, last, self.keep);
+    }
+}
+
+/// A vector of columns: the axis is walked in steps of what lies after it.
+impl Body for Softmax {
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
+        let ty = VType::new(self.dtype, lanes);
+        let least = b.constant(ty, f64::NEG_INFINITY);
+        let this = *self;
+        let place = |var: crate::kir::Var| &at[0] + var * this.stride;
+        let max = b.for_loop(this.extent, &[least], |b, var, acc| {
+            let x = load(b, this.x, &place(var), 1, lanes);
+            vec![b.max(acc[0], x)]
+        })[0];
+        let zero = b.constant(ty, 0.0);
+        let keep = !this.logarithm && b.dtype_of(this.y) == this.dtype;
+        let sum = b.for_loop(this.extent, &[zero], |b, var, acc| {
+            let e = this.exponential(b, &place(var), max, lanes);
+            if keep {
+                store(b, this.y, &place(var), 1, e);
+            }
+            vec![b.add(acc[0], e)]
+        })[0];
+        let last = this.last(b, sum);
+        b.for_each(this.extent, |b, var| this.result(b, &place(var), max, last, keep));
+    }
+}
+
+/// Normalisation over the trailing axes from `axis` on.
+pub fn layer_norm(l: &mut Lowering<'_>, id: NodeId, axis: usize, epsilon: f64) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let views: Vec<View> = (0..3).map(|i| l.view(l.operand(id, i))).collect();
+    let (x, scale, bias) = (&views[0], &views[1], &views[2]);
+    let result = l.result_in_place(id, v, &[0]);
+    if result.is_empty() {
+        return Ok(());
+    }
+    let extent = x.dims[axis..].iter().product::<usize>() as i64;
+    let dtype = compute_dtype(x.dtype);
+    let mut b = KernelBuilder::new("layer_norm");
+    let out = b.output("y", x.dtype, x.len() as i64);
+    let from = b.input("x", x.dtype, x.len() as i64);
+    let scales = b.input("scale", scale.dtype, extent);
+    let biases = b.input("bias", bias.dtype, extent);
+    let row = b.parallel(x.len() as i64 / extent);
+    let first = row * extent;
+    let lanes = l.machine.stream_lanes(dtype, false);
+    let count = b.constant(VType::scalar(dtype), extent as f64);
+    let sum = fold_run(&mut b, (extent, lanes), (BinaryOp::Add, dtype, Bits(0)), &mut |b, by, width| {
+        load(b, from, &(&first + by), 1, width)
+    });
+    let mean = b.div(sum, count);
+    let squares = fold_run(&mut b, (extent, lanes), (BinaryOp::Add, dtype, Bits(0)), &mut |b, by, width| {
+        let x = load(b, from, &(&first + by), 1, width);
+        let mean = b.splat(mean, width);
+        let d = b.sub(x, mean);
+        b.mul(d, d)
+    });
+    let variance = b.div(squares, count);
+    let epsilon = b.constant(VType::scalar(dtype), epsilon);
+    let variance = b.add(variance, epsilon);
+    let root = b.sqrt(variance);
+    let mut body = Normalise { out, from, scales, biases, mean, root };
+    let axis = Axis { extent, strides: vec![1, 1] };
+    run(&mut b, &[first.clone(), Index::constant(0)], &axis, extent, lanes, &mut body);
+    l.step(l.label(id), b, &[&result, x, scale, bias], x.len() as u64 * 8)
+}
+
+struct Normalise {
+    out: Buffer,
+    from: Buffer,
+    scales: Buffer,
+    biases: Buffer,
+    mean: Value,
+    root: Value,
+}
+
+impl Body for Normalise {
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
+        let x = load(b, self.from, &at[0], 1, lanes);
+        let (mean, root) = (b.splat(self.mean, lanes), b.splat(self.root, lanes));
+        let d = b.sub(x, mean);
+        let normal = b.div(d, root);
+        let scale = load(b, self.scales, &at[1], 1, lanes);
+        let bias = load(b, self.biases, &at[1], 1, lanes);
+        let value = b.mul(normal, scale);
+        let value = b.add(value, bias);
+        store(b, self.out, &at[0], 1, value);
+    }
+}
+
+/// The numbers of a local response normalisation.
+#[derive(Clone, Copy, Debug)]
+pub struct Lrn {
+    /// Channels in a window.
+    pub size: usize,
+    /// Weight of the sum.
+    pub alpha: f64,
+    /// Exponent.
+    pub beta: f64,
+    /// Added to the sum.
+    pub bias: f64,
+}
+
+/// Local response normalisation across the channels along `axis`.
+pub fn lrn(l: &mut Lowering<'_>, id: NodeId, axis: usize, numbers: Lrn) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let x = l.view(l.operand(id, 0));
+    let (outer, channels, inner) = around(&x.dims, axis);
+    let dtype = compute_dtype(x.dtype);
+    // channels after this one are read when it has been written, unless squares are kept in scratch
+    let result = if inner == 1 { l.result_in_place(id, v, &[0]) } else { l.result(v) };
+    if result.is_empty() {
+        return Ok(());
+    }
+    let mut b = KernelBuilder::new("lrn");
+    let out = b.output("y", x.dtype, x.len() as i64);
+    let from = b.input("x", x.dtype, x.len() as i64);
+    let lanes = l.machine.stream_lanes(dtype, false);
+    let before = (numbers.size as i64 - 1) / 2;
+    if inner == 1 {
+        let width = channels + numbers.size as i64 - 1;
+        let squares = b.scratch("squares", dtype, width);
+        let row = b.parallel(outer);
+        let first = row * channels;
+        let zero = b.constant(VType::scalar(dtype), 0.0);
+        b.for_each(before, |b, i| b.store(squares, i, zero));
+        b.for_each(width - before - channels, |b, i| b.store(squares, i + (before + channels), zero));
+        let axis = Axis { extent: channels, strides: vec![1, 1] };
+        let mut square = Squares { from, squares };
+        run(&mut b, &[first.clone(), Index::constant(before)], &axis, channels, lanes, &mut square);
+        let mut body = Across { out, from, squares, numbers };
+        run(&mut b, &[first, Index::constant(0)], &axis, channels, lanes, &mut body);
+    } else {
+        let extents = [(outer, channels * inner), (channels, inner), (inner, 1)];
+        let axes: Vec<Axis> =
+            extents.into_iter().zip([0, 1, 0]).map(|((n, s), c)| Axis { extent: n, strides: vec![s, c] }).collect();
+        let axes: Vec<Axis> = axes.into_iter().filter(|a| a.extent != 1).collect();
+        let mut body = Columns { out, from, numbers, before, channels, inner };
+        walk(&mut b, &axes, &[Index::constant(0), Index::constant(0)], lanes, &mut body);
+    }
+    l.step(l.label(id), b, &[&result, &x], x.len() as u64 * (numbers.size as u64 + 10))
+}
+
+struct Squares {
+    from: Buffer,
+    squares: Buffer,
+}
+
+impl Body for Squares {
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
+        let x = load(b, self.from, &at[0], 1, lanes);
+        let square = b.mul(x, x);
+        b.store(self.squares, &at[1], square);
+    }
+}
+
+struct Across {
+    out: Buffer,
+    from: Buffer,
+    squares: Buffer,
+    numbers: Lrn,
+}
+
+impl Body for Across {
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
+        let mut sum = b.load(self.squares, &at[1], lanes);
+        for tap in 1..self.numbers.size as i64 {
+            let next = b.load(self.squares, &at[1] + Index::constant(tap), lanes);
+            sum = b.add(sum, next);
+        }
+        let x = load(b, self.from, &at[0], 1, lanes);
+        let value = self.numbers.apply(b, x, sum);
+        store(b, self.out, &at[0], 1, value);
+    }
+}
+
+struct Columns {
+    out: Buffer,
+    from: Buffer,
+    numbers: Lrn,
+    before: i64,
+    channels: i64,
+    inner: i64,
+}
+
+impl Body for Columns {
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
+        let x = load(b, self.from, &at[0], 1, lanes);
+        let mut sum = b.constant(VType::new(b.type_of(x).dtype, lanes), 0.0);
+        for tap in 0..self.numbers.size as i64 {
+            let by = tap - self.before;
+            let channel = &at[1] + Index::constant(by);
+            let inside = vec![channel.clone(), Index::constant(self.channels - 1) - channel];
+            let (index, from) = (&at[0] + Index::constant(by * self.inner), self.from);
+            let before = sum;
+            sum = b.if_else(
+                crate::kir::Condition::NonNegative(inside),
+                |b| {
+                    let x = load(b, from, &index, 1, lanes);
+                    let square = b.mul(x, x);
+                    vec![b.add(before, square)]
+                },
+                |_| vec![before],
+            )[0];
+        }
+        let value = self.numbers.apply(b, x, sum);
+        store(b, self.out, &at[0], 1, value);
+    }
+}
+
+impl Lrn {
+    /// x / (bias + alpha / size · sum)^beta.
+    fn apply(&self, b: &mut KernelBuilder, x: Value, sum: Value) -> Value {
+        let ty = b.type_of(x);
+        let weight = b.constant(ty, self.alpha / self.size as f64);
+        let bias = b.constant(ty, self.bias);
+        let scaled = b.mul(sum, weight);
+        let base = b.add(scaled, bias);
+        let divisor = match self.beta {
+            1.0 => base,
+            0.5 => b.sqrt(base),
+            0.75 => {
+                // two roots are cheaper than a power, and as accurate
+                let half = b.sqrt(base);
+                let quarter = b.sqrt(half);
+                b.mul(half, quarter)
+            }
+            beta => {
+                let beta = b.constant(ty, beta);
+                b.pow(base, beta)
+            }
+        };
+        b.div(x, divisor)
+    }
+}
