@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use kiln_ir::{Graph, GraphError, Stage, verify};
+use kiln_ir::{Graph, GraphError, Stage, TensorType, verify};
 
 use crate::provenance::{Origin, Provenance};
 
@@ -16,7 +16,7 @@ pub struct Pass {
     /// One line for people.
     pub doc: &'static str,
     /// The transformation.
-    pub run: fn(&Graph, &mut Context<'_>) -> Result<Graph, GraphError>,
+    pub run: fn(&Graph, &mut Context<'_>) -> Result<Graph, PassFailure>,
 }
 
 /// What to do, and how much of it.
@@ -160,6 +160,36 @@ impl fmt::Display for Report {
     }
 }
 
+/// Why a pass failed: a bug of the pass.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PassFailure {
+    /// It made a node that does not fit.
+    #[error(transparent)]
+    Graph(#[from] Box<GraphError>),
+    /// A rule of the e-graph gave a value of another type.
+    #[error("rule `{rule}` made {found} of {expected}")]
+    Rule {
+        /// The rule.
+        rule: &'static str,
+        /// The type it was asked about.
+        expected: TensorType,
+        /// The type it gave.
+        found: TensorType,
+    },
+    /// No acyclic graph could be taken out of the e-graph.
+    #[error("no graph could be extracted: {what}")]
+    Extraction {
+        /// What was missing.
+        what: String,
+    },
+}
+
+impl From<GraphError> for PassFailure {
+    fn from(error: GraphError) -> PassFailure {
+        PassFailure::Graph(Box::new(error))
+    }
+}
+
 /// Why a graph could not be optimised.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PassError {
@@ -179,7 +209,7 @@ pub enum PassError {
         /// The pass.
         pass: &'static str,
         /// What went wrong.
-        error: Box<GraphError>,
+        error: Box<PassFailure>,
     },
     /// A pass made a graph that does not verify: a bug of the pass.
     #[error("the graph is invalid after pass `{pass}` (a bug in Kiln; disabling the pass may avoid it):\n{errors}")]

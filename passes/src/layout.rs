@@ -13,7 +13,7 @@ mod ops;
 use kiln_ir::attribute::ConvLayout;
 use kiln_ir::{Dim, Graph, GraphError, NodeId, Op, Value};
 
-use crate::driver::Context;
+use crate::driver::{Context, PassFailure};
 use crate::rewrite::{Rewriter, Values, live_nodes};
 use axes::{Order, identity, inverse, is_identity};
 
@@ -47,7 +47,7 @@ struct Layout<'r, 'a, 'o> {
 }
 
 /// The pass.
-pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError> {
+pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {
     let live = live_nodes(graph);
     let mut rewriter = Rewriter::new(graph, context, |_| true)?;
     let mut layout = Layout {
@@ -65,7 +65,7 @@ pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError
             .collect();
         layout.rewriter.set(v.node, values?);
     }
-    rewriter.finish()
+    Ok(rewriter.finish()?)
 }
 
 impl Layout<'_, '_, '_> {

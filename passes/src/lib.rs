@@ -10,6 +10,7 @@
 
 pub mod canonicalise;
 pub mod driver;
+pub mod egraph;
 pub mod evaluate;
 pub mod fusion;
 pub mod layout;
@@ -21,13 +22,14 @@ pub mod variables;
 
 use kiln_ir::Graph;
 
-pub use driver::{Context, Optimized, Options, Pass, PassError, PassReport, Report};
+pub use driver::{Context, Optimized, Options, Pass, PassError, PassFailure, PassReport, Report};
 pub use provenance::{Origin, Provenance};
 
 /// The passes of [`optimize`], in order.
 pub const PASSES: &[Pass] = &[
     Pass { name: "variables", doc: "variables that nothing assigns become constants", run: variables::run },
     Pass { name: "canonicalise", doc: "every value in its simplest form", run: canonicalise::run },
+    Pass { name: "rewrite", doc: "the cheapest of all graphs that the exact rules reach", run: egraph::run },
     Pass {
         name: "layout",
         doc: "convolutions channels-last, transposes only where nothing can avoid them",
@@ -47,7 +49,8 @@ pub fn rule_names() -> impl Iterator<Item = &'static str> {
     let canonical = canonicalise::RULES.iter().copied().flatten().map(|r| r.name);
     let single =
         [variables::RULE, canonicalise::constant::CSE, layout::CHANNELS_LAST, layout::RELABEL, materialise::RULE];
-    single.into_iter().chain(canonical).chain(fusion::RULES.iter().map(|(name, _)| *name))
+    let rewrites = egraph::rules::RULES.iter().copied().flatten().map(|r| r.name);
+    single.into_iter().chain(canonical).chain(rewrites).chain(fusion::RULES.iter().map(|(name, _)| *name))
 }
 
 /// Optimises a graph: runs [`PASSES`] as `options` say.

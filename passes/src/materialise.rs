@@ -1,8 +1,8 @@
 //! Storing constants that were views until now: each transposed weight is written once, in its final order.
 
-use kiln_ir::{Graph, GraphError, Op, Value};
+use kiln_ir::{Graph, Op, Value};
 
-use crate::driver::Context;
+use crate::driver::{Context, PassFailure};
 use crate::evaluate::View;
 use crate::rewrite::{Values, rewrite};
 
@@ -10,8 +10,8 @@ use crate::rewrite::{Values, rewrite};
 pub const RULE: &str = "store_transposed_constant";
 
 /// The pass.
-pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError> {
-    rewrite(graph, context, |rewriter, id, operands| {
+pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {
+    Ok(rewrite(graph, context, |rewriter, id, operands| {
         let op = &rewriter.source().node(id).op;
         if !matches!(op, Op::Transpose { .. }) || !rewriter.context.may_fire(RULE) {
             return Ok(None);
@@ -22,5 +22,5 @@ pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError
         debug_assert_eq!(operands.len(), 1);
         rewriter.fired(RULE);
         Ok(Some(Values::from_slice(&[rewriter.add(Op::Constant { value: tensor.into() }, &[])?])))
-    })
+    })?)
 }

@@ -134,6 +134,11 @@ impl<'a, 'o> Rewriter<'a, 'o> {
         self.current.add_rule(rule);
     }
 
+    /// New nodes name a rule that fired before.
+    pub fn credit(&mut self, rule: &'static str) {
+        self.current.add_rule(rule);
+    }
+
     /// Records that `rule` made the target's nodes from number `first` on, and that `result` stands for the current
     /// source node as well.
     pub fn mark(&mut self, first: usize, result: NodeId, rule: &'static str) {

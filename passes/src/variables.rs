@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use kiln_ir::{Graph, GraphError, Op};
+use kiln_ir::{Graph, Op};
 
-use crate::driver::Context;
+use crate::driver::{Context, PassFailure};
 use crate::rewrite::{Rewriter, Values, live_nodes};
 
 /// The rule's name.
 pub const RULE: &str = "constant_from_variable";
 
 /// The pass. A variable that nothing reads or assigns any more is no longer declared.
-pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError> {
+pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {
     let assigned: BTreeSet<&str> = graph
         .effects()
         .iter()
@@ -43,5 +43,5 @@ pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError
         };
         rewriter.set(id, values);
     }
-    rewriter.finish()
+    Ok(rewriter.finish()?)
 }

@@ -14,7 +14,7 @@ pub mod reduction;
 
 use kiln_ir::{DType, Graph, GraphError, Node, NodeId, Op, Tensor, TensorType, Value};
 
-use crate::driver::Context;
+use crate::driver::{Context, PassFailure};
 use crate::evaluate::View;
 use crate::rewrite::{Rewriter, Values, results, rewrite};
 use intern::Interner;
@@ -50,9 +50,9 @@ pub struct Canonicaliser<'r, 'a, 'o> {
 }
 
 /// The pass.
-pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError> {
+pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {
     let mut interner = Interner::default();
-    rewrite(graph, context, |rewriter, id, operands| {
+    Ok(rewrite(graph, context, |rewriter, id, operands| {
         let node = rewriter.source().node(id);
         let mut c = Canonicaliser { rewriter, interner: &mut interner };
         let values = match node.types.len() {
@@ -60,7 +60,7 @@ pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError
             n => results(c.intern(node.op.clone(), operands)?, n),
         };
         Ok(Some(values))
-    })
+    })?)
 }
 
 impl Canonicaliser<'_, '_, '_> {

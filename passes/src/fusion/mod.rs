@@ -16,7 +16,7 @@ mod operand;
 use kiln_ir::{Graph, GraphError, NodeId, Op, Value};
 
 use crate::canonicalise::is_constant;
-use crate::driver::Context;
+use crate::driver::{Context, PassFailure};
 use crate::rewrite::{Rewriter, Values, live_nodes};
 use group::{Argument, Group};
 use operand::Operands;
@@ -52,7 +52,7 @@ const MAX_STEPS: usize = 64;
 const MAX_SWEEPS: usize = 4;
 
 /// The pass.
-pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, GraphError> {
+pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {
     let mut current = sweep(graph, context)?;
     for _ in 1..MAX_SWEEPS {
         let next = sweep(&current, context)?;

@@ -1,0 +1,220 @@
+//! Movement that cancels, and movement past elementwise work so that it can.
+
+use std::sync::Arc;
+
+use egg::Id;
+use kiln_ir::{Dim, Op};
+use smallvec::SmallVec;
+
+use super::{Found, Rule, none, one};
+use crate::driver::PassFailure;
+use crate::egraph::cost::is_elementwise;
+use crate::egraph::saturate::{Matched, Rewrites};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "cancel_transposes",
+        doc: "transpose(transpose(x)) is one transpose, or x",
+        when: "always",
+        root: |op| matches!(op, Op::Transpose { .. }),
+        apply: cancel_transposes,
+    },
+    Rule {
+        name: "cancel_reshapes",
+        doc: "reshape(reshape(x)) is one reshape, or x",
+        when: "always",
+        root: |op| matches!(op, Op::Reshape { .. }),
+        apply: cancel_reshapes,
+    },
+    Rule {
+        name: "transpose_after_elementwise",
+        doc: "f(transpose(x), transpose(y)) = transpose(f(x, y))",
+        when: "each operand is so transposed or a constant, and one is not a constant",
+        root: is_elementwise,
+        apply: transpose_after_elementwise,
+    },
+    Rule {
+        name: "reshape_after_elementwise",
+        doc: "f(reshape(x), reshape(y)) = reshape(f(x, y))",
+        when: "each operand is reshaped from the same dims or a constant number, and one is not a constant",
+        root: is_elementwise,
+        apply: reshape_after_elementwise,
+    },
+    Rule {
+        name: "slice_of_concat",
+        doc: "a slice within one part of a concat is a slice of that part",
+        when: "along the concat's axis the slice lies within the part",
+        root: |op| matches!(op, Op::Slice { .. }),
+        apply: slice_of_concat,
+    },
+    Rule {
+        name: "concat_of_slices",
+        doc: "neighbouring slices of one value, joined again, are one slice",
+        when: "all operands are slices of one value with step 1, each beginning where the one before ends",
+        root: |op| matches!(op, Op::Concat { .. }),
+        apply: concat_of_slices,
+    },
+    Rule {
+        name: "flatten_concats",
+        doc: "concat(concat(x, y), z) = concat(x, y, z)",
+        when: "both are along one axis",
+        root: |op| matches!(op, Op::Concat { .. }),
+        apply: flatten_concats,
+    },
+];
+
+fn cancel_transposes(r: &mut Rewrites, m: &Matched<'_>) -> Found {
+    let (Op::Transpose { perm }, &[inner]) = (m.op, m.children) else { return none() };
+    for (op, kids) in r.find(inner, |o| matches!(o, Op::Transpose { .. })) {
+        let Op::Transpose { perm: first } = &*op else { continue };
+        let both: Vec<usize> = perm.iter().map(|&p| first[p]).collect();
+        return if both.iter().copied().eq(0..both.len()) {
+            one(kids[0])
+        } else {
+            one(r.add(Op::Transpose { perm: both }, &kids)?)
+        };
+    }
+    none()
+}
+
+fn cancel_reshapes(r: &mut Rewrites, m: &Matched<'_>) -> Found {
+    let (Op::Reshape { dims }, &[inner]) = (m.op, m.children) else { return none() };
+    if r.dims(inner) == *dims {
+        return one(inner);
+    }
+    match r.find(inner, |o| matches!(o, Op::Reshape { .. })).first() {
+        Some((_, kids)) if r.dims(kids[0]) == *dims => one(kids[0]),
+        Some((_, kids)) => one(r.add(m.op.clone(), kids)?),
+        None => none(),
+    }
+}
+
+fn transpose_after_elementwise(r: &mut Rewrites, m: &Matched<'_>) -> Found {
+    let Some(&first) = m.children.iter().find(|&&c| !r.is_constant(c)) else { return none() };
+    for (op, _) in r.find(first, |o| matches!(o, Op::Transpose { .. })) {
+        let Op::Transpose { perm } = &*op else { continue };
+        let mut inverse = vec![0; perm.len()];
+        perm.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
+        let mut inner = Vec::with_capacity(m.children.len());
+        for &c in m.children {
+            if r.is_constant(c) {
+                inner.push(r.add(Op::Transpose { perm: inverse.clone() }, &[c])?);
+            } else if let Some((_, kids)) = r.find(c, |o| *o == *op).first() {
+                inner.push(kids[0]);
+            }
+        }
+        if inner.len() == m.children.len() {
+            let y = r.add(m.op.clone(), &inner)?;
+            return one(r.add((*op).clone(), &[y])?);
+        }
+    }
+    none()
+}
+
+fn reshape_after_elementwise(r: &mut Rewrites, m: &Matched<'_>) -> Found {
+    let Some(&first) = m.children.iter().find(|&&c| !r.is_constant(c)) else { return none() };
+    for (_, kids) in r.find(first, |o| matches!(o, Op::Reshape { .. })) {
+        let dims = r.dims(kids[0]);
+        let mut inner = Vec::with_capacity(m.children.len());
+        for &c in m.children {
+            match reshaped_from(r, c, &dims)? {
+                Some(x) => inner.push(x),
+                None => break,
+            }
+        }
+        if inner.len() == m.children.len() {
+            let y = r.add(m.op.clone(), &inner)?;
+            let to = r.dims(first);
+            return one(r.add(Op::Reshape { dims: to }, &[y])?);
+        }
+    }
+    none()
+}
+
+/// What `id` is a reshape of, if that has `dims`; a constant number fills any dims.
+fn reshaped_from(r: &mut Rewrites, id: Id, dims: &[Dim]) -> Result<Option<Id>, PassFailure> {
+    if r.is_constant(id) {
+        let scalars = r.find(id, |o| matches!(o, Op::Broadcast { axes, .. } if axes.is_empty()));
+        return match scalars.first() {
+            Some((_, kids)) => Ok(Some(r.add(Op::Broadcast { dims: dims.to_vec(), axes: Vec::new() }, &[kids[0]])?)),
+            None => Ok(None),
+        };
+    }
+    let found = r.find(id, |o| matches!(o, Op::Reshape { .. }));
+    Ok(found.iter().map(|(_, kids)| kids[0]).find(|&x| r.dims(x) == dims))
+}
+
+fn slice_of_concat(r: &mut Rewrites, m: &Matched<'_>) -> Found {
+    let (Op::Slice { start, limit, stride }, &[inner]) = (m.op, m.children) else { return none() };
+    for (op, parts) in r.find(inner, |o| matches!(o, Op::Concat { .. })) {
+        let Op::Concat { axis } = &*op else { continue };
+        let mut offset = 0;
+        for &part in &parts {
+            let Some(dims) = r.ty(part).static_dims() else { return none() };
+            let end = offset + dims[*axis];
+            if start[*axis] >= offset && limit[*axis] <= end && start[*axis] < limit[*axis] {
+                let (mut start, mut limit) = (start.clone(), limit.clone());
+                start[*axis] -= offset;
+                limit[*axis] -= offset;
+                let whole = start.iter().all(|&s| s == 0) && limit == dims && stride.iter().all(|&s| s == 1);
+                return if whole {
+                    one(part)
+                } else {
+                    one(r.add(Op::Slice { start, limit, stride: stride.clone() }, &[part])?)
+                };
+            }
+            offset = end;
+        }
+    }
+    none()
+}
+
+fn concat_of_slices(r: &mut Rewrites, m: &Matched<'_>) -> Found {
+    let (Op::Concat { axis }, [first, rest @ ..]) = (m.op, m.children) else { return none() };
+    if rest.is_empty() {
+        return none();
+    }
+    let plain = |o: &Op| matches!(o, Op::Slice { stride, .. } if stride.iter().all(|&s| s == 1));
+    for (op, kids) in r.find(*first, plain) {
+        let Op::Slice { start, limit: mut end, .. } = (*op).clone() else { continue };
+        let joined = rest.iter().all(|&next| {
+            let follows = r.find(next, plain).into_iter().find_map(|(op, source)| match &*op {
+                Op::Slice { start: s, limit: l, .. } if source == kids && follows(&start, &end, s, l, *axis) => {
+                    Some(l[*axis])
+                }
+                _ => None,
+            });
+            follows.is_some_and(|l| {
+                end[*axis] = l;
+                true
+            })
+        });
+        if joined {
+            let dims = r.ty(kids[0]).static_dims();
+            let whole = start.iter().all(|&s| s == 0) && dims.as_ref() == Some(&end);
+            return if whole {
+                one(kids[0])
+            } else {
+                one(r.add(Op::Slice { start, limit: end, stride: Vec::new() }, &kids)?)
+            };
+        }
+    }
+    none()
+}
+
+/// Whether the slice `s..l` goes on where `start..end` ends along `axis`, and agrees with it along the others.
+fn follows(start: &[usize], end: &[usize], s: &[usize], l: &[usize], axis: usize) -> bool {
+    (0..start.len()).all(|a| if a == axis { s[a] == end[a] } else { s[a] == start[a] && l[a] == end[a] })
+}
+
+fn flatten_concats(r: &mut Rewrites, m: &Matched<'_>) -> Found {
+    let mut parts: SmallVec<[Id; 8]> = SmallVec::new();
+    for &c in m.children {
+        let inner: Vec<(Arc<Op>, SmallVec<[Id; 4]>)> = r.find(c, |o| o == m.op);
+        match inner.first() {
+            Some((_, kids)) => parts.extend(kids.iter().copied()),
+            None => parts.push(c),
+        }
+    }
+    if parts.len() == m.children.len() { none() } else { one(r.add(m.op.clone(), &parts)?) }
+}
