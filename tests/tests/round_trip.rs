@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_ir::text::{PrintOptions, WeightStore, parse_with, print_into};
 use kiln_ir::{Stage, specialize, verify};
-use kiln_tests::random_graph::{Options, random_graph};
+use kiln_tests::random_graph::{Options, config, random_graph};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 proptest! {
-    #![proptest_config(Config::with_cases(300))]
+    #![proptest_config(config(300))]
 
     #[test]
     fn a_random_graph_is_valid_and_reads_back_as_itself(random in random_graph(Options::default())) {

@@ -1,10 +1,11 @@
 //! Scalar expressions: what an elementwise op or an epilogue computes for one element.
 //!
 //! An expression is a list of nodes in definition order, the last of them its result; equal nodes are
-//! stored once, so shared subexpressions cost nothing. Arguments are `a0, a1, …`; constants take the
-//! dtype of what they are combined with. The interpreter evaluates expressions over any
+//! stored once, so shared subexpressions cost nothing (but constants that meet different dtypes are kept apart).
+//! Arguments are `a0, a1, …`; constants take the dtype of what they are combined with. The interpreter evaluates expressions over any
 //! [`crate::interp`] scalar; code generation lowers them to vector instructions.
 
+mod canonical;
 mod parse;
 mod typing;
 
@@ -258,32 +259,7 @@ impl ScalarBuilder {
 
     /// The expression that computes `root`: only the nodes it needs, in a canonical order.
     pub fn finish(self, root: ScalarId) -> ScalarExpr {
-        // Post-order from the root: independent of the order in which the nodes were made.
-        let mut order: Vec<ScalarNode> = Vec::new();
-        let mut map: Vec<Option<ScalarId>> = vec![None; self.nodes.len()];
-        let mut stack = vec![(root, false)];
-        while let Some((id, ready)) = stack.pop() {
-            if map[id as usize].is_some() {
-                continue;
-            }
-            let node = self.nodes[id as usize];
-            let (count, kids) = children(node);
-            if !ready {
-                stack.push((id, true));
-                stack.extend(kids[..count].iter().rev().map(|&k| (k, false)));
-                continue;
-            }
-            let at = |i: ScalarId| map[i as usize].unwrap_or(0);
-            order.push(match node {
-                ScalarNode::Arg(_) | ScalarNode::Const(_) => node,
-                ScalarNode::Unary(f, x) => ScalarNode::Unary(f, at(x)),
-                ScalarNode::Binary(f, x, y) => ScalarNode::Binary(f, at(x), at(y)),
-                ScalarNode::Select(c, x, y) => ScalarNode::Select(at(c), at(x), at(y)),
-                ScalarNode::Convert(d, x) => ScalarNode::Convert(d, at(x)),
-            });
-            map[id as usize] = Some((order.len() - 1) as ScalarId);
-        }
-        ScalarExpr { nodes: order }
+        ScalarExpr { nodes: canonical::canonical(&self.nodes, root) }
     }
 }
 

@@ -132,16 +132,20 @@ impl Layout<'_, '_, '_> {
                 dilation: pick(dilation, &order),
                 reducer: *reducer,
             }),
-            Op::SelectAndScatter { window, strides, padding, extreme } => Some(Plan {
-                op: Op::SelectAndScatter {
-                    window: pick(window, &order),
-                    strides: pick(strides, &order),
-                    padding: pick(padding, &order),
-                    extreme: *extreme,
-                },
-                operands: vec![order.clone(), order.clone()],
-                results: vec![order.clone()],
-            }),
+            Op::SelectAndScatter { window, strides, padding, extreme } => {
+                // Of equal elements, the first in the window counts: windowed axes must stay in their order.
+                let windowed: Vec<usize> = order.iter().copied().filter(|&a| window[a] > 1).collect();
+                windowed.is_sorted().then(|| Plan {
+                    op: Op::SelectAndScatter {
+                        window: pick(window, &order),
+                        strides: pick(strides, &order),
+                        padding: pick(padding, &order),
+                        extreme: *extreme,
+                    },
+                    operands: vec![order.clone(), order.clone()],
+                    results: vec![order.clone()],
+                })
+            }
             Op::BatchNorm { axis, epsilon } => Some(Plan {
                 op: Op::BatchNorm { axis: places[*axis], epsilon: *epsilon },
                 operands: vec![order.clone(), vec![0], vec![0], vec![0], vec![0]],

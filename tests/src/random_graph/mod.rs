@@ -22,6 +22,7 @@ use std::fmt;
 use kiln_ir::text::{PrintOptions, print};
 use kiln_ir::{DType, Graph, Tensor};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 pub use range::Range;
 
@@ -75,6 +76,16 @@ impl fmt::Debug for RandomGraph {
         }
         Ok(())
     }
+}
+
+/// A configuration of `cases` cases, the same ones in every run unless `PROPTEST_RNG_SEED` says otherwise.
+pub fn config(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let rng_seed = match default.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(7),
+        given @ RngSeed::Fixed(_) => given,
+    };
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..default }
 }
 
 /// A strategy for random graphs.
