@@ -7,7 +7,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use kiln_ir::Graph;
+use kiln_ir::{Graph, Tensor};
+use kiln_runtime::artifact::PackedWeight;
 use kiln_runtime::{Executable, Plan, Weights};
 
 use crate::clif::{self, CompiledKernel, Target};
@@ -55,6 +56,9 @@ pub struct CompiledModule {
     pub kernels: Vec<Kernel>,
     /// Weights, packed and plain, equal ones once.
     pub weights: Weights,
+    /// Constants whose elements `weights` holds in another order, and where: what
+    /// [`PortablePart::pack`](kiln_runtime::artifact::PortablePart::pack) wants, so that no artifact holds them twice.
+    pub packed: Vec<(Tensor, PackedWeight)>,
     /// What it is compiled for.
     pub target: Target,
     /// How.
@@ -64,8 +68,8 @@ pub struct CompiledModule {
 /// Compiles a graph with fixed dims.
 pub fn compile(graph: &Graph, target: &Target, options: CompileOptions) -> Result<CompiledModule, CompileError> {
     let program = lower(graph, machine(target))?;
-    let Planned { plan, kernels, weights } = build(program, options.threads);
-    Ok(CompiledModule { plan, kernels, weights, target: target.clone(), options })
+    let Planned { plan, kernels, weights, packed } = build(program, options.threads);
+    Ok(CompiledModule { plan, kernels, weights, packed, target: target.clone(), options })
 }
 
 /// What lowering has to know of a target.

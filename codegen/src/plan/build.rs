@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::thread;
 
 use bytes::Bytes;
+use kiln_ir::Tensor;
+use kiln_runtime::artifact::PackedWeight;
 use kiln_runtime::{Argument, Buffer, Plan, StateSpec, Step, Weights, WeightsBuilder, Work};
 
 use super::arena::{Layout, Life, lay_out};
@@ -20,6 +22,8 @@ pub struct Planned {
     pub kernels: Vec<Kernel>,
     /// The weight section.
     pub weights: Weights,
+    /// Constants whose elements the weight section holds in another order, and where.
+    pub packed: Vec<(Tensor, PackedWeight)>,
 }
 
 /// Gives every storage an address and every step its arguments.
@@ -28,7 +32,7 @@ pub fn build(program: Program, threads: usize) -> Planned {
     let temporaries: Vec<StorageId> =
         (0..program.storages.len()).map(StorageId).filter(|id| lives.contains_key(id)).collect();
     let layout = lay_out(&temporaries.iter().map(|id| lives[id]).collect::<Vec<_>>());
-    let (weights, weight_offsets, initial) = collect_weights(&program, threads);
+    let Collected { weights, offsets: weight_offsets, initial, packed } = collect_weights(&program, threads);
     let mut buffers = Vec::new();
     let mut buffer_of: HashMap<StorageId, usize> = HashMap::new();
     let arena: HashMap<StorageId, usize> = temporaries.iter().copied().zip(layout.offsets.iter().copied()).collect();
@@ -83,7 +87,7 @@ pub fn build(program: Program, threads: usize) -> Planned {
         scratch_bytes,
         signature: program.signature,
     };
-    Planned { plan, kernels: program.kernels, weights }
+    Planned { plan, kernels: program.kernels, weights, packed }
 }
 
 /// The life of every temporary that some step touches.
@@ -101,8 +105,17 @@ fn lives(program: &Program) -> HashMap<StorageId, Life> {
     lives
 }
 
+/// The weight section, and where things are in it.
+struct Collected {
+    weights: Weights,
+    offsets: HashMap<StorageId, usize>,
+    /// First values of the states.
+    initial: Vec<usize>,
+    packed: Vec<(Tensor, PackedWeight)>,
+}
+
 /// The weight section: every weight that some step reads, packed on `threads` threads, and the states' first values.
-fn collect_weights(program: &Program, threads: usize) -> (Weights, HashMap<StorageId, usize>, Vec<usize>) {
+fn collect_weights(program: &Program, threads: usize) -> Collected {
     let mut used: Vec<(StorageId, &Weight)> = Vec::new();
     let mut seen = vec![false; program.storages.len()];
     for u in program.steps.iter().flat_map(|s| s.work.uses()) {
@@ -112,17 +125,23 @@ fn collect_weights(program: &Program, threads: usize) -> (Weights, HashMap<Stora
             used.push((u.storage, weight));
         }
     }
-    let packed = in_parallel(&used, threads, |(_, weight)| match weight {
+    let contents = in_parallel(&used, threads, |(_, weight)| match weight {
         Weight::Plain(bytes) => bytes.clone(),
         Weight::Packed(tensor, packing) => packing.apply(tensor),
     });
     let mut builder = WeightsBuilder::new();
     let mut offsets = HashMap::new();
-    for ((id, _), bytes) in used.iter().zip(packed) {
-        offsets.insert(*id, builder.push(bytes));
+    let mut packed = Vec::new();
+    for ((id, weight), bytes) in used.iter().zip(contents) {
+        let len = bytes.len();
+        let offset = builder.push(bytes);
+        offsets.insert(*id, offset);
+        if let Weight::Packed(plain, packing) = weight {
+            packed.push((plain.clone(), PackedWeight { native: 0, offset, len, relayout: packing.relayout() }));
+        }
     }
     let initial = program.states.iter().map(|s| builder.push(s.initial.bytes().clone())).collect();
-    (builder.finish(), offsets, initial)
+    Collected { weights: builder.finish(), offsets, initial, packed }
 }
 
 /// `work` of every item, in order, the items dealt out to `threads` threads.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use kiln_ir::Tensor;
+use kiln_runtime::Relayout;
 
 /// A reordering: pieces one after another, each a nest of loops over the source, innermost last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +35,16 @@ impl Packing {
     /// Whether nothing is taken.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The same, as artifacts describe it: they store packed weights only and bring the plain ones back.
+    pub fn relayout(&self) -> Relayout {
+        let piece = |p: &Piece| kiln_runtime::Piece {
+            start: p.start as usize,
+            loops: p.loops.iter().map(|&(extent, stride)| (extent as usize, stride as isize)).collect(),
+            padding: 0,
+        };
+        Relayout { pieces: self.pieces.iter().map(piece).collect() }
     }
 
     /// The elements of `tensor` in the new order. Elements outside the tensor (a fault of the lowering) are left out.
@@ -87,6 +98,7 @@ mod tests {
                 Piece { start: 2, loops: vec![(2, 3), (1, 1)] },
             ],
         };
+        assert_eq!(packing.relayout().pack(w.bytes(), 4), Ok(packing.apply(&w).to_vec()));
         let packed = Tensor::from_bytes(kiln_ir::DType::I32, &[6], packing.apply(&w)).expect("as many elements");
         assert_eq!(packed.to_i64_vec(), [0, 1, 3, 4, 2, 5]);
     }

@@ -50,11 +50,11 @@ impl PortablePart {
         PortablePart { graph: text, weights: weights.iter().map(weight).collect() }
     }
 
-    /// Says where a native part holds the elements of the weight with content id `id`. Returns whether the text
-    /// names that weight; if not, there is nothing to say it of.
-    pub fn pack(&mut self, id: &blake3::Hash, place: PackedWeight) -> bool {
-        let weight = self.weights.iter_mut().find(|w| w.value.content_id() == *id);
-        weight.map(|w| w.packed = Some(place)).is_some()
+    /// Says where a native part holds the elements of `plain`, in another order. Every weight with these bytes, of
+    /// whatever extents, is stored only there; returns how many there are.
+    pub fn pack(&mut self, plain: &Tensor, place: &PackedWeight) -> usize {
+        let same = |w: &&mut PortableWeight| w.value.dtype() == plain.dtype() && w.value.bytes() == plain.bytes();
+        self.weights.iter_mut().filter(same).map(|w| w.packed = Some(place.clone())).count()
     }
 }
 

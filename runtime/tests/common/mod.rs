@@ -197,7 +197,7 @@ pub fn whole(natives: Vec<artifact::NativePart>) -> Artifact {
     let mut portable = artifact::PortablePart::of(&graph());
     if !natives.is_empty() {
         let place = artifact::PackedWeight { native: 0, offset: 0, len: 4 * N, relayout };
-        assert!(portable.pack(&ramp(500).content_id(), place));
+        assert_eq!(portable.pack(&ramp(500).reshape(&[10, 100]).unwrap(), &place), 1);
     }
     Artifact { signature: plan().0.signature, portable: Some(portable), natives, profile: None }
 }
