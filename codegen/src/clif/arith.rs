@@ -159,7 +159,7 @@ impl Emitter<'_> {
             let parts = self.parts(value);
             lanes.extend(self.lanes(self.kernel.type_of(value), &parts));
         }
-        self.from_lanes(ty.dtype, &lanes)
+        self.gather_lanes(ty.dtype, &lanes)
     }
 
     fn bitcast(&mut self, from: DType, ty: VType, parts: &[ir::Value]) -> Parts {

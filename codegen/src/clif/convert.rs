@@ -17,14 +17,14 @@ impl Emitter<'_> {
                 let zero = self.constant(from, Bits(0));
                 self.compare(CompareOp::Ne, from, parts, &zero)
             }
-            (DType::Bool, _) => self.from_bool(to, parts),
-            (DType::F16, _) => self.each(parts, |e, part| e.from_half(part)),
+            (DType::Bool, _) => self.bool_to(to, parts),
+            (DType::F16, _) => self.each(parts, |e, part| e.half_to_float(part)),
             (DType::BF16, _) => self.each(parts, |e, part| {
                 let bits = e.shift_constant(BinaryOp::Shl, part, 16);
                 e.as_float(bits)
             }),
-            (_, DType::F16) => self.each(parts, |e, part| e.to_half(part)),
-            (_, DType::BF16) => self.each(parts, |e, part| e.to_bfloat(part)),
+            (_, DType::F16) => self.each(parts, |e, part| e.float_to_half(part)),
+            (_, DType::BF16) => self.each(parts, |e, part| e.float_to_bfloat(part)),
             (DType::F32, DType::I32 | DType::I8 | DType::U8) => {
                 self.each(parts, |e, part| e.truncate_to_i32(to.dtype, part))
             }
@@ -58,7 +58,7 @@ impl Emitter<'_> {
     }
 
     /// A mask as zeros and ones of another dtype.
-    fn from_bool(&mut self, to: VType, parts: &[ir::Value]) -> Parts {
+    fn bool_to(&mut self, to: VType, parts: &[ir::Value]) -> Parts {
         let layout = Layout::of(to);
         let one = self.constant(to, Bits::from_i64(to.dtype, 1));
         let mut masks = Vec::new();
@@ -150,7 +150,7 @@ impl Emitter<'_> {
 
     /// f16 to f32: the exponent and significand moved into place make a float too small by 2¹¹², which a
     /// multiplication mends, subnormals included; infinity and NaN get the exponent of theirs.
-    fn from_half(&mut self, half: ir::Value) -> ir::Value {
+    fn half_to_float(&mut self, half: ir::Value) -> ir::Value {
         let magnitude = self.and_constant(half, 0x7FFF);
         let moved = self.shift_constant(BinaryOp::Shl, magnitude, 13);
         let tiny = self.as_float(moved);
@@ -171,7 +171,7 @@ impl Emitter<'_> {
 
     /// f32 to f16, to nearest even. Normal results: half a unit (less one, plus the lowest kept bit) is added to
     /// the bits and the rest cut off. Subnormal ones: adding 0.5 lines the significand up, rounding on the way.
-    fn to_half(&mut self, float: ir::Value) -> ir::Value {
+    fn float_to_half(&mut self, float: ir::Value) -> ir::Value {
         let bits = self.as_bits(float);
         let magnitude = self.and_constant(bits, 0x7FFF_FFFF);
         let dropped = self.shift_constant(BinaryOp::ShrLogical, magnitude, 13);
@@ -205,7 +205,7 @@ impl Emitter<'_> {
     }
 
     /// f32 to bf16, to nearest even, in the same way as a normal f16.
-    fn to_bfloat(&mut self, float: ir::Value) -> ir::Value {
+    fn float_to_bfloat(&mut self, float: ir::Value) -> ir::Value {
         let bits = self.as_bits(float);
         let high = self.shift_constant(BinaryOp::ShrLogical, bits, 16);
         let odd = self.and_constant(high, 1);

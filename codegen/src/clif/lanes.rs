@@ -157,7 +157,7 @@ impl Emitter<'_> {
     }
 
     /// The parts of a value with these lanes.
-    pub(super) fn from_lanes(&mut self, dtype: DType, lanes: &[ir::Value]) -> Parts {
+    pub(super) fn gather_lanes(&mut self, dtype: DType, lanes: &[ir::Value]) -> Parts {
         let layout = Layout::of(VType::new(dtype, lanes.len() as u32));
         let (grouped, tail) = lanes.split_at(layout.groups * GROUP as usize);
         let registers = grouped.chunks(layout.lanes_per_register()).map(|chunk| {
@@ -202,7 +202,7 @@ impl Emitter<'_> {
     ) -> Parts {
         let lanes = self.lanes(from, parts);
         let results: Vec<ir::Value> = lanes.into_iter().map(|lane| f(self, lane)).collect();
-        self.from_lanes(to, &results)
+        self.gather_lanes(to, &results)
     }
 
     /// Applies a scalar function to every pair of lanes.
@@ -215,7 +215,7 @@ impl Emitter<'_> {
     ) -> Parts {
         let (a, b) = (self.lanes(ty, a), self.lanes(ty, b));
         let results: Vec<ir::Value> = a.into_iter().zip(b).map(|(a, b)| f(self, a, b)).collect();
-        self.from_lanes(ty.dtype, &results)
+        self.gather_lanes(ty.dtype, &results)
     }
 
     /// A group's mask of four 32-bit lanes as two registers of 64-bit lanes.

@@ -26,7 +26,7 @@ impl Emitter<'_> {
                 let lanes: Vec<ir::Value> = (0..i64::from(ty.lanes))
                     .map(|lane| self.load_scalar(ty.dtype, pointer, at + lane * step))
                     .collect();
-                self.from_lanes(ty.dtype, &lanes)
+                self.gather_lanes(ty.dtype, &lanes)
             }
         }
     }
@@ -36,7 +36,7 @@ impl Emitter<'_> {
         let lanes = self.element_pointers(ty, buffer, index, offsets);
         let lanes: Vec<ir::Value> =
             lanes.into_iter().map(|(pointer, at)| self.load_scalar(ty.dtype, pointer, at)).collect();
-        self.from_lanes(ty.dtype, &lanes)
+        self.gather_lanes(ty.dtype, &lanes)
     }
 
     /// Stores a value, its lanes `stride` elements apart.

@@ -345,13 +345,29 @@ impl KernelBuilder {
         value
     }
 
-    fn block(&mut self, build: impl FnOnce(&mut Self) -> Vec<Value>) -> Block {
-        self.open.push(Vec::new());
-        let yields = build(self);
-        Block { statements: self.open.pop().unwrap_or_default(), yields }
+    /// Goes on with a kernel whose body is empty.
+    pub(super) fn resume(kernel: Kernel) -> KernelBuilder {
+        KernelBuilder { kernel, open: vec![Vec::new()] }
     }
 
-    fn push(&mut self, statement: Statement) {
+    /// Starts a block; what is built from now on goes into it.
+    pub(super) fn open_block(&mut self) {
+        self.open.push(Vec::new());
+    }
+
+    /// Ends the block started last and gives its statements.
+    pub(super) fn close_block(&mut self) -> Vec<Statement> {
+        self.open.pop().unwrap_or_default()
+    }
+
+    fn block(&mut self, build: impl FnOnce(&mut Self) -> Vec<Value>) -> Block {
+        self.open_block();
+        let yields = build(self);
+        Block { statements: self.close_block(), yields }
+    }
+
+    /// Adds a statement to the block being built.
+    pub(super) fn push(&mut self, statement: Statement) {
         if let Some(block) = self.open.last_mut() {
             block.push(statement);
         }

@@ -8,6 +8,7 @@ use kiln_ir::DType;
 use super::eval;
 use super::index::{Index, Var};
 use super::kernel::{Block, Buffer, Condition, For, If, Inst, Kernel, Statement, Value};
+use super::math;
 use super::types::{Bits, VType};
 use super::verify::{VerifyErrors, verify};
 
@@ -102,6 +103,7 @@ pub fn interpret(
             });
         }
     }
+    let kernel = &math::expand(kernel);
     // undefined content: a pattern that is neither zero nor a sensible float
     let scratch = kernel.scratch.iter().map(|b| vec![0xCD; b.len as usize * b.dtype.size()]).collect();
     let mut machine = Machine {

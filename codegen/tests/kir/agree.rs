@@ -1,8 +1,7 @@
 //! Random kernels give the same bits by interpreter and by every feature level of the JIT.
 
-mod common;
-
-use common::{first_difference, random_buffers, random_kernel, run_jit};
+use crate::random::random_kernel;
+use crate::run::{first_difference, random_buffers, run_jit};
 use kiln_codegen::clif::{Features, Target};
 use kiln_codegen::kir::interpret;
 use proptest::prelude::*;
