@@ -127,7 +127,9 @@ impl Target {
         let unsupported = |reason: String| TargetError::Unsupported { triple: triple.to_string(), reason };
         let mut flags = settings::builder();
         let shared = [
-            ("opt_level", "speed"),
+            // kernels arrive with their addresses and constants in place; Cranelift's optimiser would move all loads of
+            // a block before its arithmetic, which costs registers (a GEMM tile ran at half the speed) and time
+            ("opt_level", "none"),
             ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
             // kernels do not unwind, and their frames are small
             ("unwind_info", "false"),

@@ -2,5 +2,6 @@
 
 mod agree;
 mod functions;
+mod gemm;
 mod random;
 mod run;

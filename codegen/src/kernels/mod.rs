@@ -1,0 +1,3 @@
+//! Generators of kernels that more than one lowering uses.
+
+pub mod gemm;
