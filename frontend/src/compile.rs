@@ -190,10 +190,19 @@ impl Compiled {
         let native = options.native.then(|| self.native_part());
         Ok(Artifact {
             signature: self.module.plan.signature.clone(),
-            portable: options.portable.then(|| PortablePart::of(&self.optimized.graph)),
+            portable: options.portable.then(|| self.portable_part(options.native)),
             natives: native.into_iter().collect(),
             profile: None,
         })
+    }
+
+    /// The optimised graph. Beside a native half, weights that it has packed are not stored again.
+    fn portable_part(&self, beside_native: bool) -> PortablePart {
+        let mut part = PortablePart::of(&self.optimized.graph);
+        for (plain, place) in self.module.packed.iter().filter(|_| beside_native) {
+            part.pack(plain, place);
+        }
+        part
     }
 
     fn native_part(&self) -> NativePart {
