@@ -1,0 +1,136 @@
+//! `kiln cat`: a model's text at any stage between its file and machine code.
+
+use clap::{Args, ValueEnum};
+use kiln::compile::{CompileOptions, Compiled, compile};
+use kiln_codegen::clif::{Target, emit_clif};
+use kiln_ir::Graph;
+use kiln_passes::{PASSES, optimize_observed};
+use serde_json::json;
+
+use crate::dot::dot;
+use crate::failure::{Failure, Outcome};
+use crate::model::{ModelArgs, Source};
+use crate::output::Output;
+use crate::passes::PassArgs;
+use crate::progress::spinning;
+use crate::text::TextArgs;
+
+/// Print a model at a stage between its file and machine code.
+///
+/// Graph stages, as text or DOT: `import` (as it was read), `specialized` (extents bound), the name of a pass (after it),
+/// `optimized` (after all passes). Code stages: `plan` (steps and buffers), `kir` (kernels), `clif` (Cranelift's IR), `asm`
+/// (machine instructions).
+#[derive(Debug, Args)]
+pub struct CatArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Which stage: import, specialized, a pass, optimized, plan, kir, clif or asm
+    #[arg(long, default_value = "import")]
+    stage: String,
+    /// How a graph is printed
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    format: GraphFormat,
+    /// What machine code is for: host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple
+    #[arg(long, value_name = "TARGET", default_value = "host")]
+    target: String,
+    /// Print only kernels whose name contains this (kir, clif, asm)
+    #[arg(long, value_name = "TEXT")]
+    kernel: Option<String>,
+    #[command(flatten)]
+    passes: PassArgs,
+    #[command(flatten)]
+    text: TextArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum GraphFormat {
+    /// Kiln's graph text
+    Text,
+    /// Graphviz
+    Dot,
+}
+
+impl CatArgs {
+    /// Prints.
+    pub fn run(self, output: Output) -> Outcome {
+        let passes: Vec<&str> = PASSES.iter().map(|p| p.name).collect();
+        let is_graph = ["import", "specialized", "optimized"].contains(&self.stage.as_str())
+            || passes.contains(&self.stage.as_str());
+        if !is_graph && !["plan", "kir", "clif", "asm"].contains(&self.stage.as_str()) {
+            return Err(Failure::Usage(format!(
+                "there is no stage `{}`; there are import, specialized, {}, optimized, plan, kir, clif, asm",
+                self.stage,
+                passes.join(", ")
+            )));
+        }
+        let source = self.model.source()?;
+        let text = if is_graph {
+            let graph = self.graph_stage(&source)?;
+            match self.format {
+                GraphFormat::Dot => self.text.write_text(&dot(&graph))?,
+                GraphFormat::Text => self.text.write(&graph)?,
+            }
+        } else {
+            self.text.write_text(&self.code_stage(source)?)?
+        };
+        output.write(&json!({ "stage": self.stage, "text": text }), || text.clone().unwrap_or_default())
+    }
+
+    /// The graph at one of the graph stages.
+    fn graph_stage(&self, source: &Source) -> Outcome<Graph> {
+        if self.stage == "import" {
+            return Ok(source.graph.clone());
+        }
+        let specialized = source.specialized()?;
+        if self.stage == "specialized" {
+            return Ok(specialized);
+        }
+        let mut after = None;
+        let optimized = spinning("optimising", || {
+            optimize_observed(&specialized, &self.passes.options(), &mut |pass, graph| {
+                if pass.name == self.stage {
+                    after = Some(graph.clone());
+                }
+            })
+        })?;
+        match after {
+            Some(graph) => Ok(graph),
+            None if self.stage == "optimized" => Ok(optimized.graph),
+            None => {
+                Err(Failure::Usage(format!("pass `{}` did not run: --until or --disable leave it out", self.stage)))
+            }
+        }
+    }
+
+    /// The text of one of the code stages.
+    fn code_stage(&self, source: Source) -> Outcome<String> {
+        let target = Target::named(&self.target).map_err(|e| Failure::Usage(e.to_string()))?;
+        let options = CompileOptions {
+            dims: source.dims,
+            passes: self.passes.options(),
+            target: Some(target),
+            ..CompileOptions::default()
+        };
+        let compiled = spinning("compiling", || compile(&source.graph, &options))?;
+        if self.stage == "plan" {
+            return Ok(format!("{:#?}", compiled.plan()));
+        }
+        self.kernels(&compiled)
+    }
+
+    fn kernels(&self, compiled: &Compiled) -> Outcome<String> {
+        let wanted = |name: &str| self.kernel.as_ref().is_none_or(|part| name.contains(part));
+        let mut out = Vec::new();
+        for kernel in compiled.kernels().iter().filter(|k| wanted(&k.name)) {
+            out.push(match self.stage.as_str() {
+                "kir" => kernel.to_string(),
+                stage => {
+                    let listing = emit_clif(kernel, compiled.target())?;
+                    let code = if stage == "clif" { listing.clif } else { listing.asm };
+                    format!("; {}\n{code}", kernel.name)
+                }
+            });
+        }
+        Ok(out.join("\n"))
+    }
+}

@@ -1,0 +1,94 @@
+//! From a model on the command line to something that runs.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use kiln::compile::{CompileOptions, Compiler, compile};
+use kiln::measure::milliseconds;
+use kiln_runtime::artifact::{self, PortableCompiler, PortableModel};
+use kiln_runtime::{Executable, Executor, PoolHandle};
+
+use crate::failure::Outcome;
+use crate::model::{Model, ModelArgs, of_file};
+use crate::native;
+use crate::passes::PassArgs;
+use crate::progress::spinning;
+
+/// How a model is made to run.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// Threads to run on; all cores where it is not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Run no machine code of an artifact: verify its portable graph and compile it here. For files from elsewhere
+    #[arg(long)]
+    portable: bool,
+    #[command(flatten)]
+    passes: PassArgs,
+}
+
+/// A model ready to run.
+pub struct Engine {
+    /// The program.
+    pub executable: Arc<Executable>,
+    /// Milliseconds to read the model: to import or parse it, or to load an artifact.
+    pub load_ms: f64,
+    /// Milliseconds to compile it; 0 for native code out of an artifact.
+    pub compile_ms: f64,
+}
+
+impl EngineArgs {
+    /// Opens and, where need be, compiles the model.
+    pub fn load(&self, model: &ModelArgs) -> Outcome<Engine> {
+        let start = Instant::now();
+        match model.open()? {
+            Model::Graph(source) => {
+                let load_ms = milliseconds(start.elapsed());
+                let start = Instant::now();
+                let options =
+                    CompileOptions { dims: source.dims, passes: self.passes.options(), ..CompileOptions::default() };
+                let executable = spinning("compiling", || compile(&source.graph, &options)?.executable())?;
+                Ok(Engine { executable, load_ms, compile_ms: milliseconds(start.elapsed()) })
+            }
+            Model::Artifact(path) => {
+                let options = CompileOptions { passes: self.passes.options(), ..CompileOptions::default() };
+                let compiler = Timed { compiler: Compiler(options), time: Cell::default() };
+                let executable = if self.portable {
+                    artifact::load(&artifact::read_file(&path)?, &compiler).map_err(of_file(&path))?
+                } else {
+                    native::load(&path, &compiler)?
+                };
+                let compile_ms = milliseconds(compiler.time.get());
+                Ok(Engine { executable, load_ms: milliseconds(start.elapsed()) - compile_ms, compile_ms })
+            }
+        }
+    }
+
+    /// An executor of the program on the threads that were asked for.
+    pub fn executor(&self, executable: &Arc<Executable>) -> Outcome<Executor> {
+        let threads = self.threads.map_or_else(available_threads, usize::from);
+        Ok(Executor::new(Arc::clone(executable), PoolHandle::new(threads))?)
+    }
+}
+
+/// A compiler that measures itself.
+struct Timed {
+    compiler: Compiler,
+    time: Cell<Duration>,
+}
+
+impl PortableCompiler for Timed {
+    fn compile(&self, model: PortableModel) -> Result<Arc<Executable>, Box<dyn Error + Send + Sync>> {
+        let start = Instant::now();
+        let result = spinning("compiling", || self.compiler.compile(model));
+        self.time.set(start.elapsed());
+        result
+    }
+}
+
+fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

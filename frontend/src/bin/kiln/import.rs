@@ -1,0 +1,35 @@
+//! `kiln import`: an ONNX model as graph text.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::failure::Outcome;
+use crate::model::ModelArgs;
+use crate::output::{Output, facts};
+use crate::text::TextArgs;
+
+/// Import a model as graph text, with its weights beside it.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    text: TextArgs,
+}
+
+impl ImportArgs {
+    /// Imports and prints.
+    pub fn run(self, output: Output) -> Outcome {
+        let source = self.model.source()?;
+        let text = self.text.write(&source.graph)?;
+        let mut object = json!({ "format": source.format.name(), "nodes": source.graph.len() });
+        if let Some(text) = &text {
+            object["text"] = json!(text);
+        }
+        output.write(&object, || {
+            text.unwrap_or_else(|| {
+                facts([("graph", format!("@{}", source.graph.name())), ("nodes", source.graph.len().to_string())])
+            })
+        })
+    }
+}

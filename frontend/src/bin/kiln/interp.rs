@@ -1,0 +1,44 @@
+//! `kiln interp`: the reference interpreter, which says what a model means.
+
+use clap::Args;
+use kiln_ir::Graph;
+use kiln_ir::interp;
+use kiln_runtime::Signature;
+
+use crate::failure::Outcome;
+use crate::inputs::{Feeds, InputArgs};
+use crate::model::ModelArgs;
+use crate::output::Output;
+use crate::progress::spinning;
+use crate::results::ResultArgs;
+
+/// Run a model in the reference interpreter: slow, plain, and what every other way of running it is compared with.
+#[derive(Debug, Args)]
+pub struct InterpArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    #[command(flatten)]
+    results: ResultArgs,
+    /// Compute floats in f64; results are f64 then
+    #[arg(long)]
+    f64: bool,
+}
+
+impl InterpArgs {
+    /// Interprets and reports.
+    pub fn run(self, output: Output) -> Outcome {
+        let graph = self.model.source()?.specialized()?;
+        let feeds = self.inputs.read(&Signature::of(&graph)?)?;
+        let results = interpret(&graph, feeds, self.f64)?;
+        self.results.report(&results, output)
+    }
+}
+
+/// The outputs of `graph`, worked out by the reference interpreter in f32 or f64.
+pub fn interpret(graph: &Graph, feeds: Feeds, f64: bool) -> Outcome<Feeds> {
+    let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+    let run = || if f64 { interp::run::<f64>(graph, &feeds, None) } else { interp::run::<f32>(graph, &feeds, None) };
+    Ok(spinning("interpreting", run)?)
+}

@@ -1,0 +1,91 @@
+//! The `kiln` command: compile models, run them, and look at every stage between.
+//!
+//! Each subcommand is a file. `--json` gives one JSON object on stdout instead of text for people. The exit code is 0
+//! for success, 1 where the work failed, 2 where the command line is wrong; the first line of stderr says what went
+//! wrong.
+
+mod bench;
+mod binding;
+mod cat;
+mod compile;
+mod demo;
+mod dot;
+mod engine;
+mod failure;
+mod import;
+mod inputs;
+mod inspect;
+mod interp;
+mod model;
+mod native;
+mod opt;
+mod output;
+mod passes;
+mod picture;
+mod progress;
+mod results;
+mod run;
+mod text;
+mod values;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Outcome;
+use crate::output::Output;
+
+/// A compiler for neural networks: define, fire, run.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, max_term_width = 110)]
+struct Cli {
+    /// Write one JSON object to stdout instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Compile(compile::CompileArgs),
+    Run(run::RunArgs),
+    Bench(bench::BenchArgs),
+    Demo(demo::DemoArgs),
+    Import(import::ImportArgs),
+    Inspect(inspect::InspectArgs),
+    Cat(cat::CatArgs),
+    Verify(verify::VerifyArgs),
+    Opt(opt::OptArgs),
+    Interp(interp::InterpArgs),
+}
+
+impl Command {
+    fn run(self, output: Output) -> Outcome {
+        match self {
+            Command::Compile(args) => args.run(output),
+            Command::Run(args) => args.run(output),
+            Command::Bench(args) => args.run(output),
+            Command::Demo(args) => args.run(output),
+            Command::Import(args) => args.run(output),
+            Command::Inspect(args) => args.run(output),
+            Command::Cat(args) => args.run(output),
+            Command::Verify(args) => args.run(output),
+            Command::Opt(args) => args.run(output),
+            Command::Interp(args) => args.run(output),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // Wrong usage ends in here, with exit code 2.
+    let cli = Cli::parse();
+    failure::guarded(|| match cli.command.run(Output { json: cli.json }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::print_failure(&failure, cli.json);
+            failure.code()
+        }
+    })
+}

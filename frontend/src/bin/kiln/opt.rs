@@ -1,0 +1,42 @@
+//! `kiln opt`: graph in, optimised graph text out.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::failure::Outcome;
+use crate::model::ModelArgs;
+use crate::output::Output;
+use crate::passes::{PassArgs, report_json, report_text};
+use crate::progress::spinning;
+use crate::text::TextArgs;
+
+/// Optimise a graph and print the result as graph text.
+#[derive(Debug, Args)]
+pub struct OptArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    passes: PassArgs,
+    #[command(flatten)]
+    text: TextArgs,
+    /// Print what each pass did, in place of the graph
+    #[arg(long)]
+    report: bool,
+}
+
+impl OptArgs {
+    /// Optimises and prints.
+    pub fn run(self, output: Output) -> Outcome {
+        let graph = self.model.source()?.specialized()?;
+        let optimized = spinning("optimising", || kiln_passes::optimize(&graph, &self.passes.options()))?;
+        let text = self.text.write(&optimized.graph)?;
+        let mut object = json!({ "passes": report_json(&optimized.report), "nodes": optimized.graph.len() });
+        if let Some(text) = &text {
+            object["text"] = json!(text);
+        }
+        output.write(&object, || match text {
+            Some(text) if !self.report => text,
+            _ => report_text(&optimized.report),
+        })
+    }
+}

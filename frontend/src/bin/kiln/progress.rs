@@ -1,0 +1,24 @@
+//! Says what takes long, on stderr, where a person watches.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Runs `work` beside a spinner that says `what`. Where stderr is no terminal, nothing is shown.
+pub fn spinning<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let result = work();
+    spinner.finish_and_clear();
+    result
+}
+
+/// A bar over `steps` steps of `what`. Where stderr is no terminal, nothing is shown.
+pub fn bar(what: &str, steps: usize) -> ProgressBar {
+    let bar = ProgressBar::new(steps as u64).with_message(what.to_owned());
+    // A template that does not parse would be a mistake here; the library's own bar does as well then.
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}

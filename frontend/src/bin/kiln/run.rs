@@ -1,0 +1,47 @@
+//! `kiln run`: a model on inputs from files.
+
+use clap::Args;
+use kiln_runtime::Signature;
+
+use crate::engine::EngineArgs;
+use crate::failure::Outcome;
+use crate::inputs::{InputArgs, borrowed};
+use crate::interp::interpret;
+use crate::model::ModelArgs;
+use crate::output::Output;
+use crate::results::ResultArgs;
+
+/// Run a model on inputs from files.
+///
+/// An artifact's machine code is run as it is: whoever names the file vouches for it, as for a program. `--portable`
+/// is for files from elsewhere.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    #[command(flatten)]
+    results: ResultArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Run the reference interpreter instead of compiled code
+    #[arg(long, conflicts_with_all = ["threads", "portable"])]
+    interpret: bool,
+}
+
+impl RunArgs {
+    /// Runs and reports.
+    pub fn run(self, output: Output) -> Outcome {
+        let results = if self.interpret {
+            let graph = self.model.source()?.specialized()?;
+            let feeds = self.inputs.read(&Signature::of(&graph)?)?;
+            interpret(&graph, feeds, false)?
+        } else {
+            let engine = self.engine.load(&self.model)?;
+            let feeds = self.inputs.read(engine.executable.signature())?;
+            self.engine.executor(&engine.executable)?.run_named(&borrowed(&feeds))?
+        };
+        self.results.report(&results, output)
+    }
+}

@@ -1,0 +1,51 @@
+//! Inputs for measuring a model without data.
+
+use kiln_ir::{DType, Tensor, TensorError, random};
+
+/// A tensor that any model is likely to take: floats uniform in [-1, 1); bytes (`u8`, `i8`) over their whole range;
+/// wider integers and `bool` 0 or 1, which index every table of two rows, as token ids and masks must.
+/// A function of its arguments alone.
+pub fn random_tensor(dtype: DType, dims: &[usize], seed: u64) -> Result<Tensor, TensorError> {
+    let n = kiln_ir::tensor::element_count(dims).ok_or(TensorError::TooLarge { dtype, dims: dims.to_vec() })?;
+    let (low, width) = match dtype {
+        DType::F64 | DType::F32 | DType::F16 | DType::BF16 => (-1.0, 2.0),
+        DType::U8 => (0.0, 256.0),
+        DType::I8 => (-128.0, 256.0),
+        DType::I64 | DType::I32 | DType::Bool => (0.0, 2.0),
+    };
+    let values = random::uniform(seed, n).map(|u| low + width * u);
+    let whole = !dtype.is_float();
+    let values: Vec<f64> = if whole { values.map(f64::floor).collect() } else { values.collect() };
+    Tensor::from_f64(dtype, dims, &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dtype_stays_in_its_range_and_fills_it() {
+        for dtype in DType::ALL {
+            let values = random_tensor(dtype, &[50, 100], 7).expect("a tensor").to_f64_vec();
+            let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), &v| (a.min(v), b.max(v)));
+            let expected = match dtype {
+                DType::U8 => (0.0, 255.0),
+                DType::I8 => (-128.0, 127.0),
+                d if d.is_float() => {
+                    // 16-bit floats may round the largest values up to 1.
+                    assert!((-1.0..-0.99).contains(&low) && (0.99..=1.0).contains(&high), "{dtype}: {low} … {high}");
+                    continue;
+                }
+                _ => (0.0, 1.0),
+            };
+            assert_eq!((low, high), expected, "{dtype}");
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_the_values() {
+        let make = |seed| random_tensor(DType::F32, &[8], seed).expect("a tensor");
+        assert_eq!(make(1), make(1));
+        assert_ne!(make(1), make(2));
+    }
+}

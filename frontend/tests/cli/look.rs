@@ -1,0 +1,122 @@
+//! Looking at models: inspect, cat, verify, opt, import.
+
+use kiln_ir::text::parse;
+
+use crate::harness::{DOUBLE, Place, text};
+
+#[test]
+fn inspect_says_what_a_graph_is_made_of() {
+    let place = Place::with_digits();
+    let object = place.kiln("inspect digits.kiln --weights digits.safetensors --json").ok().json();
+    assert_eq!(object["inputs"][0]["dims"], serde_json::json!(["batch", 1, 28, 28]));
+    assert_eq!(object["symbols"], serde_json::json!(["batch"]));
+    // Two layers of filters, a dense layer with its bias, and the number that the average pool divides by.
+    assert_eq!(object["parameters"], 16 * 25 + 64 * 16 * 25 + 10 * 3136 + 10 + 1);
+    assert_eq!(object["ops"]["conv_general"], 2);
+    let shown = place.kiln("inspect digits.kiln --weights digits.safetensors").ok().stdout;
+    assert!(shown.contains("f32[batch, 1, 28, 28]") && shown.contains("conv_general"), "{shown}");
+}
+
+#[test]
+fn every_graph_stage_is_text_that_reads_back() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    assert_eq!(place.kiln("cat double.kiln").ok().stdout, DOUBLE);
+    for stage in ["import", "specialized", "canonicalise", "fusion", "optimized"] {
+        let shown = place.kiln(&format!("cat double.kiln --dim n=2 --stage {stage}")).ok().stdout;
+        let graph = parse(&shown, stage).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(graph.inputs().len(), 1, "{shown}");
+        assert_eq!(shown.contains("f32[2, 3]"), stage != "import", "{shown}");
+    }
+    let run = place.kiln("cat double.kiln --dim n=2 --stage fusion --disable fusion");
+    run.fails(2, &["fusion", "did not run"]);
+}
+
+#[test]
+fn every_code_stage_is_printed() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    let stage = |name: &str| place.kiln(&format!("cat double.kiln --dim n=64 --stage {name}")).ok().stdout;
+    assert!(stage("plan").contains("steps"));
+    assert!(stage("kir").contains("kernel @"));
+    assert!(stage("clif").contains("function "));
+    assert!(stage("asm").lines().count() > 5);
+    let none = place.kiln("cat double.kiln --dim n=64 --stage kir --kernel no_such_kernel").ok().stdout;
+    assert_eq!(none.trim(), "");
+}
+
+#[test]
+fn dot_has_a_node_for_each_node_and_output() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    let dot = place.kiln("cat double.kiln --format dot").ok().stdout;
+    assert!(dot.starts_with("digraph \"double\" {") && dot.trim_end().ends_with('}'), "{dot}");
+    assert_eq!(dot.matches("n0 -> n1").count(), 2, "{dot}");
+    assert!(dot.contains("n1 -> out0"), "{dot}");
+}
+
+#[test]
+fn opt_writes_text_and_weights_that_every_command_reads_back() {
+    let place = Place::with_digits();
+    place
+        .kiln("opt digits.kiln --weights digits.safetensors --dim batch=1 -o opt.kiln --save-weights opt.safetensors")
+        .ok();
+    place.kiln("verify opt.kiln --weights opt.safetensors").ok();
+    place.kiln("verify opt.kiln").fails(1, &["opt.kiln", "content id"]);
+    // What is optimised already stays as it is.
+    let again = place.kiln("opt opt.kiln --weights opt.safetensors").ok().stdout;
+    let once = std::fs::read_to_string(place.path("opt.kiln")).expect("the text");
+    assert_eq!(again.trim_end(), once.trim_end());
+    for file in ["digits.kiln --weights digits.safetensors --dim batch=1", "opt.kiln --weights opt.safetensors"] {
+        place.kiln(&format!("run {file} --inputs digit.npz --outputs out.npz")).ok();
+        assert_eq!(place.read_npz("out.npz").len(), 1);
+    }
+}
+
+#[test]
+fn opt_stops_after_a_pass_and_reports_what_fired() {
+    let place = Place::with_digits();
+    let opt = |more: &str| {
+        let arguments = format!("opt digits.kiln --weights digits.safetensors --dim batch=1 --json {more}");
+        place.kiln(&arguments).ok().json()
+    };
+    let all = opt("");
+    let until = opt("--until canonicalise");
+    let passes = |object: &serde_json::Value| object["passes"].as_array().map_or(0, Vec::len);
+    assert!(passes(&until) < passes(&all), "{until}");
+    assert!(until["text"].as_str().is_some_and(|t| t.contains("conv_general")), "{until}");
+    assert!(all["text"].as_str().is_some_and(|t| t.contains("fused_conv")), "{all}");
+    assert!(opt("--no-opt")["text"].as_str().is_some_and(|t| t.contains("read_var")));
+    let shown = place.kiln("opt digits.kiln --weights digits.safetensors --dim batch=1 --report").ok().stdout;
+    assert!(shown.contains("canonicalise") && !shown.contains("graph @"), "{shown}");
+}
+
+#[test]
+fn verify_refuses_ops_above_the_stage_and_lists_each() {
+    let place = Place::new();
+    let text = "kiln 1\ngraph @g(%x: f32[4]) -> (%z: f32[4]) {\n  %y = relu %x : f32[4]\n  %z = relu %y : f32[4]\n}\n";
+    place.write("relu.kiln", text);
+    place.kiln("verify relu.kiln").ok();
+    let run = place.kiln("verify relu.kiln --stage primitive --json").fails(1, &["relu.kiln", "2 problems"]);
+    let object = run.json();
+    assert_eq!((&object["valid"], object["problems"].as_array().map(Vec::len)), (&false.into(), Some(2)), "{object}");
+}
+
+#[test]
+fn graph_text_comes_from_stdin_too() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    let file = std::fs::File::open(place.path("double.kiln")).expect("the text");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kiln"));
+    let run = place.run(command.args(["cat", "-"]).stdin(file)).ok();
+    assert_eq!(run.stdout, DOUBLE);
+}
+
+#[test]
+fn import_writes_what_cat_prints() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    let out = place.path("out.kiln");
+    place.kiln(&format!("import double.kiln -o {}", text(&out))).ok();
+    assert_eq!(std::fs::read_to_string(out).expect("the text"), DOUBLE);
+}

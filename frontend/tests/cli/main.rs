@@ -1,0 +1,7 @@
+//! The `kiln` command, run as people and programs run it.
+
+mod engine;
+mod failures;
+mod harness;
+mod look;
+mod usage;
