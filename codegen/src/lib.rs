@@ -1,4 +1,16 @@
-//! kiln-codegen: fused graphs to kernel IR to machine code.
+//! From an optimised graph to machine code and a plan.
+//!
+//! ```text
+//! Graph (fixed dims) ──lower──► plan::Program ──plan::build──► Plan, weights, kir::Kernel … ──clif──► bytes
+//!                      one file a              arena, packing,                 expand math,     JIT, artifact
+//!                      family of ops           splitting                       legalise lanes   or object file
+//! ```
+//!
+//! # Invariants
+//! - A kernel is a leaf without calls and relocations; the kernel verifier proves its affine accesses in bounds.
+//! - Two compilations of one graph with the same options give the same bytes, whatever the number of threads.
+//! - No run-time state: what is made here is data for `kiln-runtime`.
+//! - Unsafe code is in `executable` (kernels joined with a plan) and `clif::jit` (executable memory).
 
 pub mod clif;
 pub mod compile;

@@ -1,4 +1,30 @@
-//! kiln
+//! Kiln compiles neural networks: define a graph once, fire it, run the result any number of times.
+//!
+//! ```text
+//! dsl::Scope ─┐
+//! onnx::import├─► ir::Graph ──compile──► Compiled ──► executable() ──► Session::run(feeds, fetches)
+//! ir::text ───┘                             └──────► artifact() ──► one file ──► runtime::artifact::load_native
+//! ```
+//!
+//! A [`Graph`](ir::Graph) comes from the Rust [`dsl`], from an ONNX file ([`onnx`]) or from IR text
+//! ([`ir::text`]). [`compile()`] binds its symbolic dims, optimises it and generates code; a [`Session`] runs it with
+//! `ndarray` feeds and named results; [`Compiled::artifact`] makes a file that the runtime alone can load. This crate joins the
+//! others and reads and writes files; it does no arithmetic of its own.
+//!
+//! ```
+//! use kiln::prelude::*;
+//! use ndarray::array;
+//!
+//! let scope = Scope::new("line");
+//! let x = scope.placeholder::<f32>("x", dims!["n"]);
+//! scope.output("y", 2.0 * x + 1.0);
+//! let graph = scope.finish()?;
+//!
+//! let mut session = Session::fire(&graph, &CompileOptions::default().dim("n", 3))?;
+//! let results = session.run(&[("x", &array![1f32, 2.0, 3.0])], &["y"])?;
+//! assert_eq!(results.get::<f32>("y")?, array![3.0, 5.0, 7.0].into_dyn());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod arrays;
 pub mod classify;
@@ -22,5 +48,6 @@ pub mod prelude {
     pub use crate::dims;
     pub use crate::dsl::layers::{self, Conv2d, Padding, Pool};
     pub use crate::dsl::{Scope, Tensor, concat};
+    pub use crate::{CompileOptions, Results, Session};
     pub use kiln_ir::{DType, Dim, Graph, Initializer};
 }

@@ -1,4 +1,23 @@
-//! kiln-ir
+//! The graph: what Kiln compiles, and what a graph means.
+//!
+//! ```text
+//! ops (the table) ──► Op ──► infer ──► Graph ◄── Builder ◄── DSL, ONNX, passes
+//!    │                                  │  ▲
+//!    ├── scalar (formulas)              │  └──── text::parse        text::print ──► .kiln text
+//!    ├── expand (bodies of composites)  ├──► verify, specialize
+//!    └── cost                           └──► interp: the reference, over f32, f64 and a prime field
+//! ```
+//!
+//! # Invariants
+//! - A [`Graph`] only grows; a node's operands exist before it. Node order is a topological order.
+//! - The type of every value is what [`infer`] says of its operands; operands that violate an op's numbered constraints
+//!   are refused with all violations at once.
+//! - Elementwise operands have equal dims; all movement is nodes.
+//! - Everything printed by [`text`] reads back as an equal graph.
+//! - This crate knows no target, no file and no thread. It has no unsafe code.
+
+#![forbid(unsafe_code)]
+
 pub mod attribute;
 pub mod builder;
 pub mod cost;

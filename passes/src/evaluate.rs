@@ -66,14 +66,21 @@ impl View {
         if self.is_dense() {
             return self.tensor.reshape(&self.dims).ok();
         }
+        Tensor::from_bytes(self.tensor.dtype(), &self.dims, Bytes::from(self.copy()?)).ok()
+    }
+
+    /// The view's elements, copied in row-major order.
+    fn copy(&self) -> Option<Vec<u8>> {
         let bytes = self.tensor.bytes();
-        let data = match self.tensor.dtype().size() {
+        if self.is_dense() {
+            return Some(bytes.to_vec());
+        }
+        match self.tensor.dtype().size() {
             1 => gather::<1>(bytes, &self.dims, &self.strides),
             2 => gather::<2>(bytes, &self.dims, &self.strides),
             4 => gather::<4>(bytes, &self.dims, &self.strides),
             _ => gather::<8>(bytes, &self.dims, &self.strides),
-        }?;
-        Tensor::from_bytes(self.tensor.dtype(), &self.dims, Bytes::from(data)).ok()
+        }
     }
 }
 
@@ -85,44 +92,59 @@ fn row_major(dims: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// Copies a strided view into row-major order. Two axes are walked in tiles: the result's last, and the one along
-/// which the source is contiguous; so both sides touch whole cache lines.
+/// Copies a strided view into row-major order.
 fn gather<const N: usize>(bytes: &[u8], dims: &[usize], strides: &[usize]) -> Option<Vec<u8>> {
-    const TILE: usize = 16;
     let source = bytes.as_chunks::<N>().0;
-    let total = element_count(dims)?;
-    let mut out = vec![0u8; total.checked_mul(N)?];
+    let mut out = vec![0u8; element_count(dims)?.checked_mul(N)?];
     let target = out.as_chunks_mut::<N>().0;
-    let Some(last) = dims.len().checked_sub(1).filter(|_| total > 0) else {
-        if let (Some(t), Some(s)) = (target.first_mut(), source.first()) {
-            *t = *s;
+    tiles(dims, [strides], |at, n, [from], [step]| {
+        let row = &mut target[at..at + n];
+        match step {
+            1 => row.copy_from_slice(&source[from..from + n]),
+            _ => row.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
         }
-        return Some(out);
-    };
-    let out_strides = row_major(dims);
-    // The axis, other than the last, with the source's smallest stride; the last itself where there is none.
-    let near = (0..last).filter(|&a| dims[a] > 1 && strides[a] > 0).min_by_key(|&a| strides[a]).unwrap_or(last);
-    let outer: Vec<usize> = (0..last).filter(|&a| a != near).collect();
-    let mut index = vec![0usize; outer.len()];
-    let (near_extent, tile) = if near == last { (1, 1) } else { (dims[near], TILE) };
-    loop {
-        let base = |s: &[usize]| -> usize { outer.iter().zip(&index).map(|(&a, &i)| i * s[a]).sum() };
-        let (from, to) = (base(strides), base(&out_strides));
-        for n0 in (0..near_extent).step_by(tile) {
-            let n1 = (n0 + tile).min(near_extent);
-            for l0 in (0..dims[last]).step_by(TILE) {
-                let l1 = (l0 + TILE).min(dims[last]);
-                for n in n0..n1 {
-                    let row = to + n * out_strides[near] * usize::from(near != last);
-                    let column = from + n * strides[near] * usize::from(near != last);
-                    for (l, t) in target[row + l0..row + l1].iter_mut().enumerate() {
-                        *t = source[column + (l0 + l) * strides[last]];
-                    }
-                }
+    });
+    Some(out)
+}
+
+/// Visits a row-major tensor in runs along its last axis: `visit` gets the run's first element, its length, and for
+/// each source its first element there and its step.
+///
+/// The runs follow the first source through memory, its widest strides outermost, and are a few cache lines long: so a
+/// transposed source is read in order, from some dozens of places at a time, while the result is written in whole lines.
+/// (Of 4, 8, 16 and 64 elements, 64 was the fastest on a ResNet-50's weights, twice as fast as 8.)
+fn tiles<const S: usize>(
+    dims: &[usize],
+    strides: [&[usize]; S],
+    mut visit: impl FnMut(usize, usize, [usize; S], [usize; S]),
+) {
+    const RUN: usize = 64;
+    if dims.contains(&0) {
+        return;
+    }
+    let Some(last) = dims.len().checked_sub(1) else { return visit(0, 1, [0; S], [0; S]) };
+    let out = row_major(dims);
+    let step = strides.map(|s| s[last]);
+    let run = if step.first() == Some(&1) { dims[last] } else { RUN };
+    let mut axes: Vec<usize> = (0..last).collect();
+    axes.sort_by_key(|&a| std::cmp::Reverse(strides.first().map_or(0, |s| s[a])));
+    for start in (0..dims[last]).step_by(run) {
+        let n = run.min(dims[last] - start);
+        let mut index = vec![0usize; axes.len()];
+        loop {
+            let place = |s: &[usize]| axes.iter().zip(&index).map(|(&a, &i)| i * s[a]).sum::<usize>();
+            let inner = axes.last().copied();
+            let (at, from) = (place(&out) + start, strides.map(|s| place(s) + start * s[last]));
+            for i in 0..inner.map_or(1, |a| dims[a]) {
+                let moved = |s: &[usize]| inner.map_or(0, |a| i * s[a]);
+                let mut places = from;
+                places.iter_mut().zip(strides).for_each(|(p, s)| *p += moved(s));
+                visit(at + moved(&out), n, places, step);
             }
-        }
-        if !advance(&mut index, &outer, dims) {
-            return Some(out);
+            let outer = axes.len().saturating_sub(1);
+            if !advance(&mut index[..outer], &axes[..outer], dims) {
+                break;
+            }
         }
     }
 }
@@ -161,34 +183,25 @@ pub fn fold(op: &Op, operands: &[View]) -> Option<Vec<Tensor>> {
 
 /// x `function` y, both f32 of the same dims.
 fn binary_f32(function: impl Fn(f32, f32) -> f32, x: &View, y: &View) -> Option<Tensor> {
-    let dims = &x.dims;
-    // One side becomes the dense buffer that the result overwrites; the other stays a view.
-    let flip = y.is_dense() && !x.is_dense();
-    let (dense, view) = if flip { (y, x) } else { (x, y) };
-    let mut out = dense.store()?.bytes().to_vec();
+    let mut out = vec![0u8; element_count(&x.dims)?.checked_mul(4)?];
     let target = out.as_chunks_mut::<4>().0;
-    let source = view.tensor.bytes().as_chunks::<4>().0;
-    let apply = |a: &mut [u8; 4], b: [u8; 4]| {
-        let (p, q) = (f32::from_le_bytes(*a), f32::from_le_bytes(b));
-        *a = if flip { function(q, p) } else { function(p, q) }.to_le_bytes();
-    };
-    if target.is_empty() {
-        return Tensor::from_bytes(DType::F32, dims, Bytes::from(out)).ok();
-    }
-    let row = dims.last().copied().unwrap_or(1);
-    let step = view.strides.last().copied().unwrap_or(0);
-    let outer: Vec<usize> = (0..dims.len().saturating_sub(1)).collect();
-    let mut index = vec![0; outer.len()];
-    for chunk in target.chunks_mut(row) {
-        let base: usize = index.iter().zip(&view.strides).map(|(i, s)| i * s).sum();
-        match step {
-            0 => chunk.iter_mut().for_each(|a| apply(a, source[base])),
-            1 => chunk.iter_mut().zip(&source[base..]).for_each(|(a, b)| apply(a, *b)),
-            _ => chunk.iter_mut().enumerate().for_each(|(i, a)| apply(a, source[base + i * step])),
+    let (p, q) = (x.tensor.bytes().as_chunks::<4>().0, y.tensor.bytes().as_chunks::<4>().0);
+    let apply = |a: [u8; 4], b: [u8; 4]| function(f32::from_le_bytes(a), f32::from_le_bytes(b)).to_le_bytes();
+    // The larger source is followed through memory; the smaller one stays in the cache.
+    let flip = y.stored_bytes() > x.stored_bytes();
+    let strides = if flip { [&y.strides[..], &x.strides] } else { [&x.strides[..], &y.strides] };
+    tiles(&x.dims, strides, |at, n, from, step| {
+        let ([i, j], [di, dj]) = if flip { ([from[1], from[0]], [step[1], step[0]]) } else { (from, step) };
+        let row = &mut target[at..at + n];
+        match (di, dj) {
+            (1, 0) => row.iter_mut().zip(&p[i..i + n]).for_each(|(t, &a)| *t = apply(a, q[j])),
+            (1, 1) => {
+                row.iter_mut().zip(p[i..i + n].iter().zip(&q[j..j + n])).for_each(|(t, (&a, &b))| *t = apply(a, b))
+            }
+            _ => row.iter_mut().enumerate().for_each(|(k, t)| *t = apply(p[i + k * di], q[j + k * dj])),
         }
-        advance(&mut index, &outer, dims);
-    }
-    Tensor::from_bytes(DType::F32, dims, Bytes::from(out)).ok()
+    });
+    Tensor::from_bytes(DType::F32, &x.dims, Bytes::from(out)).ok()
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{check_equal, count};
+use common::{check_equal, count, same_structure};
 use kiln_ir::attribute::Padding;
 use kiln_ir::{Builder, ConvOptions, DType, Graph, Initializer, Value, WindowOptions};
-use kiln_passes::{Options, optimize};
+use kiln_passes::{Options, PASSES, Pass, optimize};
 
 fn conv_bn(b: &mut Builder, x: Value, name: &str, outputs: usize, window: usize, stride: usize) -> Value {
     let inputs = b.dims(x)[1].fixed().unwrap();
@@ -73,8 +73,115 @@ fn resnet(blocks: usize, width: usize, extent: usize) -> Graph {
 }
 
 #[test]
-fn a_residual_network_becomes_fused_convolutions_and_nothing_else() {
+fn a_residual_network_becomes_fused_convolutions_and_little_else() {
     let before = resnet(2, 8, 16);
-    let got = optimize(&before, &Options::default()).unwrap();
+    let got = optimize(&before, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
     check_equal(&before, &got.graph);
+    let of = |mnemonic| count(&got.graph, mnemonic);
+    assert_eq!(
+        (of("fused_conv"), of("fused_dot"), of("conv_general"), of("dot_general")),
+        (8, 1, 0, 0),
+        "{}",
+        got.graph
+    );
+    // The input arrives channels-first; the mean before the classifier is in its weights.
+    assert_eq!(
+        (of("transpose"), of("fused_elementwise"), of("mul"), of("add"), of("relu")),
+        (1, 0, 0, 0, 0),
+        "{}",
+        got.graph
+    );
+    assert_eq!(got.report.fired("fold_scale_into_conv"), 8);
+}
+
+#[test]
+fn every_pass_and_rule_can_be_left_out() {
+    let before = resnet(2, 8, 16);
+    let names = PASSES.iter().map(|p| p.name).chain(kiln_passes::rule_names());
+    for name in names {
+        let got = optimize(&before, &Options::default().without(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(got.report.fired(name), 0);
+        check_equal(&before, &got.graph);
+    }
+    let none = optimize(&before, &Options::none()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(none.graph, before);
+}
+
+#[test]
+fn any_amount_of_fuel_gives_an_equal_graph() {
+    let before = resnet(1, 4, 8);
+    let full = optimize(&before, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    let firings: usize = full.report.passes.iter().flat_map(|p| p.fired.values()).sum();
+    for fuel in (0..=firings as u64 + 1).step_by(3) {
+        let options = Options { fuel: Some(fuel), ..Options::default() };
+        let got = optimize(&before, &options).unwrap_or_else(|e| panic!("{fuel}: {e}"));
+        check_equal(&before, &got.graph);
+    }
+}
+
+#[test]
+fn two_optimisations_of_one_graph_print_the_same() {
+    let before = resnet(2, 8, 16);
+    let run = || optimize(&before, &Options::default()).unwrap_or_else(|e| panic!("{e}")).graph.to_string();
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn an_optimised_graph_has_nothing_left_to_do() {
+    let once = optimize(&resnet(2, 8, 16), &Options::default()).unwrap_or_else(|e| panic!("{e}")).graph;
+    let twice = optimize(&once, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(same_structure(&once, &twice.graph), "{once}\n{}\n{}", twice.graph, twice.report);
+}
+
+#[test]
+fn work_grows_no_faster_than_the_graph() {
+    // Firings and nodes, not time: what a long chain of equal blocks costs per block must not depend on its length.
+    let measure = |blocks: usize| {
+        let before = resnet(blocks, 4, 4);
+        let got = optimize(&before, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+        let firings: usize = got.report.passes.iter().flat_map(|p| p.fired.values()).sum();
+        (before.len(), firings, got.graph.len())
+    };
+    let (small, large) = (measure(20), measure(100));
+    assert!(large.0 > 2000, "{large:?}");
+    let ratio = large.0 as f64 / small.0 as f64;
+    assert!((large.1 as f64) < 1.1 * ratio * small.1 as f64, "{small:?} {large:?}");
+    assert!((large.2 as f64) < 1.1 * ratio * small.2 as f64, "{small:?} {large:?}");
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_known_ones() {
+    let graph = resnet(1, 4, 8);
+    let error = optimize(&graph, &Options::default().without("fuse_bais")).unwrap_err().to_string();
+    assert!(error.contains("`fuse_bais`") && error.contains("fuse_bias"), "{error}");
+    let error = optimize(&graph, &Options::default().until("layuot")).unwrap_err().to_string();
+    assert!(error.contains("`layuot`") && error.contains("layout") && !error.contains("fuse_bias"), "{error}");
+}
+
+#[test]
+fn the_driver_names_the_pass_that_breaks_the_graph() {
+    let graph = resnet(1, 4, 8);
+    let broken = Pass {
+        name: "broken",
+        doc: "fails",
+        run: |graph, context| {
+            let mut rewriter = kiln_passes::rewrite::Rewriter::new(graph, context, |_| true)?;
+            rewriter.add(kiln_ir::Op::Neg {}, &[])?;
+            Ok(rewriter.finish()?)
+        },
+    };
+    let error = kiln_passes::driver::run(&[broken], &graph, &Options::default(), &mut |_, _| {}).unwrap_err();
+    assert!(error.to_string().contains("pass `broken` failed"), "{error}");
+}
+
+#[test]
+fn stages_can_be_observed_and_stopped_at() {
+    let graph = resnet(1, 4, 8);
+    let mut seen = Vec::new();
+    let options = Options::default().until("layout").without("rewrite");
+    let got = kiln_passes::optimize_observed(&graph, &options, &mut |pass, graph| seen.push((pass.name, graph.len())));
+    let got = got.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(seen.iter().map(|s| s.0).collect::<Vec<_>>(), ["variables", "canonicalise", "layout"]);
+    assert_eq!(seen.last().map(|s| s.1), Some(got.graph.len()));
+    assert_eq!(got.report.passes.len(), 3);
 }

@@ -97,6 +97,9 @@ pub(crate) struct Frame {
     /// Where an input or output goes whose slice cannot be used in place.
     input_staging: Vec<Staging>,
     output_staging: Vec<Staging>,
+    /// Where each input and output lies in this run; dead between runs.
+    input_starts: Vec<*mut u8>,
+    output_starts: Vec<*mut u8>,
     arena: MmapMut,
     states: MmapMut,
     state_ranges: Vec<Range<usize>>,
@@ -140,6 +143,8 @@ impl Frame {
             outputs: Vec::new(),
             input_staging: plan.signature.inputs.iter().map(|_| Staging::default()).collect(),
             output_staging: plan.signature.outputs.iter().map(|_| Staging::default()).collect(),
+            input_starts: vec![std::ptr::null_mut(); plan.signature.inputs.len()],
+            output_starts: vec![std::ptr::null_mut(); plan.signature.outputs.len()],
             arena: anonymous("arena", plan.arena_bytes)?,
             states: anonymous("states", state_bytes)?,
             state_ranges,
@@ -250,24 +255,21 @@ impl Frame {
         let executable = Arc::clone(&self.executable);
         let signature = executable.signature();
         check_slices(signature, inputs, outputs)?;
-        for ((slice, spec), staging) in inputs.iter().zip(&signature.inputs).zip(&mut self.input_staging) {
-            staging.take_input(spec, slice);
+        // One address per slice and run: every argument that lies in the slice is derived from it.
+        let fed = inputs.iter().zip(&signature.inputs).zip(&mut self.input_staging).zip(&mut self.input_starts);
+        for (((slice, spec), staging), start) in fed {
+            *start = staging.take_input(spec, slice).unwrap_or(slice.as_ptr().cast_mut());
         }
-        for ((slice, spec), staging) in outputs.iter().zip(&signature.outputs).zip(&mut self.output_staging) {
-            staging.take_output(spec, slice);
+        let filled =
+            outputs.iter_mut().zip(&signature.outputs).zip(&mut self.output_staging).zip(&mut self.output_starts);
+        for (((slice, spec), staging), start) in filled {
+            *start = staging.take_output(spec, slice).unwrap_or(slice.as_mut_ptr());
         }
-        for binding in &self.inputs {
-            let start = self.input_staging.get_mut(binding.index).and_then(Staging::start);
-            let direct = || inputs.get(binding.index).map(|slice| slice.as_ptr().cast_mut());
-            if let (Some(start), Some(pointer)) = (start.or_else(direct), self.pointers.get_mut(binding.slot)) {
-                *pointer = start.wrapping_add(binding.offset);
-            }
-        }
-        for binding in &self.outputs {
-            let start = self.output_staging.get_mut(binding.index).and_then(Staging::start);
-            let direct = || outputs.get_mut(binding.index).map(|slice| slice.as_mut_ptr());
-            if let (Some(start), Some(pointer)) = (start.or_else(direct), self.pointers.get_mut(binding.slot)) {
-                *pointer = start.wrapping_add(binding.offset);
+        for (bindings, starts) in [(&self.inputs, &self.input_starts), (&self.outputs, &self.output_starts)] {
+            for binding in bindings {
+                if let (Some(start), Some(slot)) = (starts.get(binding.index), self.pointers.get_mut(binding.slot)) {
+                    *slot = start.wrapping_add(binding.offset);
+                }
             }
         }
         match profile {
@@ -376,24 +378,29 @@ impl Staging {
         self.bytes.get_mut(range).unwrap_or_default()
     }
 
-    /// Copies an input that is not aligned, or whose truth values are not 0 or 1: kernels rely on both.
-    fn take_input(&mut self, spec: &TensorSpec, slice: &[u8]) {
+    /// Copies an input that is not aligned, or whose truth values are not 0 or 1: kernels rely on both. Returns
+    /// where the copy is, if there is one.
+    fn take_input(&mut self, spec: &TensorSpec, slice: &[u8]) -> Option<*mut u8> {
         self.range = None;
         let truth = spec.dtype == kiln_ir::DType::Bool;
         if truth && slice.iter().any(|&b| b > 1) {
             let staged = self.reserve(slice.len(), 1);
             staged.iter_mut().zip(slice).for_each(|(to, &from)| *to = u8::from(from != 0));
-        } else if !slice.as_ptr().addr().is_multiple_of(spec.dtype.size()) {
-            self.reserve(slice.len(), spec.dtype.size()).copy_from_slice(slice);
+            return Some(staged.as_mut_ptr());
         }
+        if slice.as_ptr().addr().is_multiple_of(spec.dtype.size()) {
+            return None;
+        }
+        let staged = self.reserve(slice.len(), spec.dtype.size());
+        staged.copy_from_slice(slice);
+        Some(staged.as_mut_ptr())
     }
 
-    /// Makes room for an output whose slice is not aligned.
-    fn take_output(&mut self, spec: &TensorSpec, slice: &[u8]) {
+    /// Makes room for an output whose slice is not aligned. Returns where, if so.
+    fn take_output(&mut self, spec: &TensorSpec, slice: &[u8]) -> Option<*mut u8> {
         self.range = None;
-        if !slice.as_ptr().addr().is_multiple_of(spec.dtype.size()) {
-            self.reserve(slice.len(), spec.dtype.size());
-        }
+        let aligned = slice.as_ptr().addr().is_multiple_of(spec.dtype.size());
+        (!aligned).then(|| self.reserve(slice.len(), spec.dtype.size()).as_mut_ptr())
     }
 
     /// Copies a staged output to the caller.
@@ -401,12 +408,6 @@ impl Staging {
         if let Some(staged) = self.range.clone().and_then(|range| self.bytes.get(range)) {
             slice.copy_from_slice(staged);
         }
-    }
-
-    /// Where the stand-in starts, if it is in use.
-    fn start(&mut self) -> Option<*mut u8> {
-        let start = self.range.as_ref()?.start;
-        Some(self.bytes.as_mut_ptr().wrapping_add(start))
     }
 }
 

@@ -79,6 +79,18 @@ fn a_variable_keeps_its_value_between_runs_and_can_be_read_set_and_reset() {
 }
 
 #[test]
+fn an_executor_moves_to_another_thread_between_runs() {
+    let x = Tensor::from_slice(&[10, 100], &[1.0f32; N]).unwrap();
+    let mut executor = Executor::new(executable(), PoolHandle::new(2)).unwrap();
+    executor.run_tensors(&[&x]).unwrap();
+    let moved = std::thread::spawn(move || {
+        executor.run_tensors(&[&x]).unwrap();
+        executor.state("total").unwrap().to_vec::<f32>().unwrap()
+    });
+    assert_eq!(moved.join().unwrap(), [2.0; N]);
+}
+
+#[test]
 fn two_executors_of_one_program_share_a_pool_but_no_state() {
     let (program, pool) = (executable(), PoolHandle::new(2));
     let results: Vec<Vec<f32>> = std::thread::scope(|scope| {

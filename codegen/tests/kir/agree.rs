@@ -17,7 +17,7 @@ fn targets() -> Vec<Target> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn random_kernels_agree_bit_for_bit(
         words in prop::collection::vec(any::<u32>(), 0..400),

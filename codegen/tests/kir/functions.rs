@@ -55,9 +55,9 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
-/// Every 997th f32 and all special ones.
+/// Every 9,973rd f32 and all special ones.
 fn f32_sweep() -> Vec<f32> {
-    let mut all: Vec<f32> = (0..=u32::MAX).step_by(997).map(f32::from_bits).collect();
+    let mut all: Vec<f32> = (0..=u32::MAX).step_by(9973).map(f32::from_bits).collect();
     all.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN, f32::MIN_POSITIVE]);
     all.extend([1e-45, -1e-45, 1.0, -1.0, 0.5, 2.0, 88.72283, 88.72284, -87.33655, -103.97208, -103.97209]);
     // the f32 closest to a multiple of π/2, and large ones
@@ -323,7 +323,7 @@ fn integer_powers_wrap_and_negative_exponents_truncate() {
 
 #[test]
 fn functions_give_the_same_bits_by_interpreter_and_jit() {
-    let x: Vec<f32> = f32_sweep().into_iter().step_by(4099).chain([3e38, f32::NAN, -0.0]).collect();
+    let x: Vec<f32> = f32_sweep().into_iter().step_by(409).chain([3e38, f32::NAN, -0.0]).collect();
     let mut x = x;
     x.resize(x.len().next_multiple_of(8), 0.25);
     for op in [UnaryOp::Exp, UnaryOp::Log, UnaryOp::Tanh, UnaryOp::Erf, UnaryOp::Sin, UnaryOp::Cos] {

@@ -1,7 +1,10 @@
 //! Tests of the kernel IR and its Cranelift back end.
 
 mod agree;
+mod clif;
 mod functions;
 mod gemm;
 mod random;
 mod run;
+mod text;
+mod verifier;

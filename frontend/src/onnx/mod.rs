@@ -37,7 +37,7 @@ pub use error::{ImportError, NodeError, Problem};
 pub use tensor::{ExternalFiles, TensorProtoError, dtype_of, read_tensor};
 
 use graph::{Importer, opsets, unsupported_ops};
-use proto::ModelProto;
+use proto::{ModelProto, TensorProto};
 
 #[cfg(test)]
 mod tests;
@@ -74,31 +74,40 @@ pub fn supported_operators() -> Vec<&'static str> {
     names
 }
 
-/// Reads a model file. Tensors in files beside it are found relative to its directory.
+/// Imports a model file. Tensors in files beside it are found relative to its directory.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, ImportError> {
-    let bytes = fs::read(path).map_err(|source| ImportError::Read { path: path.to_owned(), source })?;
+    let model = read_model(path)?;
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => Path::new(".").to_owned(),
     };
-    import_with(Bytes::from(bytes), &file, &ExternalFiles::new(Some(directory)), options)
+    import_model(&model, &file, &ExternalFiles::new(Some(directory)), options)
 }
 
-/// Reads a model from memory; `file` names it in errors and locations. Its constants become views of
+/// Imports a model from memory; `file` names it in errors and locations. Its constants become views of
 /// `bytes`, and it cannot have external data.
 pub fn import_bytes(bytes: Bytes, file: &str, options: &ImportOptions) -> Result<Imported, ImportError> {
-    import_with(bytes, file, &ExternalFiles::new(None), options)
+    import_model(&decode(bytes, file)?, file, &ExternalFiles::new(None), options)
 }
 
-fn import_with(
-    bytes: Bytes,
-    file: &str,
-    files: &ExternalFiles,
-    options: &ImportOptions,
-) -> Result<Imported, ImportError> {
-    let model = ModelProto::decode(bytes).map_err(|source| ImportError::Decode { file: file.to_owned(), source })?;
-    import_model(&model, file, files, options)
+/// Reads a model file without importing it: its messages, whose byte fields are views of the file's bytes.
+pub fn read_model(path: &Path) -> Result<ModelProto, ImportError> {
+    read_message(path)
+}
+
+/// Reads a file of one tensor (`.pb`), as the ONNX project's test data are.
+pub fn read_tensor_file(path: &Path) -> Result<TensorProto, ImportError> {
+    read_message(path)
+}
+
+fn read_message<M: Message + Default>(path: &Path) -> Result<M, ImportError> {
+    let bytes = fs::read(path).map_err(|source| ImportError::Read { path: path.to_owned(), source })?;
+    decode(Bytes::from(bytes), &path.display().to_string())
+}
+
+fn decode<M: Message + Default>(bytes: Bytes, file: &str) -> Result<M, ImportError> {
+    M::decode(bytes).map_err(|source| ImportError::Decode { file: file.to_owned(), source })
 }
 
 /// Imports a decoded model; `file` names it in errors and locations.

@@ -61,6 +61,23 @@ macro_rules! map_data {
     }};
 }
 
+/// `$body` for the elements of two arrays of one type, whatever it is.
+macro_rules! with_both {
+    ($x:expr, $y:expr, |$v:pat_param, $w:pat_param| $body:expr) => {{
+        use $crate::interp::array::Data;
+        match ($x, $y) {
+            (Data::Scalar($v), Data::Scalar($w)) => $body,
+            (Data::F64($v), Data::F64($w)) => $body,
+            (Data::I64($v), Data::I64($w)) => $body,
+            (Data::I32($v), Data::I32($w)) => $body,
+            (Data::I8($v), Data::I8($w)) => $body,
+            (Data::U8($v), Data::U8($w)) => $body,
+            (Data::Bool($v), Data::Bool($w)) => $body,
+            _ => return Err($crate::interp::error::EvalError::Bug { what: "operands of different dtypes" }),
+        }
+    }};
+}
+
 /// The elements that `$body` makes of two arrays' of one type.
 macro_rules! zip_data {
     ($x:expr, $y:expr, |$v:pat_param, $w:pat_param| $body:expr) => {{
@@ -78,7 +95,7 @@ macro_rules! zip_data {
     }};
 }
 
-pub(super) use {map_data, with_data, zip_data};
+pub(super) use {map_data, with_both, with_data, zip_data};
 
 /// A tensor under interpretation. Cloning shares the elements.
 #[derive(Clone, Debug)]
@@ -198,6 +215,11 @@ macro_rules! element_kinds {
                 match self { $(Data::$kind(v) => Datum::$kind(v[i])),* }
             }
 
+            /// Elements `start..start + length`, which are in range.
+            pub fn block(&self, start: usize, length: usize) -> Data<S> {
+                match self { $(Data::$kind(v) => Data::$kind(v[start..start + length].to_vec())),* }
+            }
+
             /// Appends an element of the array's own type.
             pub fn push(&mut self, value: Datum<S>) -> Result<(), EvalError> {
                 match (self, value) {
@@ -205,6 +227,22 @@ macro_rules! element_kinds {
                     _ => return Err(EvalError::Bug { what: "an element of another dtype" }),
                 }
                 Ok(())
+            }
+
+            /// Appends elements `start..start + length` of an array of the same type.
+            pub fn append(&mut self, from: &Data<S>, start: usize, length: usize) -> Result<(), EvalError> {
+                match (self, from) {
+                    $((Data::$kind(out), Data::$kind(v)) => out.extend_from_slice(&v[start..start + length]),)*
+                    _ => return Err(EvalError::Bug { what: "elements of another dtype" }),
+                }
+                Ok(())
+            }
+        }
+
+        impl<S: Scalar> Datum<S> {
+            /// The element `n` times.
+            pub fn repeated(self, n: usize) -> Data<S> {
+                match self { $(Datum::$kind(x) => Data::$kind(vec![x; n])),* }
             }
         }
     };

@@ -74,10 +74,8 @@ pub fn pad<S: Scalar>(
     let steps: Vec<isize> =
         (strides.iter().enumerate()).map(|(i, &s)| s * (interior.get(i).copied().unwrap_or(0) as isize + 1)).collect();
     let places = Offsets::new(&x.dims, &steps, first);
-    let mut fill = Data::with_capacity(x.dtype, 1);
-    fill.push(Datum::constant(value, x.dtype)?)?;
-    let data = zip_data!(&*x.data, &fill, |v, fill| {
-        let mut out = vec![fill[0]; dims.iter().product()];
+    let fill: Data<S> = Datum::constant(value, x.dtype)?.repeated(dims.iter().product());
+    let data = zip_data!(&*x.data, fill, |v, mut out| {
         for (&element, place) in v.iter().zip(places) {
             out[place] = element;
         }
@@ -94,22 +92,8 @@ pub fn concat<S: Scalar>(parts: &[Array<S>], dims: &[usize], axis: usize) -> Res
     for row in 0..rows {
         for part in parts {
             let length = part.dims[axis..].iter().product::<usize>();
-            append(&mut out, &part.data, row * length, length)?;
+            out.append(&part.data, row * length, length)?;
         }
     }
     Ok(Array::new(first.dtype, dims, out))
-}
-
-/// Appends elements `start..start + length` of `from`.
-fn append<S: Scalar>(out: &mut Data<S>, from: &Data<S>, start: usize, length: usize) -> Result<(), EvalError> {
-    macro_rules! same {
-        ($($kind:ident),*) => {
-            match (out, from) {
-                $((Data::$kind(out), Data::$kind(v)) => out.extend_from_slice(&v[start..start + length]),)*
-                _ => return Err(EvalError::Bug { what: "a concatenation of different dtypes" }),
-            }
-        };
-    }
-    same!(Scalar, F64, I64, I32, I8, U8, Bool);
-    Ok(())
 }

@@ -70,9 +70,28 @@ pub(super) fn thresholded_relu(n: &mut NodeContext<'_>) -> Results {
     Ok(vec![n.emit.select(&above, &x, &zero)?])
 }
 
+/// x moved towards 0 by `bias` outside [−lambd, lambd], and 0 inside.
+pub(super) fn shrink(n: &mut NodeContext<'_>) -> Results {
+    let (lambd, bias) = (n.attributes.float_or("lambd", 0.5)?, n.attributes.float_or("bias", 0.0)?);
+    let x = n.input(0, "input")?;
+    let e = &mut *n.emit;
+    let (below, above) = (e.with_scalar(Op::Less {}, &x, -lambd)?, e.with_scalar(Op::Greater {}, &x, lambd)?);
+    let (raised, lowered) = (e.with_scalar(Op::Add {}, &x, bias)?, e.with_scalar(Op::Sub {}, &x, bias)?);
+    let zero = Operand::scalar(x.dtype(), 0.0)?;
+    let inner = e.select(&above, &lowered, &zero)?;
+    Ok(vec![e.select(&below, &raised, &inner)?])
+}
+
 /// The slope broadcasts to x, not the other way round.
 pub(super) fn prelu(n: &mut NodeContext<'_>) -> Results {
     let (x, slope) = (n.input(0, "X")?, n.input(1, "slope")?);
+    if n.opset < 7 && slope.rank() == 1 && x.rank() >= 2 {
+        // Then it was a slope per channel, or one for all.
+        let slope = if slope.dims() == [1] { n.emit.reshape(&slope, &[])? } else { slope };
+        let axes: &[usize] = if slope.rank() == 0 { &[] } else { &[1] };
+        let slope = n.emit.broadcast(&slope, x.dims(), axes)?;
+        return Ok(vec![n.emit.op(Op::PRelu {}, &[&x, &slope])?]);
+    }
     if joint_dims(x.dims(), slope.dims())? != x.dims() {
         return invalid(format!("slope {:?} does not broadcast to X {:?}", slope.dims(), x.dims()));
     }

@@ -37,7 +37,7 @@ fn kernel(n: &NodeContext<'_>, w: &Operand) -> Result<Vec<usize>> {
     }
 }
 
-fn with_bias(e: &mut Emitter, y: Operand, bias: Option<Operand>) -> Result<Operand> {
+pub(super) fn with_bias(e: &mut Emitter, y: Operand, bias: Option<Operand>) -> Result<Operand> {
     let Some(bias) = bias else { return Ok(y) };
     if bias.dims() != y.dims().get(1..2).unwrap_or_default() {
         return invalid(format!(
@@ -57,7 +57,7 @@ pub(super) fn conv(n: &mut NodeContext<'_>) -> Results {
     Ok(vec![with_bias(n.emit, y, bias)?])
 }
 
-fn conv_op(n: &NodeContext<'_>, x: &Operand, w: &Operand) -> Result<Op> {
+pub(super) fn conv_op(n: &NodeContext<'_>, x: &Operand, w: &Operand) -> Result<Op> {
     spatial_rank(x, "X")?;
     let window = Window::read(n, kernel(n, w)?, x.dims().get(2..).unwrap_or_default(), false)?;
     Ok(Op::Conv {

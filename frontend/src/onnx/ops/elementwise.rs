@@ -3,7 +3,7 @@
 use kiln_ir::attribute::Real;
 use kiln_ir::{DType, Op};
 
-use super::super::emit::Operand;
+use super::super::emit::{Operand, axis};
 use super::super::error::{Result, invalid, unsupported};
 use super::super::node::NodeContext;
 use super::Results;
@@ -17,7 +17,27 @@ pub(super) fn unary(n: &mut NodeContext<'_>, op: Op) -> Results {
 /// Two operands, one op.
 pub(super) fn binary(n: &mut NodeContext<'_>, op: Op) -> Results {
     let (a, b) = (n.input(0, "A")?, n.input(1, "B")?);
+    let b = if n.opset < 7 { aligned(n, &a, &b)? } else { b };
     Ok(vec![n.emit.binary(op, &a, &b)?])
+}
+
+/// Before opset 7 the second operand broadcasts only where `broadcast` says so, from `axis` on.
+fn aligned(n: &mut NodeContext<'_>, a: &Operand, b: &Operand) -> Result<Operand> {
+    let broadcast = n.attributes.flag("broadcast", false)?;
+    let at = n.attributes.int("axis")?;
+    // How gradients were shared.
+    n.attributes.dismiss("consumed_inputs");
+    if !broadcast {
+        if a.dims() != b.dims() {
+            return invalid(format!("extents {:?} and {:?} differ, and `broadcast` is 0", a.dims(), b.dims()));
+        }
+        return Ok(b.clone());
+    }
+    let Some(at) = at else { return Ok(b.clone()) };
+    let at = axis(at, a.rank())?;
+    let after = a.rank().saturating_sub(at + b.rank());
+    let dims = [b.dims(), vec![1; after].as_slice()].concat();
+    n.emit.reshape(b, &dims)
 }
 
 /// Nothing, for an unsigned type.
@@ -156,4 +176,26 @@ pub(super) fn tan(n: &mut NodeContext<'_>) -> Results {
 /// The operand as it is.
 pub(super) fn identity(n: &mut NodeContext<'_>) -> Results {
     Ok(vec![n.input(0, "input")?])
+}
+
+/// (eˣ + e⁻ˣ) / 2.
+pub(super) fn cosh(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "input")?;
+    Ok(vec![hyperbolic_cosine(n, &x)?])
+}
+
+/// tanh x · cosh x, which keeps its precision near 0 where eˣ − e⁻ˣ does not.
+pub(super) fn sinh(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "input")?;
+    let (tanh, cosh) = (n.emit.op(Op::Tanh {}, &[&x])?, hyperbolic_cosine(n, &x)?);
+    Ok(vec![n.emit.mul(&tanh, &cosh)?])
+}
+
+fn hyperbolic_cosine(n: &mut NodeContext<'_>, x: &Operand) -> Result<Operand> {
+    let e = &mut *n.emit;
+    let up = e.op(Op::Exp {}, &[x])?;
+    let negative = e.op(Op::Neg {}, &[x])?;
+    let down = e.op(Op::Exp {}, &[&negative])?;
+    let sum = e.add(&up, &down)?;
+    e.with_scalar(Op::Mul {}, &sum, 0.5)
 }

@@ -6,6 +6,7 @@ mod conv;
 mod einsum;
 mod elementwise;
 mod index;
+mod loss;
 mod movement;
 mod normalization;
 mod pad;
@@ -44,6 +45,7 @@ static TABLE: &[(&str, Handler)] = &[
     // Elementwise, one operand.
     ("Abs", elementwise::absolute),
     ("Ceil", |n| elementwise::unary(n, Op::Ceil {})),
+    ("Cosh", elementwise::cosh),
     ("Cos", |n| elementwise::unary(n, Op::Cos {})),
     ("Erf", |n| elementwise::unary(n, Op::Erf {})),
     ("Exp", |n| elementwise::unary(n, Op::Exp {})),
@@ -58,6 +60,7 @@ static TABLE: &[(&str, Handler)] = &[
     ("Reciprocal", |n| elementwise::unary(n, Op::Reciprocal {})),
     ("Round", |n| elementwise::unary(n, Op::Round {})),
     ("Sign", |n| elementwise::unary(n, Op::Sign {})),
+    ("Sinh", elementwise::sinh),
     ("Sin", |n| elementwise::unary(n, Op::Sin {})),
     ("Sqrt", |n| elementwise::unary(n, Op::Sqrt {})),
     ("Tan", elementwise::tan),
@@ -99,6 +102,7 @@ static TABLE: &[(&str, Handler)] = &[
     ("PRelu", activation::prelu),
     ("Relu", |n| elementwise::unary(n, Op::Relu {})),
     ("Selu", activation::selu),
+    ("Shrink", activation::shrink),
     ("Sigmoid", |n| elementwise::unary(n, Op::Sigmoid {})),
     ("Softmax", |n| activation::softmax(n, |axis| Op::Softmax { axis })),
     ("Softplus", |n| elementwise::unary(n, Op::Softplus {})),
@@ -117,6 +121,8 @@ static TABLE: &[(&str, Handler)] = &[
     ("AveragePool", pool::average_pool),
     ("GlobalAveragePool", pool::global_average_pool),
     ("GlobalMaxPool", pool::global_max_pool),
+    ("GlobalLpPool", pool::global_lp_pool),
+    ("LpPool", pool::lp_pool),
     ("MaxPool", pool::max_pool),
     // Normalisations.
     ("BatchNormalization", normalization::batch_norm),
@@ -143,6 +149,7 @@ static TABLE: &[(&str, Handler)] = &[
     ("ReduceSumSquare", |n| reduce::reduce(n, Kind::SumSquare)),
     ("TopK", reduce::top_k),
     // Movement.
+    ("CenterCropPad", pad::center_crop_pad),
     ("Concat", movement::concat),
     ("DepthToSpace", movement::depth_to_space),
     ("Expand", movement::expand),
@@ -180,5 +187,10 @@ static TABLE: &[(&str, Handler)] = &[
     // Quantisation.
     ("DequantizeLinear", quantization::dequantize),
     ("DynamicQuantizeLinear", quantization::dynamic_quantize),
+    ("QLinearConv", quantization::quantized_conv),
+    ("QLinearMatMul", quantization::quantized_matmul),
     ("QuantizeLinear", quantization::quantize),
+    // Losses.
+    ("NegativeLogLikelihoodLoss", loss::negative_log_likelihood),
+    ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),
 ];

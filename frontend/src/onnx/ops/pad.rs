@@ -2,7 +2,7 @@
 
 use kiln_ir::attribute::Padding;
 
-use super::super::emit::{Emitter, Operand, axes, axis};
+use super::super::emit::{Emitter, Operand, axes, axis, set};
 use super::super::error::{NodeError, Result, invalid};
 use super::super::node::NodeContext;
 use super::Results;
@@ -41,6 +41,36 @@ pub(super) fn pad(n: &mut NodeContext<'_>) -> Results {
         y = extend(e, &y, at, *p, mode)?;
     }
     Ok(vec![y])
+}
+
+/// Crops or pads with zeros around the middle; of an odd difference the end gets more.
+pub(super) fn center_crop_pad(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "input_data")?;
+    let shape = super::movement::extents(&n.required_integers(1, "shape")?)?;
+    let places = match n.attributes.ints("axes")? {
+        Some(list) => {
+            axes(list, x.rank())?;
+            list.iter().map(|&at| axis(at, x.rank())).collect::<Result<Vec<usize>>>()?
+        }
+        None => (0..x.rank()).collect(),
+    };
+    if shape.len() != places.len() {
+        return invalid(format!("{} extents for {} axes", shape.len(), places.len()));
+    }
+    let (mut start, mut limit) = (vec![0; x.rank()], x.dims().to_vec());
+    let mut padding = vec![Padding::NONE; x.rank()];
+    for (&at, &to) in places.iter().zip(&shape) {
+        let from = x.extent(at);
+        if to <= from {
+            set(&mut start, at, (from - to) / 2);
+            set(&mut limit, at, (from - to) / 2 + to);
+        } else if let Some(p) = padding.get_mut(at) {
+            let more = (to - from) as i64;
+            *p = Padding { low: more / 2, high: more - more / 2 };
+        }
+    }
+    let cropped = n.emit.slice(&x, &start, &limit, &[])?;
+    Ok(vec![n.emit.pad(&cropped, &padding, 0.0)?])
 }
 
 /// The padding of every axis, from all beginnings and then all ends of `list`'s axes.
@@ -114,6 +144,6 @@ fn extend(e: &mut Emitter, x: &Operand, at: usize, p: Padding, mode: &str) -> Re
 /// An axis of extent 1 repeated `n` times.
 fn repeat(e: &mut Emitter, x: &Operand, at: usize, n: usize) -> Result<Operand> {
     let mut dims = x.dims().to_vec();
-    super::super::emit::set(&mut dims, at, n);
+    set(&mut dims, at, n);
     e.broadcast_to(x, &dims)
 }

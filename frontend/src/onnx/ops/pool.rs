@@ -4,7 +4,7 @@ use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::{Op, Tensor};
 
 use super::super::emit::Operand;
-use super::super::error::{NodeError, Result, unsupported};
+use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::node::NodeContext;
 use super::Results;
 use super::conv::spatial_rank;
@@ -102,4 +102,46 @@ pub(super) fn global_max_pool(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "X")?;
     let axes = spatial_axes(&x)?;
     Ok(vec![n.emit.reduce_keep(&x, &axes, Reducer::Max)?])
+}
+
+/// The p-norm of each window.
+pub(super) fn lp_pool(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "X")?;
+    let p = norm_order(n)?;
+    let w = window(n, &x)?;
+    let powers = powers(n, &x, p)?;
+    let sum = reduce(n, &powers, &w, Reducer::Sum)?;
+    Ok(vec![root(n, &sum, p)?])
+}
+
+pub(super) fn global_lp_pool(n: &mut NodeContext<'_>) -> Results {
+    let x = n.input(0, "X")?;
+    let p = norm_order(n)?;
+    let axes = spatial_axes(&x)?;
+    let powers = powers(n, &x, p)?;
+    let sum = n.emit.reduce_keep(&powers, &axes, Reducer::Sum)?;
+    Ok(vec![root(n, &sum, p)?])
+}
+
+fn norm_order(n: &NodeContext<'_>) -> Result<i64> {
+    match n.attributes.int_or("p", 2)? {
+        p @ 1.. => Ok(p),
+        p => invalid(format!("`p` must be at least 1, found {p}")),
+    }
+}
+
+fn powers(n: &mut NodeContext<'_>, x: &Operand, p: i64) -> Result<Operand> {
+    if p == 2 {
+        return n.emit.op(Op::Mul {}, &[x, x]);
+    }
+    let magnitude = n.emit.op(Op::Abs {}, &[x])?;
+    if p == 1 { Ok(magnitude) } else { n.emit.with_scalar(Op::Pow {}, &magnitude, p as f64) }
+}
+
+fn root(n: &mut NodeContext<'_>, sum: &Operand, p: i64) -> Result<Operand> {
+    match p {
+        1 => Ok(sum.clone()),
+        2 => n.emit.op(Op::Sqrt {}, &[sum]),
+        _ => n.emit.with_scalar(Op::Pow {}, sum, 1.0 / p as f64),
+    }
 }

@@ -7,6 +7,8 @@ use super::super::emit::{Emitter, Operand, axis};
 use super::super::error::{Result, invalid, unsupported};
 use super::super::node::NodeContext;
 use super::Results;
+use super::contraction::product;
+use super::conv::{centred, conv_op, with_bias};
 
 /// The channel axis and, where it is missing, a zero point of 0.
 fn parameters(
@@ -90,4 +92,61 @@ pub(super) fn dynamic_quantize(n: &mut NodeContext<'_>) -> Results {
     let zero = e.convert(&zero, DType::U8)?;
     let y = e.op(Op::Quantize { dtype: DType::U8, axis: 0 }, &[&x, &safe, &zero])?;
     Ok(vec![y, scale, zero])
+}
+
+/// Each operand less its zero point, multiplied exactly in i32, then scaled and quantised.
+pub(super) fn quantized_matmul(n: &mut NodeContext<'_>) -> Results {
+    let (a, b) = (n.input(0, "a")?, n.input(3, "b")?);
+    let (a_scale, b_scale) = (n.input(1, "a_scale")?, n.input(4, "b_scale")?);
+    let (a_zero, b_zero) = (n.input(2, "a_zero_point")?, n.input(5, "b_zero_point")?);
+    let (scale, zero) = (n.input(6, "y_scale")?, n.input(7, "y_zero_point")?);
+    let (rows, columns) = (a.rank().checked_sub(2), b.rank().checked_sub(1));
+    let e = &mut *n.emit;
+    let a = centred(e, &a, Some(a_zero), rows)?;
+    let b = centred(e, &b, Some(b_zero), columns)?;
+    let sum = product(e, &a, &b)?;
+    for s in [&a_scale, &b_scale, &scale, &zero] {
+        if s.dims().iter().product::<usize>() != 1 {
+            return unsupported(format!("scales of extents {:?} (one scale for a whole matrix is)", s.dims()));
+        }
+    }
+    Ok(vec![requantize(e, &sum, &[&a_scale, &b_scale], &scale, &zero)?])
+}
+
+/// As [`quantized_matmul`], of a convolution; the weights may have a scale per output channel, and the
+/// bias is in units of x's scale times theirs.
+pub(super) fn quantized_conv(n: &mut NodeContext<'_>) -> Results {
+    let (x, w) = (n.input(0, "x")?, n.input(3, "w")?);
+    let (x_scale, w_scale) = (n.input(1, "x_scale")?, n.input(4, "w_scale")?);
+    let (x_zero, w_zero) = (n.input(2, "x_zero_point")?, n.input(5, "w_zero_point")?);
+    let (scale, zero) = (n.input(6, "y_scale")?, n.input(7, "y_zero_point")?);
+    let bias = n.optional(8);
+    let op = conv_op(n, &x, &w)?;
+    let e = &mut *n.emit;
+    let x = centred(e, &x, Some(x_zero), None)?;
+    let w = centred(e, &w, Some(w_zero), Some(0))?;
+    let sum = e.op(op, &[&x, &w])?;
+    let sum = with_bias(e, sum, bias)?;
+    let w_scale =
+        if w_scale.dims().iter().product::<usize>() == 1 { w_scale } else { e.broadcast(&w_scale, sum.dims(), &[1])? };
+    Ok(vec![requantize(e, &sum, &[&x_scale, &w_scale], &scale, &zero)?])
+}
+
+/// An exact i32 sum times `factors`, quantised by one scale and zero point; the scaling is in f32.
+fn requantize(
+    e: &mut Emitter,
+    sum: &Operand,
+    factors: &[&Operand],
+    scale: &Operand,
+    zero: &Operand,
+) -> Result<Operand> {
+    let mut y = e.convert(sum, DType::F32)?;
+    for factor in factors {
+        let factor = e.convert(factor, DType::F32)?;
+        let factor = if factor.dims() == [1] { e.reshape(&factor, &[])? } else { factor };
+        y = e.mul(&y, &factor)?;
+    }
+    let scale = e.convert(scale, DType::F32)?;
+    let (scale, zero) = (e.reshape(&scale, &[])?, e.reshape(zero, &[])?);
+    e.op(Op::Quantize { dtype: zero.dtype(), axis: 0 }, &[&y, &scale, &zero])
 }

@@ -1,8 +1,8 @@
 //! `Resize` and `Upsample`.
 //!
 //! Along each axis an output element is a weighted sum of a few input elements whose indices are known
-//! at import: one for nearest, two for linear, four for cubic. Coordinates are worked out in f32, as the
-//! reference runtimes do, so that ties fall the same way.
+//! at import: one for nearest, two for linear, four for cubic, more where reducing is anti-aliased.
+//! Coordinates are worked out in f32, as the reference runtimes do, so that ties fall the same way.
 
 use kiln_ir::{Op, Tensor};
 
@@ -19,6 +19,8 @@ struct Method {
     coordinates: &'static str,
     cubic_a: f32,
     exclude_outside: bool,
+    /// Widens linear and cubic filters by the factor of reduction.
+    antialias: bool,
 }
 
 /// Factors are an attribute before opset 9, then an input.
@@ -35,7 +37,14 @@ pub(super) fn upsample(n: &mut NodeContext<'_>) -> Results {
     };
     let mode = if mode == "bilinear" { "linear" } else { mode };
     let dims = scaled(x.dims(), &scales)?;
-    let method = Method { mode, nearest: "simple", coordinates: "asymmetric", cubic_a: -0.75, exclude_outside: false };
+    let method = Method {
+        mode,
+        nearest: "simple",
+        coordinates: "asymmetric",
+        cubic_a: -0.75,
+        exclude_outside: false,
+        antialias: false,
+    };
     Ok(vec![resize_all(n.emit, &x, &dims, &scales, method)?])
 }
 
@@ -62,6 +71,7 @@ pub(super) fn resize(n: &mut NodeContext<'_>) -> Results {
         )?,
         cubic_a: a.float_or("cubic_coeff_a", -0.75)? as f32,
         exclude_outside: a.flag("exclude_outside", false)?,
+        antialias: n.opset >= 18 && a.flag("antialias", false)?,
     };
     if method.coordinates == "tf_crop_and_resize" {
         return unsupported("coordinate_transformation_mode = tf_crop_and_resize");
@@ -69,9 +79,6 @@ pub(super) fn resize(n: &mut NodeContext<'_>) -> Results {
     // Only that mode looks at the region and at what lies outside it.
     n.optional(1);
     a.dismiss("extrapolation_value");
-    if n.opset >= 18 && a.flag("antialias", false)? {
-        return unsupported("antialias = 1");
-    }
     let picked: Vec<usize> = match if n.opset >= 18 { a.ints("axes")? } else { None } {
         Some(list) => {
             axes(list, x.rank())?;
@@ -210,6 +217,9 @@ fn coordinate(i: usize, from: usize, to: usize, scale: f32, mode: &str) -> f32 {
 fn taps(from: usize, to: usize, scale: f32, method: Method) -> Vec<Tap> {
     let places: Vec<f32> = (0..to).map(|i| coordinate(i, from, to, scale, method.coordinates)).collect();
     let clamp = |v: f32| v.clamp(0.0, (from - 1) as f32) as usize;
+    if method.antialias && scale < 1.0 && method.mode != "nearest" {
+        return filtered(&places, from, method, scale);
+    }
     match method.mode {
         "nearest" => {
             let round = |v: f32| match method.nearest {
@@ -236,39 +246,42 @@ fn taps(from: usize, to: usize, scale: f32, method: Method) -> Vec<Tap> {
                 Tap { indices: high, weights: share },
             ]
         }
-        _ => cubic_taps(&places, from, method),
+        _ => filtered(&places, from, method, 1.0),
     }
 }
 
-/// Cubic convolution (Keys 1981) with parameter `a`; beyond the border the border's element is taken, or,
-/// with `exclude_outside`, the weights inside share its weight.
-fn cubic_taps(places: &[f32], from: usize, method: Method) -> Vec<Tap> {
-    let a = method.cubic_a;
-    let weight = |t: f32| {
-        let t = t.abs();
-        if t <= 1.0 {
-            ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
-        } else if t < 2.0 {
-            ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
-        } else {
-            0.0
-        }
-    };
-    let mut taps: Vec<Tap> = (0..4).map(|_| Tap { indices: Vec::new(), weights: Vec::new() }).collect();
+/// The filter of a method at distance `t`: linear, or cubic convolution (Keys 1981) with parameter `a`.
+fn weight(method: Method, t: f32) -> f32 {
+    let (t, a) = (t.abs(), method.cubic_a);
+    if method.mode == "linear" {
+        (1.0 - t).max(0.0)
+    } else if t <= 1.0 {
+        ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
+    } else if t < 2.0 {
+        ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
+    } else {
+        0.0
+    }
+}
+
+/// Weighted sums over the filter's support, which `scale` < 1 widens. Beyond the border the border's element
+/// is taken, or, with `exclude_outside`, the weights inside share its weight.
+fn filtered(places: &[f32], from: usize, method: Method, scale: f32) -> Vec<Tap> {
+    let support = if method.mode == "linear" { 1.0 } else { 2.0 };
+    // Elements before and after ⌊place⌋ that the filter can reach.
+    let before = (support / scale).ceil() as i32 - 1;
+    let offsets = -before..=before + 1;
+    let mut taps: Vec<Tap> = offsets.clone().map(|_| Tap { indices: Vec::new(), weights: Vec::new() }).collect();
     for &place in places {
         let base = place.floor();
-        let mut row: Vec<(f32, f32)> =
-            (-1i8..=2).map(|k| (base + f32::from(k), weight(place - base - f32::from(k)))).collect();
-        if method.exclude_outside {
-            let inside = |at: f32| at >= 0.0 && at <= (from - 1) as f32;
-            let total: f32 = row.iter().filter(|(at, _)| inside(*at)).map(|(_, w)| w).sum();
-            for (at, w) in &mut row {
-                *w = if inside(*at) { *w / total } else { 0.0 };
-            }
-        }
-        for (tap, (at, w)) in taps.iter_mut().zip(row) {
-            tap.indices.push(at.clamp(0.0, (from - 1) as f32) as usize);
-            tap.weights.push(w);
+        let at = |k: i32| base + k as f32;
+        let inside = |k: i32| at(k) >= 0.0 && at(k) <= (from - 1) as f32;
+        let counts = |k: i32| inside(k) || !method.exclude_outside;
+        let raw = |k: i32| if counts(k) { weight(method, (place - at(k)) * scale) } else { 0.0 };
+        let total: f32 = offsets.clone().map(raw).sum();
+        for (tap, k) in taps.iter_mut().zip(offsets.clone()) {
+            tap.indices.push(at(k).clamp(0.0, (from - 1) as f32) as usize);
+            tap.weights.push(raw(k) / total);
         }
     }
     taps
@@ -277,6 +290,9 @@ fn cubic_taps(places: &[f32], from: usize, method: Method) -> Vec<Tap> {
 /// Applies the taps along one axis.
 fn along(e: &mut Emitter, x: &Operand, at: usize, to: usize, taps: &[Tap]) -> Result<Operand> {
     let used: Vec<&Tap> = taps.iter().filter(|t| t.weights.iter().any(|&w| w != 0.0)).collect();
+    if used.len() > MOST_TAPS {
+        return by_matrix(e, x, at, to, &used);
+    }
     let mut sum: Option<Operand> = None;
     for tap in used {
         let mut term = pick(e, x, at, to, &tap.indices)?;
@@ -292,6 +308,42 @@ fn along(e: &mut Emitter, x: &Operand, at: usize, to: usize, taps: &[Tap]) -> Re
         });
     }
     sum.map_or_else(|| invalid("all weights are zero"), Ok)
+}
+
+/// With more taps than this a product with the matrix of weights is less work than a gather for each.
+const MOST_TAPS: usize = 4;
+
+/// The taps as a matrix [to, from], multiplied into axis `at`.
+fn by_matrix(e: &mut Emitter, x: &Operand, at: usize, to: usize, taps: &[&Tap]) -> Result<Operand> {
+    let from = x.extent(at);
+    if to.checked_mul(from).is_none_or(|n| n > MOST as usize) {
+        return unsupported(format!("anti-aliased resizing of extent {from} to {to}"));
+    }
+    let mut matrix = vec![0.0; to * from];
+    for tap in taps {
+        for (row, (&index, &w)) in matrix.chunks_exact_mut(from).zip(tap.indices.iter().zip(&tap.weights)) {
+            if let Some(entry) = row.get_mut(index) {
+                *entry += f64::from(w);
+            }
+        }
+    }
+    let matrix = Operand::known(Tensor::from_f64(x.dtype(), &[to, from], &matrix)?);
+    let op = Op::Dot { lhs_batch: Vec::new(), rhs_batch: Vec::new(), lhs_contract: vec![at], rhs_contract: vec![1] };
+    // The product has the new axis last.
+    let y = e.op(op, &[x, &matrix])?;
+    let last = x.rank() - 1;
+    let perm: Vec<usize> = (0..x.rank())
+        .map(|i| {
+            if i < at {
+                i
+            } else if i == at {
+                last
+            } else {
+                i - 1
+            }
+        })
+        .collect();
+    e.transpose(&y, &perm)
 }
 
 /// Elements `indices` along axis `at`. Whole factors repeat by broadcasting, which fuses; the rest gathers.

@@ -462,3 +462,55 @@ fn small_operators_do_what_their_names_say() {
         &[-0.5, -0.5],
     );
 }
+
+#[test]
+fn einsum_takes_ellipses_and_diagonals() {
+    let e = |eq: &str, t: &[Tensor]| {
+        let inputs: Vec<_> = t.iter().cloned().map(Ok).collect();
+        apply(12, "Einsum", &inputs, vec![string("equation", eq)])
+    };
+    assert_is(&e("ii->i", &[count(&[2, 2])]), &[2], &[0.0, 3.0]);
+    assert_is(&e("ii", &[count(&[2, 2])]), &[], &[3.0]);
+    assert_is(&e("...i->...", &[count(&[2, 3])]), &[2], &[3.0, 12.0]);
+    // The second operand has fewer hidden axes: they are aligned at their ends.
+    assert_is(&e("...i,i->...", &[count(&[2, 2]), count(&[2])]), &[2], &[1.0, 3.0]);
+    assert_is(&e("a...,b...->ab", &[count(&[1, 2]), count(&[2, 2])]), &[1, 2], &[1.0, 3.0]);
+}
+
+#[test]
+fn losses_skip_ignored_targets_even_where_they_are_infinite() {
+    let x = f32s(&[2, 2], &[-1.0, -2.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);
+    let loss = |target: &[i64], attributes: Vec<AttributeProto>| {
+        apply(
+            13,
+            "NegativeLogLikelihoodLoss",
+            &[Ok(x.clone()), Ok(i64s(target)), Err(f32s(&[2], &[1.0, 3.0]))],
+            attributes,
+        )
+    };
+    assert_is(&loss(&[1, -1], vec![int("ignore_index", -1)]), &[], &[2.0]);
+    assert_is(&loss(&[1, 0], vec![int("ignore_index", 0), string("reduction", "sum")]), &[], &[6.0]);
+    assert_is(&loss(&[0, 1], vec![string("reduction", "none")]), &[2], &[1.0, f64::INFINITY]);
+}
+
+#[test]
+fn anti_aliased_reduction_averages() {
+    let x = f32s(&[1, 4], &[0.0, 0.0, 4.0, 4.0]);
+    let none = || Err(Tensor::zeros(DType::F32, &[0]).unwrap());
+    let inputs = [Ok(x), none(), none(), Err(i64s(&[1, 2]))];
+    let y = apply(18, "Resize", &inputs, vec![string("mode", "linear"), int("antialias", 1)]);
+    // A triangle of half-width 2 around 0.5: weights (1 3 3 1)/8 on elements −1 (the border's), 0, 1, 2.
+    assert_close(&y, &[1, 2], &[0.5, 3.5]);
+}
+
+#[test]
+fn old_operators_broadcast_from_a_stated_axis() {
+    let x = count(&[2, 2]);
+    let b = f32s(&[2], &[10.0, 20.0]);
+    let add = |attributes| apply_to(6, "Add", &x, std::slice::from_ref(&b), attributes);
+    assert_is(&add(vec![int("broadcast", 1), int("axis", 0)]), &[2, 2], &[10.0, 11.0, 22.0, 23.0]);
+    assert_is(&add(vec![int("broadcast", 1)]), &[2, 2], &[10.0, 21.0, 12.0, 23.0]);
+    let text =
+        Model::new(6).input("x", DType::F32, &["2", "2"]).constant("b", &b).node("Add", &["x", "b"], &["y"], vec![]);
+    assert!(text.output("y").error().contains("`broadcast` is 0"));
+}
