@@ -71,10 +71,10 @@ pub struct Contraction<'a> {
     pub epilogue: &'a ScalarExpr,
 }
 
-/// Columns and rows of a tile: as many accumulators as half of the registers hold, and enough rows to pay for a load.
+/// Columns and rows of a tile. Two registers of columns and as many rows as leave room for an operand of each kind
+/// came out best where there are rows enough; one or two rows need more columns, to hide the latency of a sum.
 fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, i64) {
     let vector = machine.lanes(dtype);
-    let accumulators = i64::from(machine.registers / 2);
     let fits = |vectors: u32| columns >= i64::from(vector * vectors);
     let vectors = match rows {
         1 if fits(8) => 8,
@@ -82,13 +82,8 @@ fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, 
         _ if fits(2) => 2,
         _ => 1,
     };
-    let most = if vectors <= 2 && machine.registers <= 16 {
-        4.max(accumulators / i64::from(vectors * 2))
-    } else {
-        accumulators
-    };
-    let tall = (accumulators / i64::from(vectors)).clamp(1, if vectors == 1 { 8 } else { most });
-    (vector * vectors, tall)
+    let free = i64::from(machine.registers) - 4;
+    (vector * vectors, (free / i64::from(vectors)).clamp(1, if vectors == 1 { 8 } else { 10 }))
 }
 
 /// Appends the contraction's step.

@@ -126,12 +126,12 @@ struct Pointwise<'a> {
 }
 
 impl Body for Pointwise<'_> {
-    fn prepare(&mut self, b: &mut KernelBuilder, at: &[Index]) -> Vec<KirValue> {
+    fn prepare(&mut self, b: &mut KernelBuilder, at: &[Index], lanes: u32) -> Vec<KirValue> {
         if self.copies {
             return Vec::new();
         }
         let operands = self.buffers.iter().zip(&self.inner[1..]).zip(&at[1..]);
-        operands.filter(|((_, stride), _)| **stride == 0).map(|((&buffer, _), at)| load(b, buffer, at, 0, 1)).collect()
+        operands.filter(|((_, stride), _)| **stride == 0).map(|((&buffer, _), at)| load(b, buffer, at, 0, lanes)).collect()
     }
 
     fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], prepared: &[KirValue], lanes: u32) {
@@ -145,9 +145,9 @@ impl Body for Pointwise<'_> {
         let mut values = Vec::with_capacity(self.buffers.len());
         for ((&buffer, &stride), at) in self.buffers.iter().zip(&self.inner[1..]).zip(&at[1..]) {
             values.push(match (stride, prepared.as_slice().first()) {
-                (0, Some(&scalar)) => {
+                (0, Some(&everywhere)) => {
                     prepared.next();
-                    b.splat(scalar, lanes)
+                    everywhere
                 }
                 _ => load(b, buffer, at, stride, lanes),
             });

@@ -112,9 +112,12 @@ struct Finish<'a> {
 }
 
 impl Body for Finish<'_> {
-    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
-        let (max, last) = (b.splat(self.max, lanes), b.splat(self.last, lanes));
-        self.softmax.result(b, &at[0], max, last, self.keep);
+    fn prepare(&mut self, b: &mut KernelBuilder, _at: &[Index], lanes: u32) -> Vec<Value> {
+        vec![b.splat(self.max, lanes), b.splat(self.last, lanes)]
+    }
+
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], prepared: &[Value], _lanes: u32) {
+        self.softmax.result(b, &at[0], prepared[0], prepared[1], self.keep);
     }
 }
 
@@ -193,9 +196,13 @@ struct Normalise {
 }
 
 impl Body for Normalise {
-    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
+    fn prepare(&mut self, b: &mut KernelBuilder, _at: &[Index], lanes: u32) -> Vec<Value> {
+        vec![b.splat(self.mean, lanes), b.splat(self.root, lanes)]
+    }
+
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], prepared: &[Value], lanes: u32) {
         let x = load(b, self.from, &at[0], 1, lanes);
-        let (mean, root) = (b.splat(self.mean, lanes), b.splat(self.root, lanes));
+        let (mean, root) = (prepared[0], prepared[1]);
         let d = b.sub(x, mean);
         let normal = b.div(d, root);
         let scale = load(b, self.scales, &at[1], 1, lanes);

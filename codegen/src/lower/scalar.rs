@@ -49,11 +49,6 @@ impl TypedExpr {
         Ok(TypedExpr { expr: expr.clone(), types: expr.types(arguments)? })
     }
 
-    /// Dtype of the result.
-    pub fn result(&self) -> DType {
-        self.types.last().copied().unwrap_or(DType::F32)
-    }
-
     /// Instructions that a back end makes of one evaluation, roughly: functions without an instruction count as many.
     pub fn cost(&self) -> u64 {
         self.expr.nodes().iter().map(|node| if is_costly(node) { 20 } else { 1 }).sum()

@@ -104,7 +104,7 @@ const ENOUGH_PARALLEL: i64 = 8;
 /// Steps of the innermost reduction loop that are written out instead of looped over.
 const UNROLL_WHOLE: i64 = 12;
 /// Steps of the innermost reduction loop per iteration.
-const UNROLL: i64 = 4;
+const UNROLL: i64 = 8;
 
 impl Tile {
     /// Emits the kernel; its buffers are in the order of `self.buffers`.

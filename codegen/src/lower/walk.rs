@@ -13,8 +13,8 @@ const CHUNK: i64 = 4096;
 
 /// What is emitted at the two inner levels of a walk.
 pub trait Body {
-    /// Emitted once per run of the innermost loop: loads that do not depend on it.
-    fn prepare(&mut self, _b: &mut KernelBuilder, _at: &[Index]) -> Vec<Value> {
+    /// Emitted before a run of the innermost loop in vectors of `lanes`: what does not change in it.
+    fn prepare(&mut self, _b: &mut KernelBuilder, _at: &[Index], _lanes: u32) -> Vec<Value> {
         Vec::new()
     }
 
@@ -79,13 +79,13 @@ fn nested(b: &mut KernelBuilder, serial: &[Axis], at: &[Index], inner: &Axis, la
 
 /// Walks `len` iterations of one loop in vectors: as many full ones as fit, then ever narrower ones.
 pub fn run(b: &mut KernelBuilder, at: &[Index], axis: &Axis, len: i64, lanes: u32, body: &mut dyn Body) {
-    let prepared = body.prepare(b, at);
     let full = len / i64::from(lanes);
     let moved = |by: &Index| {
         let mut at = at.to_vec();
         advance(&mut at, axis, by);
         at
     };
+    let prepared = if full > 0 { body.prepare(b, at, lanes) } else { Vec::new() };
     match full {
         0 => {}
         1 => body.lanes(b, at, &prepared, lanes),
@@ -95,6 +95,7 @@ pub fn run(b: &mut KernelBuilder, at: &[Index], axis: &Axis, len: i64, lanes: u3
     let mut width = lanes / 2;
     while done < len && width > 0 {
         if len - done >= i64::from(width) {
+            let prepared = body.prepare(b, at, width);
             body.lanes(b, &moved(&Index::constant(done)), &prepared, width);
             done += i64::from(width);
         }

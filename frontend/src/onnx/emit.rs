@@ -12,8 +12,11 @@ use std::sync::Arc;
 use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::{DType, Dim, Graph, Location, Op, Tensor, TensorType, Value};
 
-use super::error::{NodeError, Result, invalid};
+use super::error::{NodeError, Result, invalid, unsupported};
 use super::fold;
+
+/// Most axes of a tensor, as in numpy: work on axes grows faster than their number.
+pub(super) const MOST_AXES: usize = 64;
 
 /// A value during import: a result of the graph, or a tensor known already.
 #[derive(Clone, Debug)]
@@ -133,6 +136,9 @@ impl Emitter {
 
     /// Adds a node, or evaluates it; gives all results.
     pub fn op_all(&mut self, op: Op, operands: &[&Operand]) -> Result<Vec<Operand>> {
+        if let Some(x) = operands.iter().find(|o| o.rank() > MOST_AXES) {
+            return unsupported(format!("a tensor of {} axes (up to {MOST_AXES} are)", x.rank()));
+        }
         let known: Option<Vec<&Tensor>> = operands.iter().map(|o| o.tensor()).collect();
         if let Some(known) = known {
             let types: Vec<TensorType> = operands.iter().map(|o| o.ty()).collect();

@@ -18,6 +18,9 @@ use super::tensor::{ExternalFiles, read_tensor};
 /// Branches in branches and functions in functions: deeper nesting is refused.
 const DEEPEST: usize = 64;
 
+/// Nodes that inlining may import in all: functions that call functions twice grow as 2^depth.
+const MOST_INLINED: usize = 1 << 20;
+
 /// What a name stands for.
 #[derive(Clone)]
 enum Slot {
@@ -57,7 +60,7 @@ fn node_name(node: &NodeProto, position: usize) -> String {
 
 /// Imports one model.
 pub(super) struct Importer<'a> {
-    model: &'a ModelProto,
+    functions: Functions<'a>,
     files: &'a ExternalFiles,
     file: Arc<str>,
     emit: Emitter,
@@ -65,19 +68,21 @@ pub(super) struct Importer<'a> {
     scopes: Vec<HashMap<String, Slot>>,
     visible: usize,
     depth: usize,
+    inlined: usize,
     pub problems: Vec<Problem>,
 }
 
 impl<'a> Importer<'a> {
     pub fn new(model: &'a ModelProto, files: &'a ExternalFiles, file: &str, name: &str) -> Importer<'a> {
         Importer {
-            model,
+            functions: functions(model),
             files,
             file: Arc::from(file),
             emit: Emitter::new(Graph::new(name)),
             scopes: vec![HashMap::new()],
             visible: 0,
             depth: 0,
+            inlined: 0,
             problems: Vec::new(),
         }
     }
@@ -205,7 +210,7 @@ impl<'a> Importer<'a> {
             }
         }
         let domain = standard(node.domain.as_deref().unwrap_or_default());
-        if let Some(function) = find_function(self.model, node) {
+        if let Some(function) = find_function(&self.functions, node) {
             return self.function(function, node, inputs);
         }
         let location = self.location(name);
@@ -254,6 +259,7 @@ impl<'a> Importer<'a> {
             return invalid(format!("the condition must be one truth value, found {known:?}"));
         };
         let graph = if taken != 0.0 { then } else { otherwise };
+        self.count_inlined(graph.node.len())?;
         self.nested(self.visible, HashMap::new(), |importer| {
             importer.constants(graph);
             importer.nodes(&graph.node, opsets);
@@ -271,6 +277,7 @@ impl<'a> Importer<'a> {
         if inputs.len() > function.input.len() {
             return Err(NodeError::TooManyInputs { expected: function.input.len(), found: inputs.len() });
         }
+        self.count_inlined(function.node.len())?;
         let scope = function
             .input
             .iter()
@@ -284,6 +291,14 @@ impl<'a> Importer<'a> {
             importer.nodes(&body, &opsets);
             function.output.iter().map(|o| importer.lookup(o)).collect()
         })
+    }
+
+    fn count_inlined(&mut self, nodes: usize) -> Result<()> {
+        self.inlined = self.inlined.saturating_add(nodes.max(1));
+        if self.inlined <= MOST_INLINED {
+            return Ok(());
+        }
+        unsupported(format!("branches and functions that expand to more than {MOST_INLINED} nodes"))
     }
 
     /// Runs `import` in a new scope, which sees the scopes from `visible` on.
@@ -308,13 +323,15 @@ impl<'a> Importer<'a> {
 }
 
 /// The model's function that a node calls.
-pub(super) fn find_function<'a>(model: &'a ModelProto, node: &NodeProto) -> Option<&'a FunctionProto> {
-    let same =
-        |a: &Option<String>, b: &Option<String>| a.as_deref().unwrap_or_default() == b.as_deref().unwrap_or_default();
-    model
-        .functions
-        .iter()
-        .find(|f| same(&f.name, &node.op_type) && same(&f.domain, &node.domain) && same(&f.overload, &node.overload))
+fn find_function<'a>(functions: &Functions<'a>, node: &NodeProto) -> Option<&'a FunctionProto> {
+    functions.get(&(node.domain(), node.op_type(), node.overload())).copied()
+}
+
+/// The model's functions by domain, name and overload.
+type Functions<'a> = HashMap<(&'a str, &'a str, &'a str), &'a FunctionProto>;
+
+fn functions(model: &ModelProto) -> Functions<'_> {
+    model.functions.iter().map(|f| ((f.domain(), f.name(), f.overload()), f)).collect()
 }
 
 /// A node of a function's body with references to the function's attributes replaced: by the caller's
@@ -344,9 +361,10 @@ fn with_attributes(node: &NodeProto, function: &FunctionProto, caller: &NodeProt
 /// The operators that import does not know, with all nodes that use them, in branches and functions too.
 pub(super) fn unsupported_ops(model: &ModelProto, graph: &GraphProto, opsets: &Opsets) -> Vec<Problem> {
     let mut found: BTreeMap<(String, String, i64), Vec<String>> = BTreeMap::new();
-    scan(model, &graph.node, opsets, &mut found);
+    let functions = functions(model);
+    scan(&functions, &graph.node, opsets, &mut found);
     for function in &model.functions {
-        scan(model, &function.node, &self::opsets(&function.opset_import), &mut found);
+        scan(&functions, &function.node, &self::opsets(&function.opset_import), &mut found);
     }
     found
         .into_iter()
@@ -355,7 +373,7 @@ pub(super) fn unsupported_ops(model: &ModelProto, graph: &GraphProto, opsets: &O
 }
 
 fn scan(
-    model: &ModelProto,
+    functions: &Functions<'_>,
     nodes: &[NodeProto],
     opsets: &Opsets,
     found: &mut BTreeMap<(String, String, i64), Vec<String>>,
@@ -363,7 +381,7 @@ fn scan(
     for (position, node) in nodes.iter().enumerate() {
         let domain = standard(node.domain.as_deref().unwrap_or_default());
         let known = (domain.is_empty() && (node.op_type() == "If" || ops::handler(node.op_type()).is_some()))
-            || find_function(model, node).is_some();
+            || find_function(functions, node).is_some();
         if !known {
             let opset = opsets.get(domain).copied().unwrap_or(1);
             let key = (domain.to_owned(), node.op_type().to_owned(), opset);
@@ -371,7 +389,7 @@ fn scan(
         }
         for attribute in &node.attribute {
             for graph in attribute.g.iter().chain(&attribute.graphs) {
-                scan(model, &graph.node, opsets, found);
+                scan(functions, &graph.node, opsets, found);
             }
         }
     }

@@ -216,6 +216,41 @@ fn nesting_without_end_is_refused() {
 }
 
 #[test]
+fn functions_that_double_at_every_level_are_refused() {
+    let name = |i: usize| format!("f{i}");
+    let mut model = Model::new(17).input("x", DType::F32, &["2"]).output("y").proto();
+    for level in 0..40 {
+        let call = |input: &str, output: &str| NodeProto {
+            domain: Some("local".into()),
+            ..node(&name(level + 1), &[input], &[output], vec![])
+        };
+        let body =
+            if level == 39 { vec![node("Relu", &["a"], &["b"], vec![])] } else { vec![call("a", "t"), call("t", "b")] };
+        model.functions.push(FunctionProto {
+            name: Some(name(level)),
+            domain: Some("local".into()),
+            input: vec!["a".into()],
+            output: vec!["b".into()],
+            node: body,
+            opset_import: vec![OperatorSetIdProto { domain: None, version: Some(17) }],
+            ..FunctionProto::default()
+        });
+    }
+    let call = NodeProto { domain: Some("local".into()), ..node("f0", &["x"], &["y"], vec![]) };
+    model.graph.as_mut().unwrap().node.push(call);
+    let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("expand to more than 1048576 nodes"), "{}", &text[..text.len().min(2000)]);
+    assert!(text.contains("1 problem\n"), "{}", &text[..text.len().min(2000)]);
+}
+
+#[test]
+fn tensors_of_too_many_axes_are_refused() {
+    let axes = vec!["1"; 1000];
+    let text = Model::new(17).input("x", DType::F32, &axes).node("Relu", &["x"], &["y"], vec![]).output("y").error();
+    assert!(text.contains("a tensor of 1000 axes (up to 64 are)"), "{text}");
+}
+
+#[test]
 fn the_list_of_operators_has_no_doubles() {
     let names = supported_operators();
     assert!(names.windows(2).all(|w| w[0] < w[1]), "{names:?}");
