@@ -15,7 +15,6 @@
 pub mod clif;
 pub mod compile;
 mod executable;
-pub mod kernels;
 pub mod kir;
 pub mod lower;
 pub mod plan;

@@ -1,13 +1,12 @@
 //! GEMM of Cranelift's code against the machine's peak of 128-bit fused multiply-adds, one thread, interleaved.
 //!
-//! `cargo bench -p kiln-tests --bench gemm [-- M N K]` prints the median for the tile that the target uses;
-//! `-- --tiles` tries other tiles.
+//! `cargo bench -p kiln-tests --bench gemm [-- M N K]`
 
 use std::time::Instant;
 
 use kiln_codegen::clif::{self, JitCode, Target};
-use kiln_codegen::kernels::gemm::{Gemm, Rows, Tile, pack, packed_len};
-use kiln_codegen::kir::{DType, Kernel, KernelBuilder};
+use kiln_codegen::{CompileOptions, compile};
+use kiln_ir::{Builder, DType, Dim, Tensor};
 
 /// The peak, by registers alone: no kernel of 128-bit multiply-adds can be faster.
 #[cfg(target_arch = "x86_64")]
@@ -53,68 +52,54 @@ mod peak {
     }
 }
 
-fn kernel(gemm: &Gemm) -> Kernel {
-    let Gemm { m, n, k, tile, .. } = *gemm;
-    let mut b = KernelBuilder::new(format!("gemm_{m}x{n}x{k}"));
-    let a = b.input("a", DType::F32, packed_len(m, k, tile.rows));
-    let weights = b.input("b", DType::F32, packed_len(n, k, tile.columns));
-    let c = b.output("c", DType::F32, m * n);
-    gemm.emit(&mut b, a, weights, &mut |b, sums, row, column| b.store(c, row * n + column, sums));
-    b.finish().expect("the generator makes well-formed kernels")
-}
-
+/// A product with constant weights, as a graph that contains one is compiled.
 struct Prepared {
-    gemm: Gemm,
     code: JitCode,
     extent: i64,
-    scratch: Vec<f32>,
-    a: Vec<f32>,
-    b: Vec<f32>,
-    c: Vec<f32>,
+    buffers: Vec<Vec<u8>>,
+    scratch: Vec<u8>,
+    flops: f64,
     compile_ms: f64,
     bytes: usize,
 }
 
 impl Prepared {
-    fn new(gemm: Gemm, target: &Target) -> Prepared {
+    fn new(m: usize, n: usize, k: usize, target: &Target) -> Prepared {
+        let value = |i: usize| ((i * 2_654_435_761) % 1009) as f32 / 504.5 - 1.0;
+        let mut b = Builder::new("gemm");
+        let x = b.placeholder("x", DType::F32, &[Dim::Fixed(m), Dim::Fixed(k)]);
+        let weights: Vec<f32> = (0..k * n).map(value).collect();
+        let weights = b.constant(Tensor::from_slice(&[k, n], &weights).expect("k·n elements"));
+        let y = b.matmul(x, weights);
+        b.output("y", y);
+        let graph = b.finish().expect("the graph is well formed");
+        let module = compile(&graph, target, CompileOptions { threads: 1 }).expect("a product compiles");
+        let [kernel] = &module.kernels[..] else { panic!("a product is one kernel:\n{}", module.dump()) };
         let start = Instant::now();
-        let kernel = kernel(&gemm);
-        let compiled = clif::compile_kernel(&kernel, target).expect("GEMM compiles");
+        let compiled = clif::compile_kernel(kernel, target).expect("a product compiles");
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
         let bytes = compiled.code.len();
-        let scratch = vec![0.0; compiled.scratch_bytes / 4 + 16];
+        let scratch = vec![0; compiled.scratch_bytes + 64];
         let code = clif::jit(&[compiled], target).expect("the host runs its own code");
-        let (m, n, k) = (gemm.m as usize, gemm.n as usize, gemm.k as usize);
-        let value = |i: usize| ((i * 2_654_435_761) % 1009) as f32 / 504.5 - 1.0;
-        let a: Vec<f32> = (0..m * k).map(value).collect();
-        let b: Vec<f32> = (0..k * n).map(|i| value(i + 77)).collect();
-        let b = pack(&b, n, k, gemm.tile.columns as usize);
-        let a = match gemm.rows {
-            Rows::Strided { .. } => a,
-            Rows::Packed => {
-                let transposed: Vec<f32> = (0..m * k).map(|i| a[i % m * k + i / m]).collect();
-                pack(&transposed, m, k, gemm.tile.rows as usize)
-            }
-        };
-        Prepared { gemm, code, extent: kernel.parallel_extent(), scratch, a, b, c: vec![0.0; m * n], compile_ms, bytes }
+        // numbers of ordinary size in every buffer: subnormal ones would be slow
+        let fill = |len: i64| (0..len as usize + 16).flat_map(|i| value(i).to_le_bytes()).collect();
+        let buffers = kernel.buffers.iter().map(|p| fill(p.len)).collect();
+        let flops = 2.0 * (m * n * k) as f64;
+        Prepared { code, extent: kernel.parallel_extent(), buffers, scratch, flops, compile_ms, bytes }
     }
 
     /// Seconds of each parallel index in one run.
     fn run(&mut self) -> Vec<f64> {
-        let args = [self.a.as_mut_ptr().cast::<u8>(), self.b.as_mut_ptr().cast(), self.c.as_mut_ptr().cast()];
-        let scratch = self.scratch.as_mut_ptr().cast::<u8>();
-        let scratch = scratch.wrapping_add(scratch.align_offset(64));
+        let aligned = |bytes: &mut Vec<u8>| bytes.as_mut_ptr().wrapping_add(bytes.as_ptr().align_offset(64));
+        let args: Vec<*mut u8> = self.buffers.iter_mut().map(aligned).collect();
+        let scratch = aligned(&mut self.scratch);
         let timed = |index: i64| {
             let start = Instant::now();
-            // SAFETY: the buffers have the kernel's lengths, and the scratch its size beyond the alignment.
+            // SAFETY: the buffers have the kernel's lengths, and the scratch its size, beyond the alignment.
             unsafe { self.code.entries()[0](args.as_ptr(), scratch, index, index + 1) };
             start.elapsed().as_secs_f64()
         };
         (0..self.extent).map(timed).collect()
-    }
-
-    fn flops(&self) -> f64 {
-        2.0 * (self.gemm.m * self.gemm.n * self.gemm.k) as f64
     }
 }
 
@@ -124,47 +109,35 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let sizes: Vec<i64> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
-    let (m, n, k) = match sizes[..] {
-        [m, n, k] => (m, n, k),
-        _ => (1024, 1024, 1024),
+    let sizes: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    let shapes = match sizes[..] {
+        [m, n, k] => vec![(m, n, k)],
+        _ => vec![(1024, 1024, 1024), (196, 256, 2304), (49, 512, 4608), (3136, 64, 64), (784, 128, 512)],
     };
     let target = Target::host().expect("the host is supported");
-    println!("{m}×{n}×{k} f32 on {target}, one thread");
-    let tried: Vec<Tile> = match arguments.iter().any(|a| a == "--tiles") {
-        false => vec![Tile::for_target(&target, m)],
-        true => {
-            let shapes = [(4, 8), (5, 8), (6, 8), (3, 12), (4, 12), (2, 16), (3, 16)];
-            let tile = |(rows, columns)| [1, 2, 4, 8].map(|unroll| Tile { rows, columns, unroll });
-            shapes.into_iter().flat_map(tile).collect()
-        }
-    };
-    for tile in tried {
-        for rows in [Rows::Strided { stride: k }, Rows::Packed] {
-            let mut prepared = Prepared::new(Gemm::new(m, n, k, rows, tile), &target);
-            prepared.run();
-            // interleaved, and the median of each block: what else runs on the machine meets both alike
-            let (mut blocks, mut peaks) = (vec![Vec::new(); prepared.extent as usize], Vec::new());
-            for _ in 0..15 {
-                peaks.extend(peak::gflops());
-                for (all, seconds) in blocks.iter_mut().zip(prepared.run()) {
-                    all.push(seconds);
-                }
+    println!("f32 products with constant weights on {target}, one thread");
+    for (m, n, k) in shapes {
+        let mut prepared = Prepared::new(m, n, k, &target);
+        prepared.run();
+        // interleaved, and the median of each block: what else runs on the machine meets both alike
+        let (mut blocks, mut peaks) = (vec![Vec::new(); prepared.extent as usize], Vec::new());
+        for _ in 0..15 {
+            peaks.extend(peak::gflops());
+            for (all, seconds) in blocks.iter_mut().zip(prepared.run()) {
+                all.push(seconds);
             }
-            let seconds: f64 = blocks.iter_mut().map(|block| median(block)).sum();
-            let gflops = prepared.flops() / seconds / 1e9;
-            let layout = if rows == Rows::Packed { "packed A" } else { "A as it is" };
-            print!(
-                "{:>2}×{:<2} unrolled {} {layout:<10} compile {:4.1} ms {:5} bytes: {gflops:6.1} GFLOP/s",
-                tile.rows, tile.columns, tile.unroll, prepared.compile_ms, prepared.bytes,
-            );
-            match peaks.is_empty() {
-                true => println!(),
-                false => {
-                    let peak = median(&mut peaks);
-                    println!(", 128-bit peak {peak:6.1}: {:4.1} %", 100.0 * gflops / peak);
-                }
+        }
+        let seconds: f64 = blocks.iter_mut().map(|block| median(block)).sum();
+        let gflops = prepared.flops / seconds / 1e9;
+        print!(
+            "{m:>4}×{n}×{k}: compiled in {:.1} ms to {} bytes, {gflops:.1} GFLOP/s",
+            prepared.compile_ms, prepared.bytes,
+        );
+        match peaks.is_empty() {
+            true => println!(),
+            false => {
+                let peak = median(&mut peaks);
+                println!("; 128-bit peak {peak:.1}: {:.0} %", 100.0 * gflops / peak);
             }
         }
     }

@@ -131,7 +131,10 @@ impl Body for Pointwise<'_> {
             return Vec::new();
         }
         let operands = self.buffers.iter().zip(&self.inner[1..]).zip(&at[1..]);
-        operands.filter(|((_, stride), _)| **stride == 0).map(|((&buffer, _), at)| load(b, buffer, at, 0, lanes)).collect()
+        operands
+            .filter(|((_, stride), _)| **stride == 0)
+            .map(|((&buffer, _), at)| load(b, buffer, at, 0, lanes))
+            .collect()
     }
 
     fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], prepared: &[KirValue], lanes: u32) {

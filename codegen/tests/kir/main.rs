@@ -3,7 +3,6 @@
 mod agree;
 mod clif;
 mod functions;
-mod gemm;
 mod random;
 mod run;
 mod text;

@@ -1,3 +1,0 @@
-//! Generators of kernels that more than one lowering uses.
-
-pub mod gemm;
