@@ -1,26 +1,64 @@
-//! The graph: what Kiln compiles, and what a graph means.
+//! Kiln's graph IR: what a neural network is, between the front ends that read it and the passes that compile it.
 //!
 //! ```text
-//! ops (the table) ──► Op ──► infer ──► Graph ◄── Builder ◄── DSL, ONNX, passes
-//!    │                                  │  ▲
-//!    ├── scalar (formulas)              │  └──── text::parse        text::print ──► .kiln text
-//!    ├── expand (bodies of composites)  ├──► verify, specialize
-//!    └── cost                           └──► interp: the reference, over f32, f64 and a prime field
+//!  Rust DSL ─┐                                         ┌─► passes: graph → graph
+//!  ONNX ─────┼─► Builder ─► Graph ◄── verify, infer    ├─► interp: results
+//!  text ─────┘               │ ▲  ▲                    ├─► text
+//!                            │ │  └── specialize ──────┤
+//!                            └─┴── expand (L1 → L0) ───┘
 //! ```
 //!
-//! # Invariants
-//! - A [`Graph`] only grows; a node's operands exist before it. Node order is a topological order.
-//! - The type of every value is what [`infer`] says of its operands; operands that violate an op's numbered constraints
-//!   are refused with all violations at once.
-//! - Elementwise operands have equal dims; all movement is nodes.
-//! - Everything printed by [`text`] reads back as an equal graph.
-//! - This crate knows no target, no file and no thread. It has no unsafe code.
+//! A [`Graph`] is a list of nodes over typed values, with named inputs, outputs and variables. It is *built once*: it grows
+//! and never changes, so node order is a topological order, and passes build another graph. What a node computes is its
+//! [`Op`]; all that is known of an op is said once, in its row of the table in [`ops`].
+//!
+//! | module | says |
+//! |---|---|
+//! | [`types`], [`dtype`], [`tensor`], [`initializer`] | types of values; tensors, and recipes for them |
+//! | [`ops`], [`attribute`], [`scalar`] | the op table; attributes; what elementwise ops compute for one element |
+//! | [`infer`](mod@infer) | types of results from those of operands, by each op's numbered constraints |
+//! | [`graph`], [`builder`] | the graph; building one by hand with broadcasting and all errors at once |
+//! | [`verify`](mod@verify) | the invariants of a graph, numbered |
+//! | [`text`] | the text format, both ways |
+//! | [`specialize`](mod@specialize), [`expand`] | binding symbolic dims; bodies of composites |
+//! | [`interp`] | the reference interpreter: what a graph means |
+//! | [`cost`] | operations and bytes of a node |
+//! | [`random`] | counter-based random numbers |
+//! | [`docs`] | `docs/ops.md` |
+//!
+//! Invariants: no implicit broadcasting, no hidden strides, no aliasing (movement is nodes); every problem that a user can
+//! cause is a typed error that names op, place, what was expected and what was found, and all of them are reported at once.
+//! The crate knows nothing of targets, files or threads.
+//!
+//! ```
+//! use kiln_ir::{Builder, DType, Dim, Stage, verify};
+//!
+//! let mut b = Builder::new("scaled");
+//! let x = b.placeholder("x", DType::F32, &[Dim::symbol("batch"), Dim::Fixed(3)]);
+//! let two = b.scalar(DType::F32, 2.0);
+//! let y = b.mul(x, two); // the builder broadcasts; the graph has a node that says so
+//! b.output("y", y);
+//! let graph = b.finish()?;
+//! assert_eq!(verify(&graph, Stage::Composite), Ok(()));
+//! assert_eq!(
+//!     graph.to_string(),
+//!     "kiln 1
+//! graph @scaled(%x: f32[batch, 3]) -> (y = %2: f32[batch, 3]) {
+//!   %0 = constant dense<2.0> : f32[]
+//!   %1 = broadcast %0 {axes = []} : f32[batch, 3]
+//!   %2 = mul %x, %1 : f32[batch, 3]
+//! }
+//! "
+//! );
+//! # Ok::<(), kiln_ir::BuildErrors>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
 pub mod attribute;
 pub mod builder;
 pub mod cost;
+pub mod docs;
 pub mod dtype;
 mod equality;
 pub mod expand;
@@ -36,6 +74,7 @@ pub mod tensor;
 pub mod text;
 pub mod types;
 pub mod verify;
+
 pub use builder::{BuildErrors, Builder, ConvOptions, WindowOptions};
 pub use dtype::DType;
 pub use graph::{Graph, GraphError, Location, Node, NodeId, Value, Variable};

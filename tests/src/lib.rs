@@ -1,13 +1,17 @@
 //! Tests that span crates, and what they share.
 //!
+//! - [`filetest`]: the driver of the files in `filetests/`.
 //! - [`random_graph`]: random graphs with inputs and tolerances, for property and differential tests.
 //! - [`compare`]: results of two implementations within a tolerance.
+//! - [`ways`]: all ways of running a graph.
 //! - [`models`]: the manifest of fetched models, their inputs and reference outputs.
 //! - [`answers`]: from outputs to answers that people can check.
 //! - [`onnx_nodes`]: the ONNX project's own tests.
 
 pub mod answers;
 pub mod compare;
+pub mod filetest;
 pub mod models;
 pub mod onnx_nodes;
 pub mod random_graph;
+pub mod ways;

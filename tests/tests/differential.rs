@@ -5,6 +5,7 @@ use kiln_ir::{Graph, Tensor};
 use kiln_passes::Options as PassOptions;
 use kiln_tests::compare::check_close;
 use kiln_tests::random_graph::{Options, RandomGraph, config, random_graph};
+use kiln_tests::ways::Way;
 use proptest::prelude::*;
 
 fn feeds(random: &RandomGraph) -> Vec<(&str, Tensor)> {
@@ -19,6 +20,21 @@ fn interpret(graph: &Graph, random: &RandomGraph) -> Result<Vec<(String, Tensor)
 /// Four times the bound for one implementation against another: a pass may regroup what is rounded.
 fn regrouped(tolerances: &[f64]) -> Vec<f64> {
     tolerances.iter().map(|t| 4.0 * t).collect()
+}
+
+proptest! {
+    #![proptest_config(config(250))]
+
+    #[test]
+    fn a_compiled_graph_computes_what_the_graph_does(random in random_graph(Options::inference())) {
+        let expected = interpret(&random.graph, &random)?;
+        let none = Way::Compiled(PassOptions::none());
+        for way in [none, Way::Compiled(PassOptions::default()), Way::NativeArtifact, Way::PortableArtifact] {
+            let found = way.run(&random.graph, &random.inputs).map_err(|e| TestCaseError::fail(format!("{way:?}: {e}")))?;
+            check_close(&expected, &found, &regrouped(&random.tolerances))
+                .map_err(|e| TestCaseError::fail(format!("{way:?}: {e}")))?;
+        }
+    }
 }
 
 proptest! {
