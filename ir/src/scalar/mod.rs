@@ -9,6 +9,7 @@ mod canonical;
 mod parse;
 mod typing;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 
@@ -213,16 +214,18 @@ impl ScalarExpr {
 #[derive(Default)]
 pub struct ScalarBuilder {
     nodes: Vec<ScalarNode>,
+    ids: HashMap<ScalarNode, ScalarId>,
 }
 
 impl ScalarBuilder {
     /// The id of `node`, adding it if it is new.
     pub fn node(&mut self, node: ScalarNode) -> ScalarId {
-        let at = self.nodes.iter().position(|n| *n == node).unwrap_or_else(|| {
-            self.nodes.push(node);
-            self.nodes.len() - 1
-        });
-        at as ScalarId
+        let next = self.nodes.len() as ScalarId;
+        let nodes = &mut self.nodes;
+        *self.ids.entry(node).or_insert_with(|| {
+            nodes.push(node);
+            next
+        })
     }
 
     /// Argument `a{i}`.

@@ -6,6 +6,7 @@
 //! atom   = number | inf | nan | name | function "(" term, … ")" | dtype "(" term ")" | "(" term ")"
 //! ```
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use super::{BinaryFn, ScalarBuilder, ScalarExpr, ScalarId, ScalarNode, UnaryFn};
@@ -33,19 +34,19 @@ struct Parser<'a> {
     depth: usize,
     names: &'a [&'a str],
     constants: &'a [(&'a str, f64)],
-    lets: Vec<(&'a str, ScalarId)>,
+    lets: HashMap<&'a str, ScalarId>,
     b: ScalarBuilder,
 }
 
 pub(super) fn parse(text: &str, names: &[&str], constants: &[(&str, f64)]) -> Result<ScalarExpr, ParseScalarError> {
-    let mut p = Parser { text, at: 0, depth: 0, names, constants, lets: Vec::new(), b: ScalarBuilder::default() };
+    let mut p = Parser { text, at: 0, depth: 0, names, constants, lets: HashMap::new(), b: ScalarBuilder::default() };
     loop {
         let start = p.at;
         if let Some(name) = p.word().filter(|_| p.rest().starts_with('=') && !p.rest().starts_with("==")) {
             p.at += 1;
             let value = p.binary(0)?;
             p.expect(";", "`;`")?;
-            p.lets.push((name, value));
+            p.lets.insert(name, value);
             continue;
         }
         p.at = start;
@@ -184,7 +185,7 @@ impl<'a> Parser<'a> {
         if self.rest().starts_with('(') {
             return self.call(word, start);
         }
-        if let Some(&(_, id)) = self.lets.iter().rev().find(|(n, _)| *n == word) {
+        if let Some(&id) = self.lets.get(word) {
             return Ok(id);
         }
         if let Some(i) = self.names.iter().position(|n| *n == word) {
