@@ -23,10 +23,10 @@ fn regrouped(tolerances: &[f64]) -> Vec<f64> {
 }
 
 proptest! {
-    #![proptest_config(config(250))]
+    #![proptest_config(config(150))]
 
     #[test]
-    fn a_compiled_graph_computes_what_the_graph_does(random in random_graph(Options::inference())) {
+    fn a_compiled_graph_computes_what_the_graph_does(random in random_graph(Options::default())) {
         let expected = interpret(&random.graph, &random)?;
         let none = Way::Compiled(PassOptions::none());
         for way in [none, Way::Compiled(PassOptions::default()), Way::NativeArtifact, Way::PortableArtifact] {
