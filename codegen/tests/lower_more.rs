@@ -360,3 +360,30 @@ fn variables_are_read_before_they_are_assigned() {
         assert_eq!(got, want);
     }
 }
+
+#[test]
+fn parts_of_a_concatenation_are_made_in_their_places() {
+    let mut c = Case::new(18);
+    let x = c.input(DType::F32, &[2, 6, 6, 5]);
+    let w = c.constant(DType::F32, &[1, 1, 5, 7]);
+    let last = ConvOptions { layout: ConvLayout::ChannelsLast, ..ConvOptions::default() };
+    let conv = c.b.conv(x, w, &last);
+    let o = WindowOptions {
+        window: vec![1, 3, 3, 1],
+        padding: vec![Padding::NONE, Padding::same(1), Padding::same(1), Padding::NONE],
+        ..WindowOptions::default()
+    };
+    let pool = c.b.max_pool(x, &o);
+    let relu = c.b.relu(x);
+    let twice = c.b.neg(x);
+    let inner = c.b.concat(&[relu, twice], 3);
+    let joined = c.b.concat(&[conv, pool, inner, twice], 3);
+    let up = c.constant(DType::F32, &[2, 2, 27, 3]);
+    let o = ConvOptions { lhs_dilation: vec![2, 2], padding: vec![Padding::same(1); 2], ..last };
+    let spread = c.b.conv(joined, up, &o);
+    let doubled = c.b.add(joined, joined);
+    let module = c.check(&[spread, doubled], 1e-5);
+    let copies = module.plan.steps.iter().filter(|s| s.label.starts_with("concat")).count();
+    // the negation has two users and is copied for each; so is the inner concatenation
+    assert_eq!(copies, 3);
+}

@@ -12,11 +12,33 @@ use crate::kir::{self, KernelBuilder};
 use crate::plan::pack::Packing;
 use crate::plan::program::{DraftState, DraftStep, DraftWork, Place, Program, StorageId, Use, View, Weight};
 
+/// Where a value goes: a dense view of its own, or a part of a wider tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The whole tensor.
+    pub view: View,
+    /// Elements between neighbours of the value, by axis.
+    pub strides: Vec<i64>,
+    /// First element.
+    pub start: i64,
+    /// Whether the value is only a part of the tensor.
+    pub partial: bool,
+}
+
+impl Slot {
+    /// All of a view.
+    pub fn whole(view: View) -> Slot {
+        Slot { strides: super::nest::row_major(&view.dims), view, start: 0, partial: false }
+    }
+}
+
 /// A value that has been lowered.
 #[derive(Clone, Debug)]
 enum Held {
     /// In memory.
     View(View),
+    /// Between other values, where its only user wants it.
+    Placed(StorageId),
     /// Known now; gets memory only where a kernel reads it.
     Literal(Literal),
 }
@@ -31,6 +53,8 @@ pub struct Lowering<'g> {
     held: HashMap<Value, Held>,
     /// Where a value should be made, because what it becomes a part of lies there.
     reserved: HashMap<Value, View>,
+    /// The same for values that become parts of a wider tensor.
+    slots: HashMap<Value, Slot>,
     /// Uses of the values in a storage that are still to come.
     pending: Vec<usize>,
     /// How often each value is used.
@@ -62,6 +86,7 @@ impl<'g> Lowering<'g> {
             program: Program::new(signature),
             held: HashMap::new(),
             reserved: HashMap::new(),
+            slots: HashMap::new(),
             pending: Vec::new(),
             uses: HashMap::new(),
             live: vec![false; graph.len()],
@@ -138,8 +163,8 @@ impl<'g> Lowering<'g> {
         let literal = match self.held.get(&v) {
             Some(Held::View(view)) => return view.clone(),
             Some(Held::Literal(literal)) => literal.clone(),
-            // operands are lowered before their users
-            None => return self.result(v),
+            // operands are lowered before their users, and a placed value's user does not look at it
+            None | Some(Held::Placed(_)) => return self.result(v),
         };
         let tensor = literal.tensor();
         let storage = match self.literals.get(&literal) {
@@ -219,8 +244,47 @@ impl<'g> Lowering<'g> {
         self.result(v)
     }
 
+    /// Memory for the result of a contraction: that of an operand of its epilogue, if it may be overwritten.
+    pub fn result_over_extras(&mut self, id: NodeId, v: Value) -> View {
+        let operands = self.graph.node(id).operands.len();
+        let whole: Vec<usize> = (2..operands).filter(|&i| self.dims(self.operand(id, i)) == self.dims(v)).collect();
+        self.result_in_place(id, v, &whole)
+    }
+
     fn lies_in(&self, v: Value, storage: StorageId) -> bool {
-        matches!(self.held.get(&v), Some(Held::View(view)) if view.storage == storage)
+        match self.held.get(&v) {
+            Some(Held::View(view)) => view.storage == storage,
+            Some(Held::Placed(at)) => *at == storage,
+            _ => false,
+        }
+    }
+
+    /// Where a value goes that is written by strides.
+    pub fn slot(&mut self, v: Value) -> Slot {
+        match self.slots.get(&v) {
+            Some(slot) => {
+                let slot = slot.clone();
+                self.pending[slot.view.storage.0] += 1;
+                self.held.insert(v, Held::Placed(slot.view.storage));
+                slot
+            }
+            None => Slot::whole(self.result(v)),
+        }
+    }
+
+    /// Whether `v` has its place in a wider tensor.
+    pub fn has_slot(&self, v: Value) -> bool {
+        self.slots.contains_key(&v)
+    }
+
+    /// Asks for `v`, which has one use and is written by strides, to be made in a part of a wider tensor. Returns
+    /// whether it will be.
+    pub fn reserve_slot(&mut self, v: Value, slot: Slot) -> bool {
+        let free = self.uses.get(&v) == Some(&1) && !self.reserved.contains_key(&v) && !self.slots.contains_key(&v);
+        if free {
+            self.slots.insert(v, slot);
+        }
+        free
     }
 
     /// Where `v` should be made, if that matters.
@@ -236,10 +300,13 @@ impl<'g> Lowering<'g> {
     /// Says that the node has been lowered: its operands have one use less.
     pub fn finish_node(&mut self, id: NodeId) {
         for v in &self.graph.node(id).operands {
-            if let Some(Held::View(view)) = self.held.get(v) {
-                let pending = &mut self.pending[view.storage.0];
-                *pending = pending.saturating_sub(1);
-            }
+            let storage = match self.held.get(v) {
+                Some(Held::View(view)) => view.storage,
+                Some(Held::Placed(storage)) => *storage,
+                _ => continue,
+            };
+            let pending = &mut self.pending[storage.0];
+            *pending = pending.saturating_sub(1);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, NodeId};
+use kiln_runtime::Access;
 
 use super::context::Lowering;
 use super::error::LowerError;
@@ -49,7 +50,12 @@ pub enum Right {
     /// In memory, with the strides the roles give.
     Strided(Input),
     /// A tensor known now: packed in panels. Its strides in the roles are those of the tensor.
-    Constant(kiln_ir::Tensor),
+    Constant {
+        /// The tensor.
+        tensor: kiln_ir::Tensor,
+        /// First element.
+        start: i64,
+    },
 }
 
 /// Everything about a contraction but its loops.
@@ -58,13 +64,15 @@ pub struct Contraction<'a> {
     /// Name of the kernel.
     pub name: &'static str,
     /// Result.
-    pub result: &'a View,
+    pub result: Input,
+    /// Whether the loops leave out some of the result.
+    pub partial: bool,
     /// First operand.
     pub left: Input,
     /// Second operand.
     pub right: Right,
     /// Operands of the epilogue, after the product.
-    pub extras: &'a [View],
+    pub extras: Vec<Input>,
     /// Coordinates that must be in range.
     pub guards: Vec<Guard>,
     /// The epilogue.
@@ -98,14 +106,13 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let mut column = columns.pop().unwrap_or_else(unit);
     let row = rows.pop().unwrap_or_else(unit);
     outer.extend(rows);
-    let narrow = outer.len();
     outer.extend(columns);
     let (lanes, tall) = tile_shape(l.machine, accumulator, row.extent, column.extent);
     let mut reduce = roles.reduce;
     let (right, panels) = match c.right {
         Right::Strided(input) => (input, false),
-        Right::Constant(tensor) => {
-            let packing = panels(&mut outer, narrow, &column, &mut reduce, i64::from(lanes));
+        Right::Constant { tensor, start } => {
+            let packing = panels(&mut outer, &column, &mut reduce, i64::from(lanes), start);
             column.strides[2] = 1;
             (Input { view: l.packed(&tensor, packing), start: 0 }, true)
         }
@@ -113,15 +120,15 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let outer = nest::collapse(&outer);
     let reduce = nest::collapse(&reduce);
     let mut dtypes = vec![dtype];
-    dtypes.extend(c.extras.iter().map(|e| e.dtype));
+    dtypes.extend(c.extras.iter().map(|e| e.view.dtype));
     let epilogue = TypedExpr::new(c.epilogue, &dtypes).map_err(|e| LowerError::Unsupported {
         op: l.graph.node(id).op.mnemonic(),
         reason: e.to_string(),
         location: l.graph.node(id).location.clone(),
     })?;
-    let buffer = |view: &View, start: i64| TileBuffer { dtype: view.dtype, len: view.len() as i64, start };
-    let mut buffers = vec![buffer(c.result, 0), buffer(&c.left.view, c.left.start), buffer(&right.view, right.start)];
-    buffers.extend(c.extras.iter().map(|e| buffer(e, 0)));
+    let inputs: Vec<&Input> = [&c.result, &c.left, &right].into_iter().chain(&c.extras).collect();
+    let buffer = |i: &Input| TileBuffer { dtype: i.view.dtype, len: i.view.len() as i64, start: i.start };
+    let buffers = inputs.iter().map(|i| buffer(i)).collect();
     let blocks = (column.extent + i64::from(lanes) - 1) / i64::from(lanes);
     let columns_first = blocks >= 4 && right.view.bytes() > 2 * c.left.view.bytes() && right.view.bytes() > 64 << 10;
     let tile = Tile {
@@ -142,14 +149,14 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         rows: tall,
         columns_first,
     };
-    let mut views = vec![c.result, &c.left.view, &right.view];
-    views.extend(c.extras);
-    l.step(l.label(id), tile.emit(), &views, tile.flops())
+    let mut uses: Vec<_> = inputs.iter().map(|i| i.view.used(Access::Read)).collect();
+    uses[0].strided = c.partial;
+    l.step_with(l.label(id), tile.emit(), uses, tile.flops())
 }
 
 /// Packs the second operand in panels of `lanes` columns and rewrites its strides: reduction strides count rows of a
-/// panel, outer strides whole sets of panels. Outer loops from `narrow` on are columns that did not collapse.
-fn panels(outer: &mut [Axis], narrow: usize, column: &Axis, reduce: &mut [Axis], lanes: i64) -> Packing {
+/// panel, outer strides whole sets of panels.
+fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, first: i64) -> Packing {
     const W: usize = 2;
     let depth = volume(reduce);
     let mut loops: Vec<(i64, i64)> = reduce.iter().map(|a| (a.extent, a.strides[W])).collect();
@@ -168,11 +175,10 @@ fn panels(outer: &mut [Axis], narrow: usize, column: &Axis, reduce: &mut [Axis],
             size *= axis.extent;
         }
     }
-    debug_assert!(narrow <= outer.len());
     let (full, rest) = (column.extent / lanes, column.extent % lanes);
     let stride = column.strides[W];
     let mut pieces = Vec::new();
-    let mut starts = vec![0i64];
+    let mut starts = vec![first];
     for &(extent, step) in &sets {
         starts = starts.iter().flat_map(|&s| (0..extent).map(move |i| s + i * step)).collect();
     }

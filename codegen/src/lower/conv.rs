@@ -10,7 +10,7 @@ use kiln_ir::infer::{conv_dims, filled, padding_or_none};
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{NodeId, Value};
 
-use super::context::Lowering;
+use super::context::{Lowering, Slot};
 use super::contraction::{Contraction, Input, Right, Roles, emit};
 use super::error::LowerError;
 use super::movement::padded;
@@ -42,17 +42,65 @@ struct Shape {
     inputs: usize,
     /// Output channels of a group.
     outputs: usize,
-    strides: Vec<usize>,
-    padding: Vec<Padding>,
-    dilation: Vec<usize>,
-    /// Window extents.
-    window: Vec<usize>,
-    /// Spatial extents of the result.
-    spatial: Vec<usize>,
     batch: usize,
     /// Position of the channels and of the first spatial axis in x and the result.
     channel: usize,
     first: usize,
+}
+
+/// Some of the results along one spatial axis: those whose taps meet x in the same places. Where x is not spread there
+/// is one phase with all results; spread by s, results take turns, and each phase is a convolution without zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Phase {
+    /// First result, distance between results, number of them.
+    y: (i64, i64, usize),
+    /// First tap, distance between taps, number of them.
+    w: (i64, i64, usize),
+    /// Where the first tap of the first result meets x, and how far it moves per result and per tap.
+    x: (i64, i64, i64),
+}
+
+impl Phase {
+    /// The last place of x that is met.
+    fn last(&self) -> i64 {
+        let ((_, _, results), (_, _, taps), (first, step, tap)) = (self.y, self.w, self.x);
+        first + step * (results as i64 - 1) + tap * (taps as i64 - 1).max(0)
+    }
+}
+
+/// The phases along an axis with `results` results and `taps` taps.
+fn phases(results: usize, taps: usize, stride: usize, low: i64, spread: usize, dilation: usize) -> Vec<Phase> {
+    let (stride, spread, dilation) = (stride as i64, spread as i64, dilation as i64);
+    // result o meets x at (o · stride + k · dilation − low) / spread, where that is whole
+    let turns = spread / gcd(spread, stride);
+    let period = spread / gcd(spread, dilation);
+    let phase = |turn: i64| {
+        let meets = |k: &i64| (turn * stride + k * dilation - low).rem_euclid(spread) == 0;
+        let first = (0..period.min(taps as i64)).find(meets);
+        let k = first.unwrap_or(0);
+        let count = first.map_or(0, |k| (taps as i64 - k + period - 1) / period);
+        Phase {
+            y: (turn, turns, ((results as i64 - turn + turns - 1) / turns) as usize),
+            w: (k, period, count as usize),
+            x: (
+                if first.is_some() { (turn * stride + k * dilation - low) / spread } else { 0 },
+                turns * stride / spread,
+                period * dilation / spread,
+            ),
+        }
+    };
+    (0..turns.min(results as i64)).map(phase).collect()
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Every choice of one item per list.
+fn choices<T: Copy>(lists: &[Vec<T>]) -> Vec<Vec<T>> {
+    lists.iter().fold(vec![Vec::new()], |all, list| {
+        all.iter().flat_map(|chosen| list.iter().map(|&item| [&chosen[..], &[item]].concat())).collect()
+    })
 }
 
 /// Lowers a convolution and its epilogue.
@@ -67,75 +115,84 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         groups: a.groups,
         inputs: w_dims[wc],
         outputs: w_dims[wk] / a.groups.max(1),
-        strides: filled(a.strides, n, 1),
-        padding: padding_or_none(a.padding, n),
-        dilation: filled(a.rhs_dilation, n, 1),
-        window: w_dims[ws..ws + n].to_vec(),
-        spatial: y_dims[first..first + n].to_vec(),
         batch: x_dims[0],
         channel,
         first,
     };
-    let spread = filled(a.lhs_dilation, n, 1);
+    if y_dims.contains(&0) {
+        l.slot(v);
+        return Ok(());
+    }
+    let (strides, padding) = (filled(a.strides, n, 1), padding_or_none(a.padding, n));
+    let (spread, dilation) = (filled(a.lhs_dilation, n, 1), filled(a.rhs_dilation, n, 1));
+    let mut axes: Vec<Vec<Phase>> = (0..n)
+        .map(|i| phases(y_dims[first + i], w_dims[ws + i], strides[i], padding[i].low, spread[i], dilation[i]))
+        .collect();
     let mut x = l.view(operands[0]);
     let extras: Vec<View> = operands[2..].iter().map(|&e| l.view(e)).collect();
     let depthwise = shape.inputs == 1 && shape.outputs == 1 && a.layout == ConvLayout::ChannelsLast;
-    let pads = shape.padding.iter().any(|p| *p != Padding::NONE);
-    let guarded = depthwise && spread.iter().all(|&s| s == 1);
-    if l.dims(v).contains(&0) {
-        l.result(v);
-        return Ok(());
-    }
-    let mut low: Vec<i64> = vec![0; n];
-    if guarded {
-        low = shape.padding.iter().map(|p| p.low).collect();
-    } else if pads || spread.iter().any(|&s| s != 1) {
+    let around: Vec<Padding> = axes
+        .iter()
+        .zip(&x_dims[first..])
+        .map(|(phases, &extent)| Padding {
+            low: phases.iter().map(|p| -p.x.0).max().unwrap_or(0).max(0),
+            high: phases.iter().map(|p| p.last() + 1 - extent as i64).max().unwrap_or(0).max(0),
+        })
+        .collect();
+    let pads = around.iter().any(|p| *p != Padding::NONE);
+    if pads && !depthwise {
         let mut padding = vec![Padding::NONE; rank];
-        let mut dilation = vec![1; rank];
-        padding[first..first + n].copy_from_slice(&shape.padding);
-        dilation[first..first + n].copy_from_slice(&spread);
-        x = padded(l, id, &x, &padding, &dilation, 0.0)?;
-    }
-    let result = l.result(v);
-    let mut guards = Vec::new();
-    if guarded && pads {
-        for (i, &low) in low.iter().enumerate() {
-            guards.push(Guard { extent: x.dims[first + i] as i64, start: -low });
+        padding[first..first + n].copy_from_slice(&around);
+        x = padded(l, id, &x, &padding, &vec![1; rank], 0.0)?;
+        for (phases, p) in axes.iter_mut().zip(&around) {
+            phases.iter_mut().for_each(|phase| phase.x.0 += p.low);
         }
     }
-    let xs = nest::row_major(&x.dims);
-    let start = -low.iter().zip(&xs[first..]).map(|(l, s)| l * s).sum::<i64>();
+    let slot = if l.has_slot(v) { l.slot(v) } else { Slot::whole(l.result_over_extras(id, v)) };
+    let guarded = pads && depthwise;
     let moves = Moves {
-        y: nest::row_major(&y_dims),
-        x: xs,
+        y: slot.strides.clone(),
+        x: nest::row_major(&x.dims),
         w: nest::row_major(&w_dims),
         extras: extras.iter().map(|e| nest::broadcast_strides(&e.dims)).collect(),
-        guards: guards.len(),
+        guards: if guarded { n } else { 0 },
     };
-    let roles = match a.layout {
-        ConvLayout::ChannelsLast if depthwise => depthwise_last(&shape, &moves, wk, ws),
-        ConvLayout::ChannelsLast => last(&shape, &moves, (wk, wc, ws)),
-        ConvLayout::ChannelsFirst => first_roles(&shape, &moves, (wk, wc, ws)),
-    };
-    let x = Input { view: x, start };
-    let contraction = |left: Input, right: Right| Contraction {
-        name: "conv",
-        result: &result,
-        left,
-        right,
-        extras: &extras,
-        guards: guards.clone(),
-        epilogue,
-    };
-    if a.layout == ConvLayout::ChannelsFirst {
-        let w = Input { view: l.view(operands[1]), start: 0 };
-        return emit(l, id, contraction(w, Right::Strided(x)), roles);
+    for chosen in choices(&axes) {
+        let roles = match a.layout {
+            ConvLayout::ChannelsLast if depthwise => depthwise_last(&shape, &moves, &chosen, wk, ws),
+            ConvLayout::ChannelsLast => last(&shape, &moves, &chosen, (wk, wc, ws)),
+            ConvLayout::ChannelsFirst => first_roles(&shape, &moves, &chosen, (wk, wc, ws)),
+        };
+        let sum = |strides: &[i64], at: &dyn Fn(&Phase) -> i64| {
+            chosen.iter().zip(strides).map(|(phase, stride)| at(phase) * stride).sum::<i64>()
+        };
+        let guards = (0..moves.guards).map(|i| Guard { extent: x.dims[first + i] as i64, start: chosen[i].x.0 });
+        let pixels = Input { view: x.clone(), start: sum(&moves.x[first..], &|p| p.x.0) };
+        let weights = sum(&moves.w[ws..], &|p| p.w.0);
+        let (left, right) = match (a.layout, l.literal(operands[1])) {
+            (ConvLayout::ChannelsFirst, _) => {
+                (Input { view: l.view(operands[1]), start: weights }, Right::Strided(pixels))
+            }
+            (_, Some(tensor)) if !depthwise => (pixels, Right::Constant { tensor: tensor.clone(), start: weights }),
+            _ => (pixels, Right::Strided(Input { view: l.view(operands[1]), start: weights })),
+        };
+        let contraction = Contraction {
+            name: "conv",
+            result: Input { view: slot.view.clone(), start: slot.start + sum(&moves.y[first..], &|p| p.y.0) },
+            partial: slot.partial || axes.iter().any(|phases| phases.len() > 1),
+            left,
+            right,
+            extras: extras
+                .iter()
+                .zip(&moves.extras)
+                .map(|(e, strides)| Input { view: e.clone(), start: sum(&strides[first..], &|p| p.y.0) })
+                .collect(),
+            guards: guards.collect(),
+            epilogue,
+        };
+        emit(l, id, contraction, roles)?;
     }
-    let right = match l.literal(operands[1]) {
-        Some(tensor) if !depthwise => Right::Constant(tensor.clone()),
-        _ => Right::Strided(Input { view: l.view(operands[1]), start: 0 }),
-    };
-    emit(l, id, contraction(x, right), roles)
+    Ok(())
 }
 
 /// Strides of all operands, by axis.
@@ -163,57 +220,55 @@ impl Moves {
     }
 
     /// Makes the coordinate of spatial axis `i` move with a loop, where it is guarded.
-    fn guarded(&self, mut axis: Axis, i: usize, by: usize) -> Axis {
+    fn guarded(&self, mut axis: Axis, i: usize, by: i64) -> Axis {
         if self.guards > 0 {
-            axis.strides[3 + self.extras.len() + i] = by as i64;
+            axis.strides[3 + self.extras.len() + i] = by;
         }
         axis
     }
 
-    /// The loop over spatial axis `i` of the result.
-    fn pixels(&self, s: &Shape, i: usize) -> Axis {
+    /// The loop over the results of a phase along spatial axis `i`.
+    fn pixels(&self, s: &Shape, phase: &Phase, i: usize) -> Axis {
         let axis = s.first + i;
-        self.guarded(self.kept(s.spatial[i], axis, 1, self.x[axis] * s.strides[i] as i64, 0), i, s.strides[i])
+        let (_, step, count) = phase.y;
+        self.guarded(self.kept(count, axis, step as usize, self.x[axis] * phase.x.1, 0), i, phase.x.1)
     }
 
-    /// The loop over the window along spatial axis `i`.
-    fn taps(&self, s: &Shape, i: usize, ws: usize) -> Axis {
-        let axis = self.reduced(s.window[i], self.x[s.first + i] * s.dilation[i] as i64, self.w[ws + i]);
-        self.guarded(axis, i, s.dilation[i])
+    /// The loop over the taps of a phase along spatial axis `i`.
+    fn taps(&self, s: &Shape, phase: &Phase, i: usize, ws: usize) -> Axis {
+        let (_, step, count) = phase.w;
+        self.guarded(self.reduced(count, self.x[s.first + i] * phase.x.2, self.w[ws + i] * step), i, phase.x.2)
     }
 }
 
-fn last(s: &Shape, m: &Moves, (wk, wc, ws): (usize, usize, usize)) -> Roles {
-    let n = s.spatial.len();
+fn last(s: &Shape, m: &Moves, phases: &[Phase], (wk, wc, ws): (usize, usize, usize)) -> Roles {
     let group = m.kept(s.groups, s.channel, s.outputs, m.x[s.channel] * s.inputs as i64, m.w[wk] * s.outputs as i64);
     let mut rows = vec![m.kept(s.batch, 0, 1, m.x[0], 0)];
-    rows.extend((0..n).map(|i| m.pixels(s, i)));
-    let mut reduce: Vec<Axis> = (0..n).map(|i| m.taps(s, i, ws)).collect();
+    rows.extend(phases.iter().enumerate().map(|(i, p)| m.pixels(s, p, i)));
+    let mut reduce: Vec<Axis> = phases.iter().enumerate().map(|(i, p)| m.taps(s, p, i, ws)).collect();
     reduce.push(m.reduced(s.inputs, m.x[s.channel], m.w[wc]));
     Roles { outer: vec![group], rows, columns: vec![m.kept(s.outputs, s.channel, 1, 0, m.w[wk])], reduce }
 }
 
-fn depthwise_last(s: &Shape, m: &Moves, wk: usize, ws: usize) -> Roles {
-    let n = s.spatial.len();
+fn depthwise_last(s: &Shape, m: &Moves, phases: &[Phase], wk: usize, ws: usize) -> Roles {
     let mut rows = vec![m.kept(s.batch, 0, 1, m.x[0], 0)];
-    rows.extend((0..n).map(|i| m.pixels(s, i)));
+    rows.extend(phases.iter().enumerate().map(|(i, p)| m.pixels(s, p, i)));
     Roles {
         outer: Vec::new(),
         rows,
         columns: vec![m.kept(s.groups, s.channel, 1, m.x[s.channel], m.w[wk])],
-        reduce: (0..n).map(|i| m.taps(s, i, ws)).collect(),
+        reduce: phases.iter().enumerate().map(|(i, p)| m.taps(s, p, i, ws)).collect(),
     }
 }
 
 /// Channels first: w is the left operand (its elements are repeated over a vector of pixels), x the right one.
-fn first_roles(s: &Shape, m: &Moves, (wk, wc, ws): (usize, usize, usize)) -> Roles {
-    let n = s.spatial.len();
+fn first_roles(s: &Shape, m: &Moves, phases: &[Phase], (wk, wc, ws): (usize, usize, usize)) -> Roles {
     let mut outer = vec![
         m.kept(s.batch, 0, 1, m.x[0], 0),
         m.kept(s.groups, s.channel, s.outputs, m.x[s.channel] * s.inputs as i64, m.w[wk] * s.outputs as i64),
     ];
     let mut rows = vec![m.kept(s.outputs, s.channel, 1, 0, m.w[wk])];
-    let mut columns: Vec<Axis> = (0..n).map(|i| m.pixels(s, i)).collect();
+    let mut columns: Vec<Axis> = phases.iter().enumerate().map(|(i, p)| m.pixels(s, p, i)).collect();
     if s.outputs == 1 {
         // one output channel a group: rows of pixels make the tile
         let mut pixels = nest::collapse(&columns);
@@ -221,9 +276,48 @@ fn first_roles(s: &Shape, m: &Moves, (wk, wc, ws): (usize, usize, usize)) -> Rol
         outer.extend(std::mem::replace(&mut rows, pixels));
     }
     let mut reduce = vec![m.reduced(s.inputs, m.x[s.channel], m.w[wc])];
-    reduce.extend((0..n).map(|i| m.taps(s, i, ws)));
+    reduce.extend(phases.iter().enumerate().map(|(i, p)| m.taps(s, p, i, ws)));
     for axis in outer.iter_mut().chain(&mut rows).chain(&mut columns).chain(&mut reduce) {
         axis.strides.swap(1, 2);
     }
     Roles { outer, rows, columns, reduce }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_spread_there_is_one_phase() {
+        let one = phases(5, 3, 2, 1, 1, 1);
+        assert_eq!(one, [Phase { y: (0, 1, 5), w: (0, 1, 3), x: (-1, 2, 1) }]);
+    }
+
+    #[test]
+    fn phases_meet_x_where_the_spread_convolution_does() {
+        for (results, taps, stride, low, spread, dilation) in
+            [(9, 3, 1, 1, 2, 1), (7, 4, 1, 2, 2, 1), (8, 2, 1, 0, 2, 1), (10, 3, 2, 2, 3, 2), (5, 3, 2, -1, 2, 3)]
+        {
+            let mut met = Vec::new();
+            for phase in phases(results, taps, stride, low, spread, dilation) {
+                for o in 0..phase.y.2 as i64 {
+                    for k in 0..phase.w.2 as i64 {
+                        let place = phase.x.0 + o * phase.x.1 + k * phase.x.2;
+                        met.push((phase.y.0 + o * phase.y.1, phase.w.0 + k * phase.w.1, place));
+                    }
+                }
+            }
+            met.sort_unstable();
+            let mut expected = Vec::new();
+            for o in 0..results as i64 {
+                for k in 0..taps as i64 {
+                    let at = o * stride as i64 + k * dilation as i64 - low;
+                    if at.rem_euclid(spread as i64) == 0 {
+                        expected.push((o, k, at.div_euclid(spread as i64)));
+                    }
+                }
+            }
+            assert_eq!(met, expected);
+        }
+    }
 }

@@ -56,7 +56,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axes: DotAxes<'_>, epilogue: &Sca
     }
     // the contraction's loops in the order in which the left operand lies
     roles.reduce.sort_by_key(|a| std::cmp::Reverse(a.strides[1]));
-    let result = l.result(v);
+    let result = l.result_over_extras(id, v);
     if result.is_empty() {
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axes: DotAxes<'_>, epilogue: &Sca
     let column_stride = columns.last().map_or(0, |a| a.strides[2]);
     let along = |operand: usize| roles.reduce.last().is_some_and(|a| a.strides[operand] == 1);
     let right = match l.literal(right) {
-        Some(tensor) if !columns.is_empty() => Right::Constant(tensor.clone()),
+        Some(tensor) if !columns.is_empty() => Right::Constant { tensor: tensor.clone(), start: 0 },
         _ => {
             let view = l.view(right);
             let few = volume(&roles.rows) < FEW_ROWS && along(1) && along(2);
@@ -77,9 +77,17 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axes: DotAxes<'_>, epilogue: &Sca
             Right::Strided(input)
         }
     };
-    let left = Input { view: left_view, start: 0 };
-    let contraction =
-        Contraction { name: "dot", result: &result, left, right, extras: &extras, guards: Vec::new(), epilogue };
+    let input = |view: View| Input { view, start: 0 };
+    let contraction = Contraction {
+        name: "dot",
+        result: input(result),
+        partial: false,
+        left: input(left_view),
+        right,
+        extras: extras.into_iter().map(input).collect(),
+        guards: Vec::new(),
+        epilogue,
+    };
     emit(l, id, contraction, roles)
 }
 
@@ -119,7 +127,7 @@ fn roles(
 fn transposed(l: &mut Lowering<'_>, id: NodeId, view: View, roles: &mut Roles) -> Result<Input, LowerError> {
     const W: usize = 2;
     let all: Vec<&mut Axis> =
-        roles.outer.iter_mut().chain(&mut roles.reduce).chain(&mut roles.columns).filter(|a| a.extent > 1).collect();
+        roles.outer.iter_mut().chain(&mut roles.reduce).chain(&mut roles.columns).filter(|a| a.extent != 1).collect();
     let dims: Vec<usize> = all.iter().map(|a| a.extent as usize).collect();
     let strides = all.iter().map(|a| a.strides[W]).collect();
     let result = l.temporary(view.dtype, &dims);

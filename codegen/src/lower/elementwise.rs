@@ -3,7 +3,7 @@
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, NodeId, Value};
 
-use super::context::Lowering;
+use super::context::{Lowering, Slot};
 use super::error::LowerError;
 use super::nest::{self, Axis};
 use super::scalar::{TypedExpr, load, store};
@@ -51,9 +51,10 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, expr: &ScalarExpr) -> Result<(), 
     // an operand that is broadcast is read several times: its memory cannot become the result's
     let whole: Vec<usize> = (0..operands.len()).filter(|&i| l.dims(operands[i]) == dims).collect();
     let views: Vec<View> = operands.iter().map(|&o| l.view(o)).collect();
-    let result = l.result_in_place(id, v, &whole);
     let inputs: Vec<Operand> = views.iter().map(Operand::broadcast).collect();
-    pointwise(l, id, &dims, Operand::dense(&result), &inputs, expr)
+    let slot = if l.has_slot(v) { l.slot(v) } else { Slot::whole(l.result_in_place(id, v, &whole)) };
+    let result = Operand { view: slot.view, strides: slot.strides, start: slot.start };
+    pointwise(l, id, &dims, result, &inputs, expr)
 }
 
 /// Appends a step that computes `expr` over a walk of extents `dims`.

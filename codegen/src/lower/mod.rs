@@ -5,7 +5,7 @@
 //!              │
 //!              ├── elementwise, movement      walk: independent iterations, in vectors
 //!              ├── dot, conv, window, reduce  tile: rows × columns in registers around a reduction
-//!              └── index, extreme, normalize, source, …   loops of their own
+//!              └── index, extreme, top_k, normalize, source, …   loops of their own
 //! ```
 //!
 //! Values are dense and row-major. A reshape, and a slice of whole rows, is a view of its operand; a value that becomes
@@ -19,6 +19,7 @@ mod elementwise;
 mod error;
 mod extreme;
 mod index;
+mod lrn;
 mod machine;
 mod movement;
 mod nest;
@@ -26,8 +27,10 @@ mod normalize;
 mod quantize;
 mod reduce;
 mod scalar;
+mod select_and_scatter;
 mod source;
 mod tile;
+mod top_k;
 mod walk;
 mod window;
 
@@ -154,9 +157,9 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
         Op::Gather { axis } => index::gather(l, id, *axis),
         Op::Scatter { axis, mode } => index::scatter(l, id, *axis, *mode),
         Op::ArgReduce { axis, extreme } => extreme::arg_reduce(l, id, *axis, *extreme),
-        Op::TopK { k, axis, extreme } => extreme::top_k(l, id, *k, *axis, *extreme),
+        Op::TopK { k, axis, extreme } => top_k::top_k(l, id, *k, *axis, *extreme),
         Op::SelectAndScatter { window, strides, padding, extreme } => {
-            extreme::select_and_scatter(l, id, window, strides, padding, *extreme)
+            select_and_scatter::select_and_scatter(l, id, window, strides, padding, *extreme)
         }
         Op::Quantize { dtype, axis } => {
             let expr = quantize::quantize(*dtype, l.dtype(l.operand(id, 0)));
@@ -171,8 +174,8 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
         Op::LogSoftmax { axis } => normalize::softmax(l, id, *axis, true),
         Op::LayerNorm { axis, epsilon } => normalize::layer_norm(l, id, *axis, epsilon.0),
         Op::Lrn { size, alpha, beta, bias, axis } => {
-            let numbers = normalize::Lrn { size: *size, alpha: alpha.0, beta: beta.0, bias: bias.0 };
-            normalize::lrn(l, id, *axis, numbers)
+            let numbers = lrn::Lrn { size: *size, alpha: alpha.0, beta: beta.0, bias: bias.0 };
+            lrn::lrn(l, id, *axis, numbers)
         }
         Op::Neg {}
         | Op::Abs {}

@@ -3,10 +3,10 @@
 use kiln_ir::attribute::Padding;
 use kiln_ir::infer::filled;
 use kiln_ir::scalar::ScalarExpr;
-use kiln_ir::{NodeId, Value};
+use kiln_ir::{NodeId, Op, Tensor, Value};
 use kiln_runtime::Access;
 
-use super::context::Lowering;
+use super::context::{Lowering, Slot};
 use super::elementwise::{Operand, pointwise};
 use super::error::LowerError;
 use super::nest::{self, Axis};
@@ -40,6 +40,13 @@ pub fn transpose(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) -> Result<(),
 /// Repeats along new axes and axes of extent 1.
 pub fn broadcast(l: &mut Lowering<'_>, id: NodeId, axes: &[usize]) -> Result<(), LowerError> {
     let (v, x) = (l.graph.value(id), l.operand(id, 0));
+    if let Some(tensor) = l.literal(x)
+        && let Some(element) = only_element(tensor)
+    {
+        let result = l.result(v);
+        l.fill(l.label(id), &result, element);
+        return Ok(());
+    }
     if l.literal(x).is_none() {
         let view = l.view(x);
         if view.len() == l.dims(v).iter().product::<usize>() {
@@ -53,6 +60,16 @@ pub fn broadcast(l: &mut Lowering<'_>, id: NodeId, axes: &[usize]) -> Result<(),
         strides[axis] = stride;
     }
     copy(l, id, Operand { view: x, strides, start: 0 })
+}
+
+/// The bits of the element of a tensor that has one.
+fn only_element(tensor: &Tensor) -> Option<Bits> {
+    let mut bits = [0; 8];
+    let bytes = tensor.bytes();
+    (tensor.len() == 1).then(|| {
+        bits[..bytes.len()].copy_from_slice(bytes);
+        Bits(u64::from_le_bytes(bits))
+    })
 }
 
 /// Every `stride`-th element from `start` on. Rows that follow one another in memory are a view.
@@ -165,11 +182,15 @@ fn padded_into(
 pub fn concat(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerError> {
     let v = l.graph.value(id);
     let parts: Vec<Value> = l.graph.node(id).operands.to_vec();
-    let views: Vec<View> = parts.iter().map(|&p| l.view(p)).collect();
     let result = l.result(v);
     let strides = nest::row_major(&result.dims);
     let mut start = 0;
-    for view in &views {
+    for &part in &parts {
+        if l.has_slot(part) {
+            start += l.dims(part)[axis] as i64 * strides[axis];
+            continue;
+        }
+        let view = &l.view(part);
         let target = Operand { view: result.clone(), strides: strides.clone(), start };
         let in_place =
             view.storage == result.storage && view.offset == result.offset + start as usize * result.dtype.size();
@@ -181,11 +202,14 @@ pub fn concat(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), Lower
     Ok(())
 }
 
-/// Asks for the operands of a concatenation to be made in their places, where these are contiguous.
+/// Asks for the operands of a concatenation to be made in their places: any where these are contiguous, elsewhere
+/// those that are written by strides and used here alone.
 pub fn reserve_parts(l: &mut Lowering<'_>, id: NodeId, axis: usize) {
     let v = l.graph.value(id);
     let dims = l.dims(v);
-    if dims[..axis].iter().any(|&d| d != 1) {
+    let parts: Vec<Value> = l.graph.node(id).operands.to_vec();
+    let strided = dims[..axis].iter().any(|&d| d != 1);
+    if strided && !parts.iter().any(|&p| writes_by_strides(l, p)) {
         return;
     }
     let whole = match l.reservation(v) {
@@ -193,12 +217,30 @@ pub fn reserve_parts(l: &mut Lowering<'_>, id: NodeId, axis: usize) {
         None => l.temporary(l.dtype(v), &dims),
     };
     l.reserve(v, whole.clone());
+    if strided {
+        let strides = nest::row_major(&dims);
+        let mut start = 0;
+        for part in parts {
+            let slot = Slot { view: whole.clone(), strides: strides.clone(), start, partial: true };
+            start += l.dims(part)[axis] as i64 * strides[axis];
+            if writes_by_strides(l, part) {
+                l.reserve_slot(part, slot);
+            }
+        }
+        return;
+    }
     let mut offset = whole.offset;
-    for part in l.graph.node(id).operands.to_vec() {
+    for part in parts {
         let view = View { offset, dims: l.dims(part), ..whole.clone() };
         offset += view.bytes();
         l.reserve(part, view);
     }
+}
+
+/// Whether the step that makes `v` can write it into a part of a wider tensor.
+fn writes_by_strides(l: &Lowering<'_>, v: Value) -> bool {
+    let op = &l.graph.node(v.node).op;
+    matches!(op, Op::Conv { .. } | Op::FusedConv { .. } | Op::ReduceWindow { .. }) || op.scalar().is_some()
 }
 
 /// Copies `source`, walked over the extents of the node's result, into the result.

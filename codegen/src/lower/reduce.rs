@@ -223,8 +223,8 @@ pub fn horizontal(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<
     let value = epilogue.emit(&mut b, &arguments);
     store(&mut b, out, &at[0], 1, value);
     let views: Vec<&View> = std::iter::once(r.result).chain(r.inputs).chain(r.extras).collect();
-    let count = volume(&r.kept).saturating_mul(volume(&r.reduce)).saturating_mul(inner.extent.max(1)) as u64;
-    l.step(l.label(id), b, &views, count * (prologue.cost() + 1))
+    let count = volume(&r.kept).saturating_mul(volume(&r.reduce)) as u64;
+    l.step(l.label(id), b, &views, count.saturating_mul(prologue.cost() + 1))
 }
 
 /// Combines `extent` elements along memory into a scalar: `element` gives the `width` elements from an index on.

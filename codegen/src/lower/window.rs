@@ -4,6 +4,7 @@ use kiln_ir::NodeId;
 use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::infer::{filled, padding_or_none};
 use kiln_ir::scalar::ScalarExpr;
+use kiln_runtime::Access;
 
 use super::context::Lowering;
 use super::error::LowerError;
@@ -31,7 +32,7 @@ pub fn reduce_window(
     let dims = l.dims(v);
     let mut x = l.view(l.operand(id, 0));
     if dims.contains(&0) {
-        l.result(v);
+        l.slot(v);
         return Ok(());
     }
     let dtype = compute_dtype(x.dtype);
@@ -43,11 +44,12 @@ pub fn reduce_window(
         here[vector] = std::mem::take(&mut padding[vector]);
         x = padded(l, id, &x, &here, &vec![1; rank], identity.to_f64(dtype))?;
     }
-    let result = l.result(v);
+    let slot = l.slot(v);
+    let result = &slot.view;
     let guarded: Vec<usize> = (0..rank).filter(|&i| padding[i] != Padding::NONE).collect();
     let guards =
         guarded.iter().map(|&i| Guard { extent: x.dims[i] as i64, start: -padding[i].low }).collect::<Vec<_>>();
-    let (ys, xs) = (nest::row_major(&dims), nest::row_major(&x.dims));
+    let (ys, xs) = (slot.strides.clone(), nest::row_major(&x.dims));
     let axis = |i: usize, extent: usize, y: i64, step: usize| {
         let mut moves = vec![y, xs[i] * step as i64];
         moves.extend(guarded.iter().map(|&g| if g == i { step as i64 } else { 0 }));
@@ -71,7 +73,7 @@ pub fn reduce_window(
     let tile = Tile {
         name: "window",
         buffers: vec![
-            TileBuffer { dtype: result.dtype, len: result.len() as i64, start: 0 },
+            TileBuffer { dtype: result.dtype, len: result.len() as i64, start: slot.start },
             TileBuffer { dtype: x.dtype, len: x.len() as i64, start },
         ],
         inputs: 1,
@@ -89,5 +91,7 @@ pub fn reduce_window(
         rows: 1,
         columns_first: false,
     };
-    l.step(l.label(id), tile.emit(), &[&result, &x], tile.flops())
+    let mut uses = vec![result.used(Access::Write), x.used(Access::Read)];
+    uses[0].strided = slot.partial;
+    l.step_with(l.label(id), tile.emit(), uses, tile.flops())
 }

@@ -24,18 +24,38 @@ pub struct Layout {
     pub lower_bound: usize,
 }
 
-/// Lays out `lives`: the best of two greedy orders (largest first; from the most crowded step outwards), each putting a
-/// value into the smallest gap that holds it among the values already placed that live at the same time.
+/// Lays out `lives`: the best of several greedy orders, each putting a value into a gap that holds it among the values
+/// already placed that live at the same time (the smallest one, or the first).
 pub fn lay_out(lives: &[Life]) -> Layout {
-    let lower_bound = lower_bound(lives);
-    let by_size = place(lives, &order_by_size(lives));
-    let chosen = if by_size.1 == lower_bound {
-        by_size
-    } else {
-        let by_crowd = place(lives, &order_by_crowd(lives));
-        if by_crowd.1 < by_size.1 { by_crowd } else { by_size }
-    };
-    Layout { offsets: chosen.0, bytes: chosen.1, lower_bound }
+    let crowd = crowd(lives);
+    let lower_bound = crowd.iter().copied().max().unwrap_or(0);
+    let most = |life: &Life| (life.first..=life.last).map(|s| crowd[s]).max().unwrap_or(0);
+    let span = |life: &Life| life.last - life.first + 1;
+    // what each order puts first: large values; those of the most crowded steps; large and long-lived ones; long-lived
+    // ones; early ones
+    let keys: [&dyn Fn(&Life) -> (usize, usize); 5] = [
+        &|life| (life.bytes, 0),
+        &|life| (most(life), life.bytes),
+        &|life| (life.bytes.saturating_mul(span(life)), 0),
+        &|life| (span(life), life.bytes),
+        &|life| (usize::MAX - life.first, life.bytes),
+    ];
+    let mut best: Option<(Vec<usize>, usize)> = None;
+    for key in keys {
+        let mut order: Vec<usize> = (0..lives.len()).collect();
+        order.sort_by_key(|&i| (std::cmp::Reverse(key(&lives[i])), lives[i].first, i));
+        for tight in [true, false] {
+            if best.as_ref().is_some_and(|b| b.1 == lower_bound) {
+                break;
+            }
+            let layout = place(lives, &order, tight);
+            if best.as_ref().is_none_or(|b| layout.1 < b.1) {
+                best = Some(layout);
+            }
+        }
+    }
+    let (offsets, bytes) = best.unwrap_or_default();
+    Layout { offsets, bytes, lower_bound }
 }
 
 fn aligned(bytes: usize) -> usize {
@@ -54,25 +74,8 @@ fn crowd(lives: &[Life]) -> Vec<usize> {
     crowd
 }
 
-fn lower_bound(lives: &[Life]) -> usize {
-    crowd(lives).into_iter().max().unwrap_or(0)
-}
-
-fn order_by_size(lives: &[Life]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..lives.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(lives[i].bytes), lives[i].first, i));
-    order
-}
-
-fn order_by_crowd(lives: &[Life]) -> Vec<usize> {
-    let crowd = crowd(lives);
-    let most = |life: &Life| (life.first..=life.last).map(|s| crowd[s]).max().unwrap_or(0);
-    let mut order: Vec<usize> = (0..lives.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse((most(&lives[i]), lives[i].bytes)), lives[i].first, i));
-    order
-}
-
-fn place(lives: &[Life], order: &[usize]) -> (Vec<usize>, usize) {
+/// Offsets in this order, and what they add up to; `tight` takes the smallest gap that fits instead of the first.
+fn place(lives: &[Life], order: &[usize], tight: bool) -> (Vec<usize>, usize) {
     let mut offsets = vec![0usize; lives.len()];
     let mut placed: Vec<usize> = Vec::with_capacity(lives.len());
     let mut total = 0;
@@ -88,7 +91,7 @@ fn place(lives: &[Life], order: &[usize]) -> (Vec<usize>, usize) {
         let (mut free_from, mut best): (usize, Option<(usize, usize)>) = (0, None);
         for (start, end) in around {
             let gap = start.saturating_sub(free_from);
-            if gap >= size && best.is_none_or(|(smallest, _)| gap < smallest) {
+            if gap >= size && best.is_none_or(|(smallest, _)| tight && gap < smallest) {
                 best = Some((gap, free_from));
             }
             free_from = free_from.max(end);
