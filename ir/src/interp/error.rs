@@ -28,7 +28,7 @@ pub enum EvalError {
         ty: TensorType,
     },
     /// A result that memory will not hold.
-    #[error("a result of type {ty} is beyond the interpreter's limit of 2^36 elements: use smaller extents")]
+    #[error("a result of type {ty} does not fit in memory, or has more than 2^32 elements: use smaller extents")]
     TooLarge {
         /// The type.
         ty: TensorType,

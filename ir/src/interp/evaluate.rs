@@ -1,6 +1,6 @@
 //! One op on values: the match that leads from the op table to the families.
 
-use super::array::Array;
+use super::array::{Array, Data};
 use super::contraction::{self, ConvAttributes, DotAxes};
 use super::error::EvalError;
 use super::scalar::Scalar;
@@ -12,26 +12,31 @@ use crate::ops::Op;
 use crate::scalar::ScalarExpr;
 use crate::types::TensorType;
 
-/// Most elements a result may have. What fits no machine is refused before it is tried.
-const MAX_ELEMENTS: usize = 1 << 36;
+/// Most elements a result may have: more would take the naive loops hours.
+const MAX_ELEMENTS: usize = 1 << 32;
 
+/// The extents of a result, where memory has room for it.
 fn static_dims(ty: &TensorType) -> Result<Vec<usize>, EvalError> {
     let dims = ty.static_dims().ok_or_else(|| EvalError::Symbolic { ty: ty.clone() })?;
-    match ty.element_count() {
-        Some(n) if n <= MAX_ELEMENTS => Ok(dims),
-        _ => Err(EvalError::TooLarge { ty: ty.clone() }),
-    }
+    let too_large = || EvalError::TooLarge { ty: ty.clone() };
+    let count = ty.element_count().filter(|&n| n <= MAX_ELEMENTS).ok_or_else(too_large)?;
+    // Asked for and given back, so that a result too large for this machine is an error and not the end.
+    Vec::<u64>::new().try_reserve_exact(count).map_err(|_| too_large())?;
+    Ok(dims)
 }
 
 /// The results of `op`, whose operands and result types agree with inference. Results in f16 and bf16 are rounded
 /// to their dtype.
 pub fn evaluate<S: Scalar>(op: &Op, x: &[Array<S>], types: &[TensorType]) -> Result<Vec<Array<S>>, EvalError> {
     let dims: Vec<Vec<usize>> = types.iter().map(static_dims).collect::<Result<_, _>>()?;
-    let results = match dims.first() {
-        Some(first) => dispatch(op, x, types, first)?,
-        None => Vec::new(),
-    };
-    Ok(results.into_iter().map(Array::rounded).collect())
+    let Some(first) = dims.first() else { return Ok(Vec::new()) };
+    let sourced = matches!(op, Op::Placeholder { .. } | Op::ReadVar { .. });
+    if !sourced && dims.iter().all(|d| d.contains(&0)) {
+        // There is nothing to compute, and other extents may be anything.
+        let empty = |(ty, d): (&TensorType, &Vec<usize>)| Array::new(ty.dtype, d, Data::with_capacity(ty.dtype, 0));
+        return Ok(types.iter().zip(&dims).map(empty).collect());
+    }
+    Ok(dispatch(op, x, types, first)?.into_iter().map(Array::rounded).collect())
 }
 
 /// `evaluate`, with the extents of the first result.

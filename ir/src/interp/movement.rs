@@ -45,9 +45,14 @@ pub fn expanded<S: Scalar>(x: &Array<S>, dims: &[usize]) -> Array<S> {
 pub fn slice<S: Scalar>(x: &Array<S>, dims: &[usize], start: &[usize], stride: &[usize]) -> Array<S> {
     let strides = row_major(&x.dims);
     let first = start.iter().zip(&strides).map(|(&s, &stride)| s as isize * stride).sum();
-    let steps: Vec<isize> =
-        strides.iter().enumerate().map(|(i, &s)| s * stride.get(i).copied().unwrap_or(1) as isize).collect();
+    let steps = spread(&strides, dims, |i| stride.get(i).copied().unwrap_or(1));
     strided(x, dims, &steps, first)
+}
+
+/// `strides` times `factor` along each axis that has neighbours; along the others the factor may be anything.
+fn spread(strides: &[isize], dims: &[usize], factor: impl Fn(usize) -> usize) -> Vec<isize> {
+    let along = |(i, &stride)| if dims[i] > 1 { stride * factor(i) as isize } else { 0 };
+    strides.iter().enumerate().map(along).collect()
 }
 
 /// Turns each of `axes` around.
@@ -71,8 +76,7 @@ pub fn pad<S: Scalar>(
 ) -> Result<Array<S>, EvalError> {
     let strides = row_major(dims);
     let first = padding.iter().zip(&strides).map(|(p, &s)| p.low as isize * s).sum();
-    let steps: Vec<isize> =
-        (strides.iter().enumerate()).map(|(i, &s)| s * (interior.get(i).copied().unwrap_or(0) as isize + 1)).collect();
+    let steps = spread(&strides, &x.dims, |i| interior.get(i).copied().unwrap_or(0) + 1);
     let places = Offsets::new(&x.dims, &steps, first);
     let fill: Data<S> = Datum::constant(value, x.dtype)?.repeated(dims.iter().product());
     let data = zip_data!(&*x.data, fill, |v, mut out| {

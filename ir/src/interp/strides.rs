@@ -1,10 +1,11 @@
 //! Walking an array by strides.
 
-/// Distance between neighbours along each axis of a dense row-major array.
+/// Distance between neighbours along each axis of a dense row-major array. Those of an array without elements say
+/// nothing, and may wrap.
 pub fn row_major(dims: &[usize]) -> Vec<isize> {
     let mut strides = vec![1isize; dims.len()];
     for axis in (1..dims.len()).rev() {
-        strides[axis - 1] = strides[axis] * dims[axis].max(1) as isize;
+        strides[axis - 1] = strides[axis].wrapping_mul(dims[axis] as isize);
     }
     strides
 }

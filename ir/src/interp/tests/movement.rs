@@ -1,5 +1,5 @@
 use super::{counting, folded, tensor, values};
-use crate::attribute::{Padding, Real};
+use crate::attribute::{Padding, Real, Reducer};
 use crate::dtype::DType;
 use crate::ops::Op;
 use crate::tensor::Tensor;
@@ -85,4 +85,31 @@ fn reverse_turns_only_its_axes_around() {
     assert_eq!(reversed(&[0, 1]), [5., 4., 3., 2., 1., 0.]);
     assert_eq!(reversed(&[]), [0., 1., 2., 3., 4., 5.]);
     assert_eq!(folded(Op::Reverse { axes: vec![0, 1] }, &[counting(&[0, 3])]).dims(), [0, 3]);
+}
+
+#[test]
+fn steps_between_neighbours_that_do_not_exist_may_be_anything() {
+    let slice = Op::Slice { start: vec![1, 2], limit: vec![2, 3], stride: vec![usize::MAX, usize::MAX / 2] };
+    assert_eq!(values::<f32>(slice, &[counting(&[3, 3])]), [5.]);
+    let pad = Op::Pad { padding: vec![Padding::NONE; 2], interior: vec![usize::MAX - 1, 1 << 62], value: Real(0.0) };
+    assert_eq!(folded(pad, &[counting(&[1, 1])]), counting(&[1, 1]));
+    let window = Op::ReduceWindow {
+        window: vec![1, 1],
+        strides: vec![usize::MAX, 1 << 62],
+        padding: vec![],
+        dilation: vec![usize::MAX, 1 << 62],
+        reducer: Reducer::Sum,
+    };
+    assert_eq!(values::<f32>(window, &[counting(&[2, 2])]), [0.]);
+}
+
+#[test]
+fn empty_tensors_may_have_any_other_extents() {
+    let empty = Tensor::zeros(DType::F32, &[0, usize::MAX, usize::MAX, 7]).unwrap();
+    let reversed = folded(Op::Reverse { axes: vec![0, 1] }, std::slice::from_ref(&empty));
+    assert_eq!(reversed.dims(), empty.dims());
+    let part = Op::Slice { start: vec![0; 4], limit: vec![0, 5, 5, 5], stride: vec![] };
+    assert_eq!(folded(part, std::slice::from_ref(&empty)).dims(), [0, 5, 5, 5]);
+    let sum = Op::Reduce { axes: vec![0, 1, 2, 3], reducer: Reducer::Sum };
+    assert_eq!(values::<f32>(sum, &[empty]), [0.]);
 }
