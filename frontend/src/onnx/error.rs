@@ -28,7 +28,7 @@ pub enum ImportError {
         source: prost::DecodeError,
     },
     /// The model was read, but cannot become a graph: everything that was found.
-    #[error("cannot import `{file}`: {} problem{}{}", problems.len(), if problems.len() == 1 { "" } else { "s" }, listed(problems))]
+    #[error("cannot import `{file}`: {}", listed(problems))]
     Refused {
         /// The file.
         file: String,
@@ -38,7 +38,13 @@ pub enum ImportError {
 }
 
 fn listed(problems: &[Problem]) -> String {
-    problems.iter().map(|p| format!("\n- {p}")).collect()
+    match problems {
+        [only] => only.to_string(),
+        all => {
+            let lines: String = all.iter().map(|p| format!("\n- {p}")).collect();
+            format!("{} problems{lines}", all.len())
+        }
+    }
 }
 
 /// One thing that keeps a model from being imported.

@@ -120,3 +120,31 @@ fn import_writes_what_cat_prints() {
     place.kiln(&format!("import double.kiln -o {}", text(&out))).ok();
     assert_eq!(std::fs::read_to_string(out).expect("the text"), DOUBLE);
 }
+
+#[test]
+fn an_artifact_shows_the_plan_and_the_machine_code_that_it_holds() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    place.kiln("compile double.kiln --dim n=64 -o double.art").ok();
+    let plan = place.kiln("cat double.art --stage plan").ok().stdout;
+    for part in ["input x: f32[64, 3]", "output y: f32[64, 3]", "kernel 0 over", "read b", "write b"] {
+        assert!(plan.contains(part), "`{part}` is not in {plan}");
+    }
+    if cfg!(target_arch = "x86_64") {
+        let asm = place.kiln("cat double.art --stage asm").ok().stdout;
+        assert!(asm.contains("add") && asm.contains("ret") && !asm.contains("(bad)"), "{asm}");
+        let other = "compile double.kiln --dim n=64 -o arm.art --target aarch64-unknown-linux-gnu";
+        place.kiln(other).ok();
+        place.kiln("cat arm.art --stage asm").fails(1, &["aarch64"]);
+    }
+    place.kiln("compile double.kiln --dim n=64 -o portable.art --no-native").ok();
+    place.kiln("cat portable.art --stage plan").fails(1, &["portable.art", "no native half"]);
+    assert!(place.kiln("cat portable.art --stage kir").ok().stdout.contains("kernel @"));
+}
+
+#[test]
+fn opt_explains_which_rules_made_what() {
+    let place = Place::with_digits();
+    let shown = place.kiln("opt digits.kiln --weights digits.safetensors --dim batch=1 --explain").ok().stdout;
+    assert!(shown.contains("fuse_activation") && !shown.contains("graph @"), "{shown}");
+}

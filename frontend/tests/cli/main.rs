@@ -4,4 +4,5 @@ mod engine;
 mod failures;
 mod harness;
 mod look;
+mod onnx;
 mod usage;

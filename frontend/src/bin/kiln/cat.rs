@@ -1,17 +1,22 @@
 //! `kiln cat`: a model's text at any stage between its file and machine code.
 
+use std::path::Path;
+
 use clap::{Args, ValueEnum};
 use kiln::compile::{CompileOptions, Compiled, compile};
 use kiln_codegen::clif::{Target, emit_clif};
 use kiln_ir::Graph;
 use kiln_passes::{PASSES, optimize_observed};
+use kiln_runtime::artifact::{self, Digests};
 use serde_json::json;
 
+use crate::disassembly::disassemble;
 use crate::dot::dot;
 use crate::failure::{Failure, Outcome};
-use crate::model::{ModelArgs, Source};
+use crate::model::{Model, ModelArgs, Source, of_file, portable_graph};
 use crate::output::Output;
 use crate::passes::PassArgs;
+use crate::plan::plan_text;
 use crate::progress::spinning;
 use crate::text::TextArgs;
 
@@ -19,7 +24,7 @@ use crate::text::TextArgs;
 ///
 /// Graph stages, as text or DOT: `import` (as it was read), `specialized` (extents bound), the name of a pass (after it),
 /// `optimized` (after all passes). Code stages: `plan` (steps and buffers), `kir` (kernels), `clif` (Cranelift's IR), `asm`
-/// (machine instructions).
+/// (machine instructions). Of an artifact, `plan` and `asm` are what it holds; everything else is made of its portable half.
 #[derive(Debug, Args)]
 pub struct CatArgs {
     #[command(flatten)]
@@ -63,15 +68,14 @@ impl CatArgs {
                 passes.join(", ")
             )));
         }
-        let source = self.model.source()?;
         let text = if is_graph {
-            let graph = self.graph_stage(&source)?;
+            let graph = self.graph_stage(&self.model.source()?)?;
             match self.format {
                 GraphFormat::Dot => self.text.write_text(&dot(&graph))?,
                 GraphFormat::Text => self.text.write(&graph)?,
             }
         } else {
-            self.text.write_text(&self.code_stage(source)?)?
+            self.text.write_text(&self.code_stage()?)?
         };
         output.write(&json!({ "stage": self.stage, "text": text }), || text.clone().unwrap_or_default())
     }
@@ -103,7 +107,12 @@ impl CatArgs {
     }
 
     /// The text of one of the code stages.
-    fn code_stage(&self, source: Source) -> Outcome<String> {
+    fn code_stage(&self) -> Outcome<String> {
+        let source = match self.model.open()? {
+            Model::Artifact(path) if ["plan", "asm"].contains(&self.stage.as_str()) => return self.stored(&path),
+            Model::Artifact(path) => portable_graph(&path)?,
+            Model::Graph(source) => source,
+        };
         let target = Target::named(&self.target).map_err(|e| Failure::Usage(e.to_string()))?;
         let options = CompileOptions {
             dims: source.dims,
@@ -112,16 +121,35 @@ impl CatArgs {
             ..CompileOptions::default()
         };
         let compiled = spinning("compiling", || compile(&source.graph, &options))?;
-        if self.stage == "plan" {
-            return Ok(format!("{:#?}", compiled.plan()));
+        if self.stage == "plan" { Ok(plan_text(compiled.plan())) } else { self.kernels(&compiled) }
+    }
+
+    /// Plan or machine code of every native part of an artifact, as they are stored.
+    fn stored(&self, path: &Path) -> Outcome<String> {
+        let file = artifact::read_file(path)?;
+        let summary = artifact::inspect(&file, Digests::Skip).map_err(of_file(path))?;
+        if summary.natives.is_empty() {
+            return Err(Failure::Work(format!("`{}` has no native half: print its portable graph", path.display())));
         }
-        self.kernels(&compiled)
+        let mut out = Vec::new();
+        for (index, native) in summary.natives.iter().enumerate() {
+            let Some((plan, code)) = artifact::native_code(&file, index).map_err(of_file(path))? else { continue };
+            out.push(format!("; for {}", native.triple));
+            out.push(match self.stage.as_str() {
+                "plan" => plan_text(&plan),
+                _ => disassemble(&native.triple, &code, |name| self.wants(name))?,
+            });
+        }
+        Ok(out.join("\n"))
+    }
+
+    fn wants(&self, kernel: &str) -> bool {
+        self.kernel.as_ref().is_none_or(|part| kernel.contains(part))
     }
 
     fn kernels(&self, compiled: &Compiled) -> Outcome<String> {
-        let wanted = |name: &str| self.kernel.as_ref().is_none_or(|part| name.contains(part));
         let mut out = Vec::new();
-        for kernel in compiled.kernels().iter().filter(|k| wanted(&k.name)) {
+        for kernel in compiled.kernels().iter().filter(|k| self.wants(&k.name)) {
             out.push(match self.stage.as_str() {
                 "kir" => kernel.to_string(),
                 stage => {

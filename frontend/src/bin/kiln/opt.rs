@@ -22,6 +22,9 @@ pub struct OptArgs {
     /// Print what each pass did, in place of the graph
     #[arg(long)]
     report: bool,
+    /// Print which nodes of the model and which rules each node comes from, in place of the graph
+    #[arg(long, conflicts_with = "report")]
+    explain: bool,
 }
 
 impl OptArgs {
@@ -34,7 +37,10 @@ impl OptArgs {
         if let Some(text) = &text {
             object["text"] = json!(text);
         }
+        let explanation = optimized.provenance.explain(&graph, &optimized.graph).to_string();
+        object["explanation"] = json!(explanation);
         output.write(&object, || match text {
+            _ if self.explain => explanation,
             Some(text) if !self.report => text,
             _ => report_text(&optimized.report),
         })

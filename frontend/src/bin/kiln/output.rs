@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::HumanBytes;
 use kiln_ir::DType;
 use serde::Serialize;
@@ -45,13 +45,20 @@ pub fn print_failure(failure: &Failure, json: bool) {
     }
 }
 
+/// Columns that a table takes at most; longer cells are wrapped.
+const WIDTH: u16 = 110;
+
 /// No lines but one below the headings.
 const RULED: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// A table with these headings. Columns whose heading begins with `>` are aligned to the right.
 pub fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(RULED).set_header(headings.iter().map(|h| h.trim_start_matches('>')));
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .load_style(RULED)
+        .set_header(headings.iter().map(|h| h.trim_start_matches('>')));
     for (column, _) in table.column_iter_mut().zip(headings).filter(|(_, h)| h.starts_with('>')) {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -141,7 +141,7 @@ fn constants_that_cannot_be_read_are_named() {
     };
     model.graph.as_mut().unwrap().initializer.push(broken);
     let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
-    assert!(text.contains("1 problem\n- tensor `w`: extents [3] say 3 elements, found 1"), "{text}");
+    assert!(text.contains(": tensor `w`: extents [3] say 3 elements, found 1"), "{text}");
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn functions_that_double_at_every_level_are_refused() {
     model.graph.as_mut().unwrap().node.push(call);
     let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
     assert!(text.contains("expand to more than 1048576 nodes"), "{}", &text[..text.len().min(2000)]);
-    assert!(text.contains("1 problem\n"), "{}", &text[..text.len().min(2000)]);
+    assert!(!text.contains(" problems\n"), "{}", &text[..text.len().min(2000)]);
 }
 
 #[test]
