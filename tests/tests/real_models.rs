@@ -19,8 +19,8 @@ use serde_json::Value as Json;
 /// Models with ops that Kiln refuses for now, with the reason the refusal must give.
 const REFUSED: &[(&str, &str)] = &[("silero_vad", "LSTM"), ("lstm_charlm", "LSTM")];
 
-/// The interpreter is naive: it runs only models of at most this many multiply-adds.
-const INTERPRETED_MACS: u64 = 450_000_000;
+/// The interpreter is naive: it runs only models of at most this many multiply-adds, some seconds' worth.
+const INTERPRETED_MACS: u64 = if cfg!(debug_assertions) { 1_000_000_000 } else { 4_000_000_000 };
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -97,8 +97,7 @@ impl Program {
         Ok(Program {
             compiled: start(compiled.executable().map_err(|e| e.to_string())?)?,
             reloaded: start(reloaded.map_err(|e| e.to_string())?)?,
-            // Unoptimised builds of the interpreter are too slow for anything but the smallest models.
-            interpret: first && macs <= if cfg!(debug_assertions) { INTERPRETED_MACS / 50 } else { INTERPRETED_MACS },
+            interpret: first && macs <= INTERPRETED_MACS,
             graph,
         })
     }
