@@ -1,7 +1,7 @@
 //! Conversions between dtypes.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I32, I32X4, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8, I32, I32X4, I64};
 use cranelift_codegen::ir::{self, InstBuilder};
 use kiln_ir::DType;
 
@@ -35,8 +35,49 @@ impl Emitter<'_> {
             (a, b) if !is_wide(a) && !is_wide(b) => self.each(parts, |e, part| e.normalise(b, part)),
             (DType::I64, b) if b.is_integer() => self.narrow(from, to, parts),
             (a, DType::I64) if a.is_integer() => self.widen(from, parts),
+            (DType::I64, DType::F64) => self.each(parts, |e, part| {
+                let ty = if e.b.func.dfg.value_type(part).is_vector() { F64X2 } else { F64 };
+                e.b.ins().fcvt_from_sint(ty, part)
+            }),
+            (_, DType::F64) => self.promote(from, parts),
+            (DType::F64, DType::F32) => self.demote(from, parts),
             (a, b) => self.by_lane(from, parts, b, |e, lane| e.convert_lane(a, b, lane)),
         }
+    }
+
+    /// 32-bit lanes to f64: the low half of a register, then the high half moved down.
+    fn promote(&mut self, from: VType, parts: &[ir::Value]) -> Parts {
+        let (registers, tail) = parts.split_at(Layout::of(from).vectors());
+        let mut wide = Parts::new();
+        for &register in registers {
+            let ty = vector_type(from.dtype);
+            let high: Vec<u8> = (8..16).chain(8..16).collect();
+            let moved = self.byte_shuffle(ty, register, register, &high);
+            for half in [register, moved] {
+                wide.push(match from.dtype {
+                    DType::F32 => self.b.ins().fvpromote_low(half),
+                    _ => {
+                        let longs = self.b.ins().swiden_low(half);
+                        self.b.ins().fcvt_from_sint(F64X2, longs)
+                    }
+                });
+            }
+        }
+        wide.extend(tail.iter().map(|&lane| self.convert_lane(from.dtype, DType::F64, lane)));
+        wide
+    }
+
+    /// f64 to f32: each half of a group is rounded into the low lanes of a register.
+    fn demote(&mut self, from: VType, parts: &[ir::Value]) -> Parts {
+        let (registers, tail) = parts.split_at(Layout::of(from).vectors());
+        let mut narrow = Parts::new();
+        for pair in registers.chunks(2) {
+            let (low, high) = (self.b.ins().fvdemote(pair[0]), self.b.ins().fvdemote(pair[1]));
+            let halves: Vec<u8> = (0..8).chain(16..24).collect();
+            narrow.push(self.byte_shuffle(F32X4, low, high, &halves));
+        }
+        narrow.extend(tail.iter().map(|&lane| self.convert_lane(DType::F64, DType::F32, lane)));
+        narrow
     }
 
     fn each(&mut self, parts: &[ir::Value], mut f: impl FnMut(&mut Self, ir::Value) -> ir::Value) -> Parts {

@@ -3,6 +3,7 @@
 mod agree;
 mod clif;
 mod functions;
+mod interpreter;
 mod random;
 mod run;
 mod text;
