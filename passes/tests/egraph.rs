@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Case, check_equal, check_silent, graph, same_structure};
+use common::{Case, check_equal, check_silent, count, graph, same_structure};
 use kiln_passes::{Options, optimize};
 
 const CASES: &[Case] = &[
@@ -298,6 +298,25 @@ fn rules_are_silent_where_their_precondition_fails() {
         "(%x: f32[2], %z: f32[2]) -> (%y: f32[2])",
         "%k = constant dense<[1.0, 2.0]> : f32[2]\n%a = mul %x, %z\n%y = mul %a, %k",
     );
+}
+
+#[test]
+fn work_that_something_else_uses_is_not_done_twice() {
+    // Two scales of one product: folding each into weights of its own would compute the product twice.
+    let body = "%w = constant dense<[1.0, 2.0, 3.0, 4.0]> : f32[2, 2]
+%a = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]}
+%k = constant dense<[5.0, 6.0]> : f32[2]
+%l = broadcast %k {axes = [1]} : f32[3, 2]
+%b = add %a, %l
+%m = constant dense<2.0> : f32[3, 2]
+%c = mul %b, %m
+%e = erf %b
+%y = mul %c, %e";
+    let before = graph("(%x: f32[3, 2]) -> (%y: f32[3, 2])", body);
+    let got = optimize(&before, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(count(&got.graph, "fused_dot"), 1, "{}", got.graph);
+    assert_eq!(got.report.fired("fold_scale_into_dot") + got.report.fired("scale_before_shift"), 0);
+    check_equal(&before, &got.graph);
 }
 
 #[test]

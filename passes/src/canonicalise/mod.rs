@@ -40,7 +40,8 @@ pub static RULES: &[&[Rule]] = &[
     arithmetic::RULES,
     batch_norm::RULES,
     contraction::RULES,
-    crate::recognise::RULES,
+    crate::recognise::RULES[0],
+    crate::recognise::RULES[1],
 ];
 
 /// Builds canonical nodes.

@@ -116,6 +116,8 @@ pub struct ClassFacts {
     pub types: Arc<[TensorType]>,
     /// Whether the value is known at compile time, so that it costs nothing at run time.
     pub constant: bool,
+    /// How many nodes and outputs of the graph use the value; 0 for values that only rules have made.
+    pub users: u32,
 }
 
 impl Analysis<ENode> for Facts {
@@ -124,11 +126,11 @@ impl Analysis<ENode> for Facts {
     fn make(egraph: &mut Classes, enode: &ENode, _: Id) -> ClassFacts {
         let child = |i: usize| &egraph[enode.children[i]].data;
         match egraph.analysis.symbols.get(enode.symbol) {
-            Symbol::Leaf(_, ty) => ClassFacts { types: Arc::from([ty.clone()]), constant: false },
+            Symbol::Leaf(_, ty) => ClassFacts { types: Arc::from([ty.clone()]), constant: false, users: 0 },
             Symbol::Result(r) => {
                 let facts = child(0);
                 let ty = facts.types.get(*r as usize).cloned();
-                ClassFacts { types: ty.into_iter().collect(), constant: facts.constant }
+                ClassFacts { types: ty.into_iter().collect(), constant: facts.constant, users: 0 }
             }
             Symbol::Op(op) => {
                 let operands: Vec<TensorType> =
@@ -138,16 +140,18 @@ impl Analysis<ENode> for Facts {
                 let pure = !matches!(**op, Op::RandomBits { .. }) && !op.has_effect();
                 let known = !enode.children.is_empty() && (0..enode.children.len()).all(|i| child(i).constant);
                 let constant = matches!(**op, Op::Constant { .. }) || pure && known;
-                ClassFacts { types: Arc::from(types), constant }
+                ClassFacts { types: Arc::from(types), constant, users: 0 }
             }
         }
     }
 
     fn merge(&mut self, a: &mut ClassFacts, b: ClassFacts) -> DidMerge {
         debug_assert_eq!(a.types, b.types, "equal values have equal types");
-        let constant = a.constant || b.constant;
-        let did = DidMerge(constant != a.constant, constant != b.constant);
-        a.constant = constant;
+        // Each node of the graph is counted in one class, so the counts of classes that become one add up.
+        let merged =
+            ClassFacts { types: a.types.clone(), constant: a.constant || b.constant, users: a.users + b.users };
+        let did = DidMerge(merged != *a, merged != b);
+        *a = merged;
         did
     }
 }

@@ -14,7 +14,7 @@ pub mod language;
 pub mod rules;
 pub mod saturate;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use egg::{EGraph, Id};
 use kiln_ir::{Graph, NodeId, Op, Value};
@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 use crate::driver::{Context, PassFailure};
 use crate::provenance::Origin;
 use crate::rewrite::{Rewriter, Values, live_nodes, results};
-use language::{ENode, Facts, Symbol};
+use language::{ClassFacts, ENode, Facts, Symbol};
 use saturate::Rewrites;
 
 /// The pass.
@@ -36,6 +36,7 @@ pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailur
     }
     rewrites.classes.rebuild();
     rewrites.settle_origins();
+    count_users(graph, &live, &mut rewrites, &values);
     rewrites.saturate(context)?;
     let effects = graph.effects().iter().flat_map(|&id| graph.node(id).operands.iter().copied());
     let roots: Vec<Id> =
@@ -71,6 +72,28 @@ fn insert(graph: &Graph, id: NodeId, rewrites: &mut Rewrites, values: &mut HashM
         let class = rewrites.add_from(projection, Origin::of(id));
         values.insert(Value { node: id, result }, class);
     }
+}
+
+/// Tells the classes how many nodes and outputs use them.
+fn count_users(graph: &Graph, live: &[bool], rewrites: &mut Rewrites, values: &HashMap<Value, Id>) {
+    let mut users: BTreeMap<Id, u32> = BTreeMap::new();
+    let mut count = |v: &Value| {
+        if let Some(&id) = values.get(v) {
+            *users.entry(rewrites.classes.find(id)).or_insert(0) += 1;
+        }
+    };
+    for id in graph.node_ids().filter(|id| live[id.0 as usize]) {
+        let mut operands: Vec<Value> = graph.node(id).operands.to_vec();
+        operands.sort_unstable();
+        operands.dedup();
+        operands.iter().for_each(&mut count);
+    }
+    graph.outputs().iter().for_each(|(_, v)| count(v));
+    for (id, users) in users {
+        let facts = ClassFacts { users, ..rewrites.classes[id].data.clone() };
+        rewrites.classes.set_analysis_data(id, facts);
+    }
+    rewrites.classes.rebuild();
 }
 
 fn rebuild(

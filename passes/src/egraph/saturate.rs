@@ -93,6 +93,12 @@ impl Rewrites {
         found
     }
 
+    /// As [`Rewrites::find`], for a value that a rule would make unnecessary; none where something else uses it as
+    /// well, because then it stays and the rule adds work. (Extraction is greedy: it would not notice.)
+    pub fn find_sole(&mut self, id: Id, wanted: impl Fn(&Op) -> bool) -> Vec<(Arc<Op>, SmallVec<[Id; 4]>)> {
+        if self.classes[id].data.users > 1 { Vec::new() } else { self.find(id, wanted) }
+    }
+
     /// The tensor of a class that is a constant, or one under broadcasts and reshapes.
     pub fn tensor(&self, id: Id) -> Option<&Tensor> {
         let mut id = id;

@@ -10,21 +10,21 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "merge_scales",
         doc: "(x · a) · b = x · (a · b)",
-        when: "a and b are constants",
+        when: "a and b are constants, and nothing else uses the inner value",
         root: |op| matches!(op, Op::Mul {}),
         apply: merge_scales,
     },
     Rule {
         name: "merge_shifts",
         doc: "(x + a) + b = x + (a + b)",
-        when: "a and b are constants",
+        when: "a and b are constants, and nothing else uses the inner value",
         root: |op| matches!(op, Op::Add {}),
         apply: merge_shifts,
     },
     Rule {
         name: "scale_before_shift",
         doc: "(x + a) · b = x · b + a · b",
-        when: "a and b are constants",
+        when: "a and b are constants, and nothing else uses the inner value",
         root: |op| matches!(op, Op::Mul {}),
         apply: scale_before_shift,
     },
@@ -51,7 +51,7 @@ fn merge(r: &mut Rewrites, m: &Matched<'_>) -> Found {
         return none();
     }
     let op = m.op.clone();
-    for (_, kids) in r.find(inner, |o| *o == op) {
+    for (_, kids) in r.find_sole(inner, |o| *o == op) {
         if !r.is_constant(kids[0]) && r.is_constant(kids[1]) {
             let both = r.add(op.clone(), &[kids[1], b])?;
             return one(r.add(op, &[kids[0], both])?);
@@ -73,7 +73,7 @@ fn scale_before_shift(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     if !r.is_constant(b) || r.is_constant(inner) {
         return none();
     }
-    for (_, kids) in r.find(inner, |o| matches!(o, Op::Add {})) {
+    for (_, kids) in r.find_sole(inner, |o| matches!(o, Op::Add {})) {
         if !r.is_constant(kids[0]) && r.is_constant(kids[1]) {
             let scaled = r.add(Op::Mul {}, &[kids[0], b])?;
             let shift = r.add(Op::Mul {}, &[kids[1], b])?;

@@ -14,14 +14,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "fold_scale_into_conv",
         doc: "conv(x, w) · s = conv(x, w · s)",
-        when: "w is constant, and s a constant number or one a channel of the result",
+        when: "w is constant, s a constant number or one a channel of the result, and nothing else uses the convolution",
         root: |op| matches!(op, Op::Mul {}),
         apply: fold_scale_into_conv,
     },
     Rule {
         name: "fold_scale_into_dot",
         doc: "dot(x, w) · s = dot(x, w · s)",
-        when: "w is constant, and s a constant along w's free axes",
+        when: "w is constant, s a constant along w's free axes, and nothing else uses the product",
         root: |op| matches!(op, Op::Mul {}),
         apply: fold_scale_into_dot,
     },
@@ -56,7 +56,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "merge_constant_products",
         doc: "dot(dot(x, a), b) = dot(x, dot(a, b))",
-        when: "a and b are constant matrices, and their product has fewer elements than both together",
+        when: "a and b are constant matrices, their product has fewer elements than both, and nothing else uses dot(x, a)",
         root: |op| matches!(op, Op::Dot { .. }),
         apply: merge_constant_products,
     },
@@ -82,7 +82,7 @@ fn fold_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[product, s] = m.children else { return none() };
     let mut equals = Equals::new();
     for spread in spreads(r, s) {
-        for (op, kids) in r.find(product, |o| matches!(o, Op::Conv { .. })) {
+        for (op, kids) in r.find_sole(product, |o| matches!(o, Op::Conv { .. })) {
             let (Op::Conv { layout, .. }, &[x, w]) = (&*op, &kids[..]) else { continue };
             let rank = r.ty(w).rank();
             let (channel, _, output, _, _) = conv_dims(*layout, rank);
@@ -156,7 +156,7 @@ fn fold_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[product, s] = m.children else { return none() };
     let mut equals = Equals::new();
     for spread in spreads(r, s) {
-        for (op, kids) in r.find(product, |o| matches!(o, Op::Dot { .. })) {
+        for (op, kids) in r.find_sole(product, |o| matches!(o, Op::Dot { .. })) {
             let (Op::Dot { lhs_batch, rhs_batch, lhs_contract, rhs_contract }, &[x, y]) = (&*op, &kids[..]) else {
                 continue;
             };
@@ -249,7 +249,7 @@ fn merge_constant_products(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     if !r.is_constant(b) || r.is_constant(inner) || l + 1 != r.ty(inner).rank() {
         return none();
     }
-    for (op, kids) in r.find(inner, |o| matches!(o, Op::Dot { .. })) {
+    for (op, kids) in r.find_sole(inner, |o| matches!(o, Op::Dot { .. })) {
         let (x, a) = (kids[0], kids[1]);
         let Some((_, ka)) = matrix_axes(r, &op, a) else { continue };
         if !r.is_constant(a) || r.is_constant(x) {

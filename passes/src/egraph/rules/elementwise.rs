@@ -10,14 +10,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "merge_clips",
         doc: "clip(clip(x, a, b), c, d) = clip(x, max(a, c), min(b, d)); relu is clip(x, 0, ∞)",
-        when: "the intervals overlap",
+        when: "the intervals overlap, and nothing else uses the inner value",
         root: |op| limits(op).is_some(),
         apply: merge_clips,
     },
     Rule {
         name: "relu_before_max_pool",
         doc: "relu(max_pool(x)) = max_pool(relu(x))",
-        when: "every window holds an element of x: padding is less than the window, which is not dilated",
+        when: "every window holds an element of x (padding less than the window, no dilation), and nothing else uses the pool",
         root: |op| matches!(op, Op::Relu {}),
         apply: relu_before_max_pool,
     },
@@ -50,7 +50,7 @@ fn merge_clips(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     if !r.ty(inner).dtype.is_float() || c > d {
         return none();
     }
-    for (op, kids) in r.find(inner, |o| limits(o).is_some()) {
+    for (op, kids) in r.find_sole(inner, |o| limits(o).is_some()) {
         let Some((a, b)) = limits(&op) else { continue };
         let (low, high) = (a.max(c), b.min(d));
         if a <= b && low <= high {
@@ -64,7 +64,7 @@ fn merge_clips(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn relu_before_max_pool(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[pooled] = m.children else { return none() };
-    for (op, kids) in r.find(pooled, |o| matches!(o, Op::ReduceWindow { reducer: Reducer::Max, .. })) {
+    for (op, kids) in r.find_sole(pooled, |o| matches!(o, Op::ReduceWindow { reducer: Reducer::Max, .. })) {
         let Op::ReduceWindow { window, padding, dilation, .. } = &*op else { continue };
         let inside = |(p, &w): (&Padding, &usize)| p.low < w as i64 && p.high < w as i64;
         if dilation.iter().any(|&d| d != 1) || !padding.iter().zip(window).all(inside) {

@@ -29,14 +29,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "transpose_after_elementwise",
         doc: "f(transpose(x), transpose(y)) = transpose(f(x, y))",
-        when: "each operand is so transposed or a constant, and one is not a constant",
+        when: "each operand is so transposed or a constant, and nothing else uses the first that is transposed",
         root: is_elementwise,
         apply: transpose_after_elementwise,
     },
     Rule {
         name: "reshape_after_elementwise",
         doc: "f(reshape(x), reshape(y)) = reshape(f(x, y))",
-        when: "each operand is reshaped from the same dims or a constant number, and one is not a constant",
+        when: "each operand is reshaped from the same dims or a constant number, and nothing else uses the first reshape",
         root: is_elementwise,
         apply: reshape_after_elementwise,
     },
@@ -91,7 +91,7 @@ fn cancel_reshapes(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn transpose_after_elementwise(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let Some(&first) = m.children.iter().find(|&&c| !r.is_constant(c)) else { return none() };
-    for (op, _) in r.find(first, |o| matches!(o, Op::Transpose { .. })) {
+    for (op, _) in r.find_sole(first, |o| matches!(o, Op::Transpose { .. })) {
         let Op::Transpose { perm } = &*op else { continue };
         let mut inverse = vec![0; perm.len()];
         perm.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
@@ -113,7 +113,7 @@ fn transpose_after_elementwise(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn reshape_after_elementwise(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let Some(&first) = m.children.iter().find(|&&c| !r.is_constant(c)) else { return none() };
-    for (_, kids) in r.find(first, |o| matches!(o, Op::Reshape { .. })) {
+    for (_, kids) in r.find_sole(first, |o| matches!(o, Op::Reshape { .. })) {
         let dims = r.dims(kids[0]);
         let mut inner = Vec::with_capacity(m.children.len());
         for &c in m.children {
