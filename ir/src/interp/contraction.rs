@@ -4,9 +4,8 @@ use super::array::{Array, zip_data};
 use super::error::EvalError;
 use super::number::Number;
 use super::scalar::Scalar;
-use super::strides::pick;
-use super::strides::row_major;
-use super::window::{WindowAxis, covered, grid, places};
+use super::strides::{Offsets, pick, row_major};
+use super::window::{WindowAxis, covered, places};
 use crate::attribute::{ConvLayout, Padding};
 use crate::infer::{conv_dims, dot_dims, filled, padding_or_none};
 
@@ -23,7 +22,10 @@ pub fn dot<S: Scalar>(lhs: &Array<S>, rhs: &Array<S>, dims: &[usize], axes: &Dot
     let (lb, rb) = axes.batch;
     let (lc, rc) = axes.contract;
     let free = dot_dims(lhs.dims.len(), rhs.dims.len(), (lb, lc), (rb, rc));
-    let of = |x: &Array<S>, axes: &[usize]| grid(&pick(&x.dims, axes), &pick(&row_major(&x.dims), axes));
+    // Where the elements are whose indices differ along `axes` alone.
+    let of = |x: &Array<S>, axes: &[usize]| -> Vec<usize> {
+        Offsets::new(&pick(&x.dims, axes), &pick(&row_major(&x.dims), axes), 0).collect()
+    };
     let batches: Vec<(usize, usize)> = of(lhs, lb).into_iter().zip(of(rhs, rb)).collect();
     let terms: Vec<(usize, usize)> = of(lhs, lc).into_iter().zip(of(rhs, rc)).collect();
     let (rows, columns) = (of(lhs, &free.lhs_free), of(rhs, &free.rhs_free));

@@ -10,6 +10,7 @@ use super::number::{Number, Undefined};
 use super::scalar::Scalar;
 use super::strides::{Offsets, row_major};
 use crate::attribute::{Extreme, Reducer};
+use crate::dtype::DType;
 use crate::scalar::BinaryFn;
 
 /// The function that `reducer` combines two elements with.
@@ -103,7 +104,7 @@ pub fn arg_reduce<S: Scalar>(
         };
         lines.starts.iter().map(first_extreme).collect::<Result<_, _>>()?
     });
-    Ok(Array::new(crate::dtype::DType::I64, dims, Data::I64(indices)))
+    Ok(Array::new(DType::I64, dims, Data::I64(indices)))
 }
 
 /// Order of two elements with NaN above everything, zeros equal.
@@ -145,6 +146,6 @@ pub fn top_k<S: Scalar>(
         }
         out
     });
-    let indices = Array::new(crate::dtype::DType::I64, dims, Data::I64(indices));
+    let indices = Array::new(DType::I64, dims, Data::I64(indices));
     Ok([Array::new(x.dtype, dims, values), indices])
 }

@@ -5,8 +5,9 @@ use super::error::EvalError;
 use super::number::{Number, Undefined};
 use super::reduction::{beats, combiner, identity};
 use super::scalar::Scalar;
-use super::strides::{Offsets, row_major};
+use super::strides::row_major;
 use crate::attribute::{Extreme, Padding, Reducer};
+use crate::scalar::BinaryFn;
 
 /// A window along one axis of x.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +108,7 @@ pub fn reduce_window<S: Scalar>(
         axes: &[WindowAxis],
         dims: &[usize],
         how: Reducer,
-        f: crate::scalar::BinaryFn,
+        f: BinaryFn,
     ) -> Result<Vec<T>, Undefined> {
         let start = identity(how)?;
         places(dims)
@@ -154,9 +155,4 @@ pub fn select_and_scatter<S: Scalar>(
     }
     let data = zip_data!(&*x.data, &*source.data, |v, g| of(v, g, &axes, &source.dims, extreme)?);
     Ok(Array::new(x.dtype, &x.dims, data))
-}
-
-/// The offsets of all elements of an array whose axes have these extents and steps.
-pub fn grid(extents: &[usize], steps: &[isize]) -> Vec<usize> {
-    Offsets::new(extents, steps, 0).collect()
 }

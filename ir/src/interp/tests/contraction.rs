@@ -23,7 +23,7 @@ fn dot_is_the_matrix_product() {
 
 #[test]
 fn dot_orders_its_result_batch_then_lhs_then_rhs() {
-    // numpy: einsum("abc,dacb->a...") is checked element by element by the definition below.
+    // Element by element, by the definition.
     let (x, y) = (counting(&[2, 3, 4]), counting(&[5, 2, 4]));
     let z = folded(dot(&[0], &[1], &[2], &[2]), &[x.clone(), y.clone()]);
     assert_eq!(z.dims(), [2, 3, 5]);
