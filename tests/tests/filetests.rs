@@ -74,3 +74,15 @@ fn every_constraint_of_every_op_has_a_case_that_violates_it() {
     let missing: Vec<(String, &str)> = all.filter(|c| !violated.contains(c)).collect();
     assert!(missing.is_empty(), "no negative case in filetests/infer for {missing:?}");
 }
+
+#[test]
+fn every_rule_has_a_filetest_where_it_fires() {
+    let mut used: BTreeSet<String> = BTreeSet::new();
+    for path in files(&root().join("rewrite")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lists = text.lines().filter_map(|l| l.strip_prefix("// uses:"));
+        used.extend(lists.flat_map(|l| l.split(',')).map(|rule| rule.trim().to_owned()));
+    }
+    let missing: Vec<&str> = kiln_passes::rule_names().filter(|rule| !used.contains(*rule)).collect();
+    assert!(missing.is_empty(), "no file of filetests/rewrite uses {missing:?}");
+}

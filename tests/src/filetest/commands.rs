@@ -19,8 +19,9 @@ pub(super) fn execute(header: &Header, text: &str) -> Result<String, String> {
         Err(ParseErrors(all)) => errors.extend(all.iter().map(|e| (e.line, e.kind.to_string()))),
         Ok(mut graph) => {
             round_trip(&graph)?;
+            let mut made = Vec::new();
             for command in &header.commands {
-                match apply(command, header, &mut graph, &mut output) {
+                match apply(command, header, &mut graph, &mut made, &mut output) {
                     Ok(()) => {}
                     Err(Failure::Reported(reported)) => errors.extend(reported),
                     Err(Failure::Check(problem)) => return Err(problem),
@@ -28,7 +29,7 @@ pub(super) fn execute(header: &Header, text: &str) -> Result<String, String> {
             }
             if errors.is_empty() {
                 for run in &header.runs {
-                    run.check(&graph)?;
+                    run.check(&graph, &made)?;
                 }
             }
         }
@@ -50,7 +51,14 @@ fn unplaced(e: impl std::fmt::Display) -> Failure {
     Failure::Reported(vec![(0, e.to_string())])
 }
 
-fn apply(command: &Command, header: &Header, graph: &mut Graph, output: &mut String) -> Result<(), Failure> {
+/// Does one command. `graph` is what later commands and runs take; `made` gets graphs that must compute the same.
+fn apply(
+    command: &Command,
+    header: &Header,
+    graph: &mut Graph,
+    made: &mut Vec<Graph>,
+    output: &mut String,
+) -> Result<(), Failure> {
     match command {
         Command::Parse => {}
         Command::Print => output.push_str(&graph.to_string()),
@@ -58,6 +66,7 @@ fn apply(command: &Command, header: &Header, graph: &mut Graph, output: &mut Str
         Command::Expand => {
             let expanded = expand_graph(graph, Level::L0).map_err(unplaced)?;
             output.push_str(&expanded.to_string());
+            made.push(expanded);
         }
         Command::Specialize(dims) => {
             let all =
@@ -65,20 +74,27 @@ fn apply(command: &Command, header: &Header, graph: &mut Graph, output: &mut Str
             *graph = specialize(graph, dims).map_err(all)?;
             output.push_str(&graph.to_string());
         }
-        Command::Optimize(options) => {
+        Command::Optimize(options, snapshot) => {
             let optimized = kiln_passes::optimize(graph, options).map_err(unplaced)?;
-            let idle = header.uses.iter().filter(|rule| optimized.report.fired(rule) == 0);
-            let mut problems: Vec<String> = idle.map(|rule| format!("rule `{rule}` did not fire")).collect();
-            let result = &optimized.graph;
-            let left = |op: &&String| result.node_ids().any(|id| result.node(id).op.mnemonic() == op.as_str());
-            problems.extend(header.forbids.iter().filter(left).map(|op| format!("a `{op}` is left")));
-            if !problems.is_empty() {
-                return Err(Failure::Check(format!("{}\n{result}", problems.join("\n"))));
+            check_rules(header, &optimized).map_err(Failure::Check)?;
+            if *snapshot {
+                output.push_str(&optimized.graph.to_string());
             }
-            output.push_str(&result.to_string());
+            made.push(optimized.graph);
         }
     }
     Ok(())
+}
+
+/// Whether the rules fired that the header says, and the ops are gone.
+fn check_rules(header: &Header, optimized: &kiln_passes::Optimized) -> Result<(), String> {
+    let (result, fired) = (&optimized.graph, |rule: &&String| optimized.report.fired(rule) > 0);
+    let mut problems: Vec<String> = Vec::new();
+    problems.extend(header.uses.iter().filter(|rule| !fired(rule)).map(|rule| format!("rule `{rule}` did not fire")));
+    problems.extend(header.idle.iter().filter(fired).map(|rule| format!("rule `{rule}` fired")));
+    let left = |op: &&String| result.node_ids().any(|id| result.node(id).op.mnemonic() == op.as_str());
+    problems.extend(header.forbids.iter().filter(left).map(|op| format!("a `{op}` is left")));
+    if problems.is_empty() { Ok(()) } else { Err(format!("{}\n{}\n{result}", problems.join("\n"), optimized.report)) }
 }
 
 fn placed(errors: Vec<VerifyError>) -> Failure {

@@ -14,7 +14,8 @@ pub(super) enum Command {
     Verify(Stage),
     Expand,
     Specialize(BTreeMap<String, usize>),
-    Optimize(kiln_passes::Options),
+    /// With whether the result is compared with a snapshot.
+    Optimize(kiln_passes::Options, bool),
 }
 
 /// All that a file's comments say.
@@ -23,6 +24,8 @@ pub(super) struct Header {
     pub(super) commands: Vec<Command>,
     /// Rules that must fire.
     pub(super) uses: Vec<String>,
+    /// Rules that must not fire.
+    pub(super) idle: Vec<String>,
     /// Ops that must not be left.
     pub(super) forbids: Vec<String>,
     /// Parts of errors that have no line.
@@ -42,18 +45,20 @@ impl Header {
                     header.commands.extend(commands?);
                 }
                 "uses" => header.uses.extend(list()),
+                "idle" => header.idle.extend(list()),
                 "forbids" => header.forbids.extend(list()),
                 "error" => header.errors.push(value.to_owned()),
                 "run" => header.runs.push(Run::read(value)?),
                 // A comment, unless it looks like a key.
                 _ if !key.chars().all(|c| c.is_ascii_lowercase()) => {}
-                _ => return Err(format!("unknown key `{key}`: test, uses, forbids, error or run")),
+                _ => return Err(format!("unknown key `{key}`: test, uses, idle, forbids, error or run")),
             }
         }
         let needs =
             |found: bool, what: &str, by: &str| if found { Ok(()) } else { Err(format!("`{what}` needs {by}")) };
-        let optimizes = header.commands.iter().any(|c| matches!(c, Command::Optimize(_)));
-        needs(optimizes || header.uses.is_empty() && header.forbids.is_empty(), "uses, forbids", "`test: opt`")?;
+        let optimizes = header.commands.iter().any(|c| matches!(c, Command::Optimize(..)));
+        let about_rules = [&header.uses, &header.idle, &header.forbids].iter().any(|list| !list.is_empty());
+        needs(optimizes || !about_rules, "uses, idle, forbids", "`test: opt` or `test: rewrite`")?;
         needs(!header.commands.is_empty() || !header.runs.is_empty(), "a filetest", "`test:` or `run:`")?;
         Ok(header)
     }
@@ -97,7 +102,7 @@ impl Command {
                 dims.map(Command::Specialize)
                     .ok_or_else(|| format!("`{text}`: expected `specialize(symbol=extent, …)`"))
             }
-            ("opt", pairs) => {
+            ("opt" | "rewrite", pairs) => {
                 let mut options = kiln_passes::Options::default();
                 for (key, value) in pairs {
                     options = match *key {
@@ -106,7 +111,7 @@ impl Command {
                         _ => return Err(format!("`{text}`: expected `until=PASS` or `without=PASS or RULE`")),
                     };
                 }
-                Ok(Command::Optimize(options))
+                Ok(Command::Optimize(options, name == "opt"))
             }
             _ => Err(format!("unknown command `{text}`: see the module page of the filetest driver")),
         }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! // test: opt(without=layout)         what is done; the result is compared with the snapshot beside the file
-//! // uses: fold_batch_norm             rules that must fire                                     (opt)
-//! // forbids: batch_norm               ops that must not be left                                (opt)
+//! // uses: fold_scale_into_conv        rules that must fire                            (opt, rewrite)
+//! // idle: pad_into_conv               rules that must not fire                        (opt, rewrite)
+//! // forbids: batch_norm               ops that must not be left                       (opt, rewrite)
 //! // run: random(7) ~ 1e-5             runs every way on random inputs, against the interpreter in f64
 //! // run: x = dense<[1.0, -2.0]> -> y = dense<[1.0, 0.0]>          … and on known values
 //! kiln 1
@@ -20,13 +21,14 @@
 //! | `verify(stage)` | verifies at stage `primitive`, `composite` or `lowered` | none |
 //! | `expand` | replaces composites by their bodies | the graph |
 //! | `specialize(batch=2, …)` | binds symbolic dims; `run:` then takes this graph | the graph |
-//! | `opt`, `opt(until=PASS)`, `opt(without=PASS or RULE)` | optimises; checks `uses` and `forbids` | the graph |
+//! | `opt`, `opt(until=PASS)`, `opt(without=PASS or RULE)` | optimises; checks `uses`, `idle` and `forbids` | the graph |
+//! | `rewrite(…)` | as `opt` | none |
 //!
 //! Errors that are expected stand at the end of the line that they are reported at, after `//~ ERROR`, as a part of
 //! their text (several errors: several `//~ ERROR`); errors without a line in the header, after `error:`. Each error
 //! must be expected and each expected one must come.
 //!
-//! `run:` takes a tolerance after `~`, relative to the output's largest magnitude (or to 1, if that is more); without one
+//! `run:` runs the graph by every way, and what `expand`, `opt` and `rewrite` make of it in the interpreter. It takes a tolerance after `~`, relative to the output's largest magnitude (or to 1, if that is more); without one
 //! it is [`run::TOLERANCE`]. Integers and truth values are compared exactly.
 
 mod commands;

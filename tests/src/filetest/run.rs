@@ -52,8 +52,8 @@ impl Run {
         Ok(Run { inputs, tolerance })
     }
 
-    /// Runs `graph` by every way. The error lists all ways that are off.
-    pub(super) fn check(&self, graph: &Graph) -> Result<(), String> {
+    /// Runs `graph` by every way, and the graphs `made` of it in the interpreter. The error lists all that are off.
+    pub(super) fn check(&self, graph: &Graph, made: &[Graph]) -> Result<(), String> {
         let (feeds, expected) = match &self.inputs {
             Inputs::Random(seed) => {
                 let feeds = random_feeds(graph, *seed)?;
@@ -76,6 +76,9 @@ impl Run {
             problems.extend(outcome.err().map(|e| format!("{name}: {e}")));
         };
         check("interpreted".into(), interpret::<f32>(graph, &feeds));
+        for other in made {
+            check(format!("interpreted:\n{other}"), interpret::<f32>(other, &feeds));
+        }
         for way in Way::all() {
             check(format!("{way:?}"), way.run(graph, &feeds));
         }
