@@ -12,7 +12,7 @@ use crate::text::is_word;
 pub enum Dim {
     /// A number of elements.
     Fixed(usize),
-    /// A named extent, bound by [`crate::specialize`]. Equal names are equal extents.
+    /// A named extent, bound by [`specialize`](crate::specialize()). Equal names are equal extents.
     Symbol(Arc<str>),
 }
 
