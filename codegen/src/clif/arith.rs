@@ -1,7 +1,7 @@
 //! Instructions on values.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{I8X16, I32, I64};
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{self, InstBuilder};
 use kiln_ir::DType;
 
@@ -450,7 +450,8 @@ impl Emitter<'_> {
         }
         if lanes == GROUP && registers == 1 {
             let register = parts[0];
-            let swapped = self.byte_shuffle_self(ty, register, &[8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7]);
+            let halves_swapped: Vec<u8> = (8..16).chain(0..8).collect();
+            let swapped = self.byte_shuffle(vector_type(ty.dtype), register, register, &halves_swapped);
             let pairs = self.binary(op.binary(), ty.with_lanes(GROUP), &[register], &[swapped])[0];
             let low = self.lane(ty.with_lanes(GROUP), &[pairs], 0);
             let high = self.lane(ty.with_lanes(GROUP), &[pairs], 1);
@@ -465,11 +466,6 @@ impl Emitter<'_> {
             scalars.truncate(half);
         }
         scalars[0]
-    }
-
-    fn byte_shuffle_self(&mut self, ty: VType, register: ir::Value, bytes: &[u8; 16]) -> ir::Value {
-        debug_assert_eq!(I8X16.bytes(), 16);
-        self.byte_shuffle(vector_type(ty.dtype), register, register, bytes)
     }
 }
 

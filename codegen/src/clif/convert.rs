@@ -1,7 +1,7 @@
 //! Conversions between dtypes.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8, I32, I32X4, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I32X4, I64};
 use cranelift_codegen::ir::{self, InstBuilder};
 use kiln_ir::DType;
 
@@ -257,7 +257,6 @@ impl Emitter<'_> {
         let quiet = self.like(bits, 0x40);
         let nan = self.b.ins().bor(high, quiet);
         let is_nan = self.b.ins().fcmp(FloatCC::Unordered, float, float);
-        debug_assert_eq!(I8.bits(), 8);
         self.choose(is_nan, nan, rounded)
     }
 }

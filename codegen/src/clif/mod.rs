@@ -1,6 +1,6 @@
 //! The Cranelift back end: the portable baseline, and the reference that other back ends are compared with.
 //!
-//! One function turns a kernel into CLIF ([`emit`]); three sinks use it:
+//! One function turns a kernel into CLIF (`emit`); three sinks use it:
 //!
 //! ```text
 //! Kernel ──► math::expand ──► emit ──► Cranelift ──► compile_kernel: position-independent bytes
