@@ -84,7 +84,7 @@ impl Generator {
             }
         }
         // everything that this block computed becomes visible
-        for value in self.pool[scope..].iter().copied().collect::<Vec<_>>() {
+        for value in self.pool[scope..].to_vec() {
             self.store(value);
         }
         self.pool.truncate(scope);

@@ -1,6 +1,6 @@
 //! Symbolic tensors and their operators.
 
-use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use std::panic::Location as Caller;
 
 use kiln_ir::attribute::Reducer;
@@ -79,7 +79,7 @@ impl<'g> Tensor<'g> {
     }
 
     binary_methods! {
-        rem "Remainder with the sign of self.", pow "Power.", maximum "Larger of two.", minimum "Smaller of two.",
+        pow "Power.", maximum "Larger of two.", minimum "Smaller of two.",
         equal "Equality, as bool.", not_equal "Inequality.", less "self < other.", less_equal "self ≤ other.",
         greater "self > other.", greater_equal "self ≥ other.", and "Logical and.", or "Logical or.",
     }
@@ -241,7 +241,7 @@ macro_rules! operators {
         }
     )*};
 }
-operators!(Add add, Sub sub, Mul mul, Div div);
+operators!(Add add, Sub sub, Mul mul, Div div, Rem rem);
 
 impl<'g> Neg for Tensor<'g> {
     type Output = Tensor<'g>;
