@@ -84,7 +84,7 @@ impl Generator {
             }
         }
         // everything that this block computed becomes visible
-        for value in self.pool[scope..].to_vec() {
+        for value in self.pool.split_off(scope) {
             self.store(value);
         }
         self.pool.truncate(scope);
