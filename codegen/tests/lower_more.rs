@@ -3,6 +3,9 @@
 mod graph;
 
 use graph::{Case, check};
+use kiln_codegen::clif::Target;
+use kiln_codegen::lower::LowerError;
+use kiln_codegen::{CompileError, CompileOptions, compile};
 use kiln_ir::attribute::{ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
 use kiln_ir::{ConvOptions, DType, Dim, Op, Tensor, Value, WindowOptions};
 
@@ -24,7 +27,7 @@ fn awkward(c: &mut Case, dtype: DType, dims: &[usize]) -> Value {
     let values: Vec<f64> = (0..n)
         .map(|_| {
             let r = c.numbers.next();
-            if r % 3 == 0 { special[(r >> 8) as usize % special.len()] } else { c.numbers.unit() * 4.0 }
+            if r.is_multiple_of(3) { special[(r >> 8) as usize % special.len()] } else { c.numbers.unit() * 4.0 }
         })
         .collect();
     c.feed(Tensor::from_f64(dtype, dims, &values).expect("sizes agree"))
@@ -97,9 +100,9 @@ fn extremes_go_by_position_among_equals() {
                 let mut c = Case::new(5);
                 let x = if dtype.is_float() { awkward(&mut c, dtype, &dims) } else { c.input(dtype, &dims) };
                 let mut outputs = Vec::new();
-                for axis in 0..3 {
+                for (axis, &extent) in dims.iter().enumerate() {
                     outputs.push(c.b.add_op(Op::ArgReduce { axis, extreme }, &[x]));
-                    for k in [1, dims[axis].min(4), dims[axis]] {
+                    for k in [1, extent.min(4), extent] {
                         outputs.extend(c.b.add_node(Op::TopK { k, axis, extreme }, &[x], 2));
                     }
                 }
@@ -332,8 +335,6 @@ fn outputs_may_be_inputs_constants_views_and_twice_the_same() {
 
 #[test]
 fn variables_are_read_before_they_are_assigned() {
-    use kiln_codegen::clif::Target;
-    use kiln_codegen::{CompileOptions, compile};
     let mut c = Case::new(17);
     let x = c.input(DType::F32, &[4]);
     let zeros = kiln_ir::Initializer::ZEROS;
@@ -386,4 +387,49 @@ fn parts_of_a_concatenation_are_made_in_their_places() {
     let copies = module.plan.steps.iter().filter(|s| s.label.starts_with("concat")).count();
     // the negation has two users and is copied for each; so is the inner concatenation
     assert_eq!(copies, 3);
+}
+
+#[test]
+fn numbers_beyond_any_memory_are_refused_or_mean_nothing() {
+    let huge = 1usize << 60;
+    let mut c = Case::new(19);
+    let x = c.input(DType::F32, &[1, 4, 4, 2]);
+    // steps beyond the end take the first element only
+    let s = c.b.slice(x, &[0, 1, 0, 0], &[1, 4, 4, 2], &[huge, huge, 1, huge]);
+    // a window wider than all channels holds them all
+    let wide = |axis| Op::Lrn { size: 1001, alpha: Real(1e3), beta: Real(0.75), bias: Real(1.0), axis };
+    let l = c.b.add_op(wide(3), &[x]);
+    let m = c.b.add_op(wide(1), &[x]);
+    c.check(&[s, l, m], 1e-6);
+
+    let mut c = Case::new(20);
+    let x = c.input(DType::F32, &[1, 1, 1, 2]);
+    let w = c.constant(DType::F32, &[1, 1, 2, 2]);
+    let far = Padding { low: huge as i64, high: 0 };
+    let o = ConvOptions {
+        padding: vec![far; 2],
+        strides: vec![huge; 2],
+        layout: ConvLayout::ChannelsLast,
+        ..ConvOptions::default()
+    };
+    let y = c.b.conv(x, w, &o);
+    c.b.output("y", y);
+    let graph = c.b.finish().expect("well-formed");
+    let refused = compile(&graph, &Target::host().expect("supported"), CompileOptions::default());
+    assert!(matches!(refused, Err(CompileError::Lower(LowerError::TooLarge { op: "conv_general", .. }))));
+}
+
+#[test]
+fn far_spread_convolutions_are_right() {
+    let mut c = Case::new(21);
+    let x = c.input(DType::F32, &[1, 3, 2, 2]);
+    let w = c.constant(DType::F32, &[3, 2, 2, 3]);
+    let o = ConvOptions {
+        lhs_dilation: vec![11, 13],
+        padding: vec![Padding::same(1), Padding { low: 2, high: 5 }],
+        layout: ConvLayout::ChannelsLast,
+        ..ConvOptions::default()
+    };
+    let y = c.b.conv(x, w, &o);
+    c.check(&[y], 1e-6);
 }

@@ -122,12 +122,26 @@ impl<'g> Lowering<'g> {
             for ty in &node.types {
                 // half of the address space: sums of two such sizes do not overflow
                 if ty.byte_count().is_none_or(|n| n > isize::MAX as usize / 2) {
-                    let (op, ty) = (node.op.mnemonic(), ty.to_string());
-                    return Err(LowerError::TooLarge { op, ty, location: node.location.clone() });
+                    return Err(self.too_large(id, ty.to_string()));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Refuses window numbers (steps, paddings …) that `elements` elements multiplied by would not fit an index.
+    pub fn check_window(&self, id: NodeId, elements: usize, numbers: &[i64]) -> Result<(), LowerError> {
+        let most = numbers.iter().map(|n| n.unsigned_abs()).max().unwrap_or(0);
+        // an index sums one product per axis; 64 axes are more than any tensor has
+        let limit = i64::MAX as u128 / 64;
+        let fits = u128::from(most) * (elements.max(1) as u128) <= limit;
+        if fits { Ok(()) } else { Err(self.too_large(id, format!("an access {most} elements away"))) }
+    }
+
+    /// The error for a node that gives more than memory holds.
+    pub fn too_large(&self, id: NodeId, ty: String) -> LowerError {
+        let node = self.graph.node(id);
+        LowerError::TooLarge { op: node.op.mnemonic(), ty, location: node.location.clone() }
     }
 
     /// Whether anything needs the node.

@@ -10,6 +10,7 @@ use super::machine::Machine;
 use super::nest::{self, Axis, volume};
 use super::scalar::TypedExpr;
 use super::tile::{Combine, Guard, Tile, TileBuffer};
+use crate::kir::MAX_LANES;
 use crate::plan::pack::{Packing, Piece};
 use crate::plan::program::View;
 
@@ -83,7 +84,7 @@ pub struct Contraction<'a> {
 /// came out best where there are rows enough; one or two rows need more columns, to hide the latency of a sum.
 fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, i64) {
     let vector = machine.lanes(dtype);
-    let fits = |vectors: u32| columns >= i64::from(vector * vectors);
+    let fits = |vectors: u32| vector * vectors <= MAX_LANES && columns >= i64::from(vector * vectors);
     let vectors = match rows {
         1 if fits(8) => 8,
         1 | 2 if fits(4) => 4,
@@ -91,7 +92,7 @@ fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, 
         _ => 1,
     };
     let free = i64::from(machine.registers) - 4;
-    (vector * vectors, (free / i64::from(vectors)).clamp(1, if vectors == 1 { 8 } else { 10 }))
+    (vector * vectors, (free / i64::from(vectors)).clamp(1, if vectors == 1 { 8 } else { 14 }))
 }
 
 /// Appends the contraction's step.

@@ -92,6 +92,9 @@ fn phases(results: usize, taps: usize, stride: usize, low: i64, spread: usize, d
     (0..turns.min(results as i64)).map(phase).collect()
 }
 
+/// A step per phase pays for a few; convolutions spread further get their zeros put in.
+const MOST_PHASES: usize = 64;
+
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -123,12 +126,25 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         l.slot(v);
         return Ok(());
     }
-    let (strides, padding) = (filled(a.strides, n, 1), padding_or_none(a.padding, n));
-    let (spread, dilation) = (filled(a.lhs_dilation, n, 1), filled(a.rhs_dilation, n, 1));
+    let (strides, mut padding) = (filled(a.strides, n, 1), padding_or_none(a.padding, n));
+    let (mut spread, dilation) = (filled(a.lhs_dilation, n, 1), filled(a.rhs_dilation, n, 1));
+    let mut numbers: Vec<i64> = padding.iter().flat_map(|p| [p.low, p.high]).collect();
+    numbers.extend(strides.iter().chain(&spread).chain(&dilation).map(|&n| n as i64));
+    let mut x = l.view(operands[0]);
+    l.check_window(id, x.len(), &numbers)?;
+    if spread.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).is_none_or(|phases| phases > MOST_PHASES) {
+        let mut around = vec![Padding::NONE; rank];
+        let mut apart = vec![1; rank];
+        around[first..first + n].copy_from_slice(&padding);
+        apart[first..first + n].copy_from_slice(&spread);
+        x = padded(l, id, &x, &around, &apart, 0.0)?;
+        padding = vec![Padding::NONE; n];
+        spread = vec![1; n];
+    }
+    let x_dims = x.dims.clone();
     let mut axes: Vec<Vec<Phase>> = (0..n)
         .map(|i| phases(y_dims[first + i], w_dims[ws + i], strides[i], padding[i].low, spread[i], dilation[i]))
         .collect();
-    let mut x = l.view(operands[0]);
     let extras: Vec<View> = operands[2..].iter().map(|&e| l.view(e)).collect();
     let depthwise = shape.inputs == 1 && shape.outputs == 1 && a.layout == ConvLayout::ChannelsLast;
     let around: Vec<Padding> = axes

@@ -8,7 +8,7 @@ use super::nest::Axis;
 use super::normalize::around;
 use super::scalar::{compute_dtype, load, store};
 use super::walk::{Body, run, walk};
-use crate::kir::{Buffer, Condition, Index, KernelBuilder, VType, Value};
+use crate::kir::{Buffer, Condition, Index, KernelBuilder, LoopKind, VType, Value};
 
 /// The numbers of a local response normalisation.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +38,13 @@ pub fn lrn(l: &mut Lowering<'_>, id: NodeId, axis: usize, numbers: Lrn) -> Resul
     let out = b.output("y", x.dtype, x.len() as i64);
     let from = b.input("x", x.dtype, x.len() as i64);
     let lanes = l.machine.stream_lanes(dtype, false);
-    let before = (numbers.size as i64 - 1) / 2;
+    // channels that do not exist add nothing
+    let most = (channels as usize).saturating_sub(1);
+    let (before, after) = ((numbers.size - 1) / 2, numbers.size / 2);
+    let (before, after) = (before.min(most) as i64, after.min(most) as i64);
+    let taps = before + 1 + after;
     if inner == 1 {
-        let width = channels + numbers.size as i64 - 1;
+        let width = channels + taps - 1;
         let squares = b.scratch("squares", dtype, width);
         let row = b.parallel(outer);
         let first = row * channels;
@@ -50,17 +54,17 @@ pub fn lrn(l: &mut Lowering<'_>, id: NodeId, axis: usize, numbers: Lrn) -> Resul
         let axis = Axis { extent: channels, strides: vec![1, 1] };
         let mut square = Squares { from, squares };
         run(&mut b, &[first.clone(), Index::constant(before)], &axis, channels, lanes, &mut square);
-        let mut body = Across { out, from, squares, numbers };
+        let mut body = Across { out, from, squares, numbers, taps };
         run(&mut b, &[first, Index::constant(0)], &axis, channels, lanes, &mut body);
     } else {
         let extents = [(outer, channels * inner), (channels, inner), (inner, 1)];
         let axes: Vec<Axis> =
             extents.into_iter().zip([0, 1, 0]).map(|((n, s), c)| Axis { extent: n, strides: vec![s, c] }).collect();
         let axes: Vec<Axis> = axes.into_iter().filter(|a| a.extent != 1).collect();
-        let mut body = Columns { out, from, numbers, before, channels, inner };
+        let mut body = Columns { out, from, numbers, taps, before, channels, inner };
         walk(&mut b, &axes, &[Index::constant(0), Index::constant(0)], lanes, &mut body);
     }
-    l.step(l.label(id), b, &[&result, &x], x.len() as u64 * (numbers.size as u64 + 10))
+    l.step(l.label(id), b, &[&result, &x], x.len() as u64 * (taps as u64 + 10))
 }
 
 struct Squares {
@@ -81,15 +85,22 @@ struct Across {
     from: Buffer,
     squares: Buffer,
     numbers: Lrn,
+    taps: i64,
+}
+
+/// Short windows are written out.
+fn loop_kind(taps: i64) -> LoopKind {
+    if taps <= 8 { LoopKind::Unrolled } else { LoopKind::Serial }
 }
 
 impl Body for Across {
     fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
-        let mut sum = b.load(self.squares, &at[1], lanes);
-        for tap in 1..self.numbers.size as i64 {
-            let next = b.load(self.squares, &at[1] + Index::constant(tap), lanes);
-            sum = b.add(sum, next);
-        }
+        let first = b.load(self.squares, &at[1], lanes);
+        let squares = self.squares;
+        let sum = b.loop_of(loop_kind(self.taps), self.taps - 1, &[first], |b, tap, sum| {
+            let next = b.load(squares, &at[1] + tap + 1, lanes);
+            vec![b.add(sum[0], next)]
+        })[0];
         let x = load(b, self.from, &at[0], 1, lanes);
         let value = self.numbers.apply(b, x, sum);
         store(b, self.out, &at[0], 1, value);
@@ -100,6 +111,7 @@ struct Columns {
     out: Buffer,
     from: Buffer,
     numbers: Lrn,
+    taps: i64,
     before: i64,
     channels: i64,
     inner: i64,
@@ -108,23 +120,23 @@ struct Columns {
 impl Body for Columns {
     fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
         let x = load(b, self.from, &at[0], 1, lanes);
-        let mut sum = b.constant(VType::new(b.type_of(x).dtype, lanes), 0.0);
-        for tap in 0..self.numbers.size as i64 {
-            let by = tap - self.before;
-            let channel = &at[1] + Index::constant(by);
-            let inside = vec![channel.clone(), Index::constant(self.channels - 1) - channel];
-            let (index, from) = (&at[0] + Index::constant(by * self.inner), self.from);
-            let before = sum;
-            sum = b.if_else(
+        let zero = b.constant(VType::new(b.type_of(x).dtype, lanes), 0.0);
+        let (before, inner, channels, from) = (self.before, self.inner, self.channels, self.from);
+        let sum = b.loop_of(loop_kind(self.taps), self.taps, &[zero], |b, tap, sum| {
+            let channel = &at[1] + tap - before;
+            let inside = vec![channel.clone(), Index::constant(channels - 1) - channel];
+            let index = &at[0] + tap * inner - before * inner;
+            let old = sum[0];
+            b.if_else(
                 Condition::NonNegative(inside),
                 |b| {
                     let x = load(b, from, &index, 1, lanes);
                     let square = b.mul(x, x);
-                    vec![b.add(before, square)]
+                    vec![b.add(old, square)]
                 },
-                |_| vec![before],
-            )[0];
-        }
+                |_| vec![old],
+            )
+        })[0];
         let value = self.numbers.apply(b, x, sum);
         store(b, self.out, &at[0], 1, value);
     }

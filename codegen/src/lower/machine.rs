@@ -2,6 +2,8 @@
 
 use kiln_ir::DType;
 
+use crate::kir::MAX_LANES;
+
 /// Vector registers of a target. Lowering sizes its tiles by them; the kernels are right on any machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Machine {
@@ -25,6 +27,7 @@ impl Machine {
     /// Lanes that elementwise code handles at once: four registers of `dtype` hide latencies; expanded functions need
     /// registers of their own, so fewer.
     pub fn stream_lanes(self, dtype: DType, heavy: bool) -> u32 {
-        (self.vector_bytes / dtype.size().max(2) as u32) * if heavy { 2 } else { 4 }
+        let registers = if heavy { 2 } else { 4 };
+        (self.vector_bytes / dtype.size().max(2) as u32 * registers).min(MAX_LANES)
     }
 }

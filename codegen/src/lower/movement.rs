@@ -80,7 +80,9 @@ pub fn slice(l: &mut Lowering<'_>, id: NodeId, start: &[usize], stride: &[usize]
     let steps = filled(stride, dims.len(), 1);
     let dense = nest::row_major(&view.dims);
     let first: i64 = start.iter().zip(&dense).map(|(&s, &d)| s as i64 * d).sum();
-    let strides: Vec<i64> = steps.iter().zip(&dense).map(|(&s, &d)| s as i64 * d).collect();
+    // a step beyond the end is as good as one to the end
+    let step = |(&s, &extent): (&usize, &usize)| s.min(extent.max(1)) as i64;
+    let strides: Vec<i64> = steps.iter().zip(&view.dims).map(step).zip(&dense).map(|(s, d)| s * d).collect();
     let nest = nest::collapse(&nest::axes(&dims, std::slice::from_ref(&strides)));
     let contiguous = match nest.as_slice() {
         [] => true,
@@ -137,6 +139,10 @@ pub fn padded(
         (spread + p.low + p.high).max(0) as usize
     };
     let dims: Vec<usize> = x.dims.iter().zip(padding).zip(dilation).map(extent).collect();
+    let bytes = dims.iter().try_fold(x.dtype.size(), |n, &d| n.checked_mul(d));
+    if bytes.is_none_or(|n| n > isize::MAX as usize / 2) {
+        return Err(l.too_large(id, format!("a padded operand {}{dims:?}", x.dtype)));
+    }
     let result = l.temporary(x.dtype, &dims);
     padded_into(l, id, x, &result, padding, dilation, value)?;
     Ok(result)

@@ -35,6 +35,9 @@ pub fn reduce_window(
         l.slot(v);
         return Ok(());
     }
+    let mut numbers: Vec<i64> = padding.iter().flat_map(|p| [p.low, p.high]).collect();
+    numbers.extend(strides.iter().chain(&dilation).chain(window).map(|&n| n as i64));
+    l.check_window(id, x.len(), &numbers)?;
     let dtype = compute_dtype(x.dtype);
     let (op, identity) = combiner(reducer, dtype);
     // vectors run along the last axis that is not 1: there is no asking in the middle of a vector

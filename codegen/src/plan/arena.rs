@@ -24,6 +24,9 @@ pub struct Layout {
     pub lower_bound: usize,
 }
 
+/// What values are ordered by, greatest first.
+type Key<'a> = &'a dyn Fn(&Life) -> (usize, usize);
+
 /// Lays out `lives`: the best of several greedy orders, each putting a value into a gap that holds it among the values
 /// already placed that live at the same time (the smallest one, or the first).
 pub fn lay_out(lives: &[Life]) -> Layout {
@@ -33,7 +36,7 @@ pub fn lay_out(lives: &[Life]) -> Layout {
     let span = |life: &Life| life.last - life.first + 1;
     // what each order puts first: large values; those of the most crowded steps; large and long-lived ones; long-lived
     // ones; early ones
-    let keys: [&dyn Fn(&Life) -> (usize, usize); 5] = [
+    let keys: [Key<'_>; 5] = [
         &|life| (life.bytes, 0),
         &|life| (most(life), life.bytes),
         &|life| (life.bytes.saturating_mul(span(life)), 0),
