@@ -70,7 +70,7 @@ fn variable<'g>(
     scope.variable_of(at, &name, dtype(x), dims, init)
 }
 
-/// Fully connected layer: x · Wᵀ + b over the last axis; `name/weight` [units, inputs], `name/bias` [units].
+/// Fully connected layer: x · Wᵀ + b over the last axis; `name/weight` [units, inputs], `name/bias` `[units]`.
 #[track_caller]
 pub fn dense<'g>(name: &str, x: Tensor<'g>, units: usize) -> Tensor<'g> {
     let (at, scope) = (Caller::caller(), x.scope);
@@ -86,7 +86,7 @@ pub fn dense<'g>(name: &str, x: Tensor<'g>, units: usize) -> Tensor<'g> {
     })
 }
 
-/// 2-D convolution of [N, C, H, W]; `name/weight` [filters, C / groups, kh, kw], `name/bias` [filters].
+/// 2-D convolution of [N, C, H, W]; `name/weight` [filters, C / groups, kh, kw], `name/bias` `[filters]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2d {
     /// Output channels.
@@ -183,7 +183,7 @@ pub fn depthwise<'g>(name: &str, x: Tensor<'g>, kernel: usize, stride: usize, pa
 }
 
 /// Batch normalisation over axis 1 by stored statistics; `name/weight`, `name/bias`, `name/running_mean`,
-/// `name/running_var`, each [C].
+/// `name/running_var`, each `[C]`.
 #[track_caller]
 pub fn batch_norm<'g>(name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
     let (at, scope) = (Caller::caller(), x.scope);

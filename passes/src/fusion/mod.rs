@@ -1,6 +1,6 @@
 //! Fusion: elementwise work joins what makes or uses its operands, so that intermediates never reach memory.
 //!
-//! One sweep, operands first. An elementwise op whose result has a single user waits as a [`Group`]: its expression
+//! One sweep, operands first. An elementwise op whose result has a single user waits as a `Group`: its expression
 //! and operands. If that user is elementwise, it takes the group in; a group may begin with a convolution or a
 //! matrix product, whose epilogue it then is; a reduction takes a group as its prologue. What nobody takes is made.
 //! Broadcasts and constant numbers are never operands of their own: a broadcast operand is passed with extents of 1,
