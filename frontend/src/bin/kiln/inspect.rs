@@ -200,7 +200,11 @@ fn artifact_text(summary: &Summary) -> String {
     }
     rows.push((
         "digests",
-        if summary.verified { "all compared".to_owned() } else { "header only (--digests compares all)".to_owned() },
+        if summary.verified {
+            "all compared".to_owned()
+        } else {
+            "header and portable half (--digests compares all)".to_owned()
+        },
     ));
     let mut sections = table(&["section", ">offset", ">bytes", "blake3"]);
     sections.add_rows(summary.sections.iter().map(|s| {

@@ -88,11 +88,14 @@ fn output_json(name: &str, tensor: &Tensor) -> Value {
 }
 
 fn classes_text(rows: &[Vec<Class>]) -> String {
-    let mut table = table(&[">row", ">class", ">score", "label"]);
+    let labelled = rows.iter().flatten().any(|c| c.label.is_some());
+    let headings = [">row", ">class", ">score", "label"];
+    let columns = if labelled { headings.len() } else { headings.len() - 1 };
+    let mut table = table(headings.get(..columns).unwrap_or(&headings));
     for (index, row) in rows.iter().enumerate() {
         table.add_rows(row.iter().map(|c| {
             let label = c.label.clone().unwrap_or_default();
-            [index.to_string(), c.class.to_string(), format!("{:.6}", c.score), label]
+            [index.to_string(), c.class.to_string(), format!("{:.6}", c.score), label].into_iter().take(columns)
         }));
     }
     table.to_string()
