@@ -78,3 +78,14 @@ fn a_variables_first_value_depends_on_its_name_and_the_seed_alone() {
     };
     assert_eq!(build("a"), build("b"));
 }
+
+#[test]
+fn a_mean_over_a_symbolic_extent_is_refused_where_it_is_written() {
+    let scope = Scope::new("mean");
+    let x = scope.placeholder::<f32>("x", dims!["n", 3]);
+    scope.output("over_n", x.mean(&[0]));
+    scope.output("over_3", x.mean(&[1]));
+    let errors = scope.finish().expect_err("the number of rows is not known");
+    assert_eq!(errors.0.len(), 1, "{errors}");
+    assert!(errors.to_string().contains("axis 0, whose extent is n"), "{errors}");
+}

@@ -394,7 +394,18 @@ impl Builder {
     /// Mean along `axes` (of fixed extent), which stay with extent 1.
     pub fn mean_keep(&mut self, x: Value, axes: &[usize]) -> Value {
         let dims = self.dims(x);
-        let count: f64 = axes.iter().filter_map(|&a| dims.get(a)?.fixed()).map(|n| n as f64).product();
+        let mut count = 1.0;
+        for &axis in axes {
+            match dims.get(axis) {
+                Some(Dim::Fixed(n)) => count *= *n as f64,
+                Some(dim @ Dim::Symbol(_)) => {
+                    let location = self.location.clone();
+                    return self.fail(GraphError::SymbolicMean { axis, dim: dim.to_string(), location });
+                }
+                // An axis out of range is reported by the sum.
+                None => {}
+            }
+        }
         let sum = self.reduce_keep(x, axes, Reducer::Sum);
         let n = self.scalar_like(x, count);
         self.div(sum, n)

@@ -155,6 +155,16 @@ pub enum GraphError {
         /// Where the node comes from.
         location: Option<Location>,
     },
+    /// A number of elements that is needed while the graph is built, of a symbolic extent.
+    #[error("{}a mean needs the number of elements of axis {axis}, whose extent is {dim}: build the graph with a number there", at(.location))]
+    SymbolicMean {
+        /// The axis.
+        axis: usize,
+        /// Its extent.
+        dim: String,
+        /// Where the node comes from.
+        location: Option<Location>,
+    },
     /// More nodes than ids.
     #[error("the graph is full: it has 2^32 − 1 nodes")]
     Full,
