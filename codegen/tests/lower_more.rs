@@ -433,3 +433,53 @@ fn far_spread_convolutions_are_right() {
     let y = c.b.conv(x, w, &o);
     c.check(&[y], 1e-6);
 }
+
+#[test]
+fn interpreted_kernels_give_the_bits_of_compiled_ones() {
+    let mut c = Case::new(22);
+    let x = c.input(DType::F32, &[1, 9, 10, 6]);
+    let w = c.constant(DType::F32, &[3, 3, 6, 11]);
+    let o = ConvOptions {
+        strides: vec![2, 1],
+        padding: vec![Padding::same(1); 2],
+        layout: ConvLayout::ChannelsLast,
+        ..ConvOptions::default()
+    };
+    let y = c.b.conv(x, w, &o);
+    let deep = c.constant(DType::F32, &[3, 3, 1, 11]);
+    let depthwise = c.b.conv(y, deep, &ConvOptions { groups: 11, strides: vec![], ..o.clone() });
+    let joined = c.b.concat(&[y, depthwise], 3);
+    let up = c.constant(DType::F32, &[2, 2, 22, 4]);
+    let spread = c.b.conv(joined, up, &ConvOptions { lhs_dilation: vec![2, 2], strides: vec![], ..o });
+    let flat = c.b.reduce(spread, &[1, 2], Reducer::Max);
+    let dense = c.constant(DType::F32, &[4, 40]);
+    let logits = c.b.matmul(flat, dense);
+    let p = c.b.softmax(logits, 1);
+    let turned = c.b.transpose(spread, &[3, 0, 2, 1]);
+    let best = c.b.add_node(Op::TopK { k: 3, axis: 1, extreme: Extreme::Max }, &[p], 2);
+    for (i, v) in [p, turned, best[0], best[1]].into_iter().enumerate() {
+        c.b.output(&format!("y{i}"), v);
+    }
+    let graph = c.b.finish().expect("well-formed");
+    // exp, and sums in another order
+    let module = check(&graph, &c.feeds, 1e-5);
+    let inputs: Vec<Tensor> = c.feeds.iter().map(|(_, t)| t.clone()).collect();
+    let interpreted = graph::interpret(&module, &inputs);
+    let pool = kiln_runtime::PoolHandle::new(1);
+    let mut executor = kiln_runtime::Executor::new(module.executable().expect("runs here"), pool).expect("memory");
+    let compiled = executor.run_tensors(&inputs.iter().collect::<Vec<_>>()).expect("runs");
+    for (a, b) in interpreted.iter().zip(&compiled) {
+        assert_eq!(&a[..], &b.bytes()[..]);
+    }
+}
+
+#[test]
+fn equal_copies_at_other_places_share_a_kernel() {
+    let mut c = Case::new(23);
+    let x = c.input(DType::F32, &[6, 40]);
+    let parts: Vec<Value> = (0..5).map(|i| c.b.slice_axis(x, 1, i * 8, i * 8 + 8)).collect();
+    let joined = c.b.concat(&[parts[4], parts[2], parts[0], parts[1], parts[3]], 1);
+    let module = c.check(&[joined], 0.0);
+    // one takes a slice out, one puts it in
+    assert!(module.kernels.len() <= 2, "{}", module.dump());
+}

@@ -43,6 +43,20 @@ impl Operand {
     }
 }
 
+impl Operand {
+    /// The same walk over no more of the memory than it touches, so that equal walks at other places are equal kernels.
+    fn trimmed(&self, dims: &[usize]) -> Operand {
+        let reach = |sign: i64| {
+            let ends = self.strides.iter().zip(dims).map(|(&s, &d)| s * (d as i64 - 1));
+            self.start + ends.filter(|end| end.signum() == sign).sum::<i64>()
+        };
+        let (low, high) = (reach(-1), reach(1));
+        let offset = self.view.offset + low as usize * self.view.dtype.size();
+        let view = View { offset, dims: vec![(high - low + 1) as usize], ..self.view.clone() };
+        Operand { view, strides: self.strides.clone(), start: self.start - low }
+    }
+}
+
 /// Lowers an elementwise node. Operands have the result's dims, or 1 where they are broadcast.
 pub fn lower(l: &mut Lowering<'_>, id: NodeId, expr: &ScalarExpr) -> Result<(), LowerError> {
     let v = l.graph.value(id);
@@ -69,20 +83,22 @@ pub fn pointwise(
     if dims.contains(&0) {
         return Ok(());
     }
+    let result = result.trimmed(dims);
+    let inputs: Vec<Operand> = inputs.iter().map(|o| o.trimmed(dims)).collect();
     let dtypes: Vec<DType> = inputs.iter().map(|o| o.view.dtype).collect();
     let typed = TypedExpr::new(expr, &dtypes).map_err(|e| LowerError::Unsupported {
         op: l.graph.node(id).op.mnemonic(),
         reason: e.to_string(),
         location: l.graph.node(id).location.clone(),
     })?;
-    let strides: Vec<Vec<i64>> = std::iter::once(&result).chain(inputs).map(|o| o.strides.clone()).collect();
+    let strides: Vec<Vec<i64>> = std::iter::once(&result).chain(&inputs).map(|o| o.strides.clone()).collect();
     let mut axes = nest::collapse(&nest::axes(dims, &strides));
     vectorise_along_memory(&mut axes);
     let mut b = KernelBuilder::new(l.graph.node(id).op.mnemonic());
     let out = b.output("y", result.view.dtype, result.view.len() as i64);
     let buffers: Vec<Buffer> =
         inputs.iter().enumerate().map(|(i, o)| b.input(format!("x{i}"), o.view.dtype, o.view.len() as i64)).collect();
-    let start: Vec<Index> = std::iter::once(&result).chain(inputs).map(|o| Index::constant(o.start)).collect();
+    let start: Vec<Index> = std::iter::once(&result).chain(&inputs).map(|o| Index::constant(o.start)).collect();
     let widest = dtypes.iter().copied().max_by_key(|d| d.size()).unwrap_or(result.view.dtype);
     let lanes = l.machine.stream_lanes(widest, typed.is_heavy());
     let count: usize = dims.iter().product();
@@ -92,7 +108,7 @@ pub fn pointwise(
     let copies = expr.is_identity() && dtypes == [result.view.dtype];
     walk(&mut b, &axes, &start, lanes, &mut Pointwise { out, buffers: &buffers, inner, expr: &typed, copies });
     let mut uses: Vec<_> =
-        std::iter::once(&result).chain(inputs).map(|o| o.view.used(kiln_runtime::Access::Read)).collect();
+        std::iter::once(&result).chain(&inputs).map(|o| o.view.used(kiln_runtime::Access::Read)).collect();
     uses[0].strided = count != result.view.len();
     l.step_with(l.label(id), b, uses, flops)
 }

@@ -2,12 +2,13 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use kiln_codegen::clif::Target;
+use kiln_codegen::kir::{self, math};
 use kiln_codegen::lower::{Machine, lower};
 use kiln_codegen::plan::{self, Planned};
 use kiln_codegen::{CompileOptions, CompiledModule, compile};
 use kiln_ir::interp::{self, State};
 use kiln_ir::{Builder, DType, Dim, Graph, Tensor, Value};
-use kiln_runtime::{Executor, PoolHandle};
+use kiln_runtime::{Buffer, Executor, PoolHandle, Work};
 
 /// A generator of reproducible numbers.
 pub struct Numbers(u64);
@@ -99,6 +100,54 @@ pub fn check(graph: &Graph, feeds: &[(String, Tensor)], tolerance: f64) -> Compi
     let wide = CompiledModule { plan, kernels, weights, packed, ..module.clone() };
     run(graph, &wide, feeds, &want, tolerance);
     module
+}
+
+/// Runs a plan by interpreting its kernels, which checks every access.
+pub fn interpret(module: &CompiledModule, inputs: &[Tensor]) -> Vec<Vec<u8>> {
+    let plan = &module.plan;
+    let size = |spec: &kiln_runtime::TensorSpec| spec.byte_len().expect("small");
+    let mut arena = vec![0xCD; plan.arena_bytes];
+    let mut outputs: Vec<Vec<u8>> = plan.signature.outputs.iter().map(|s| vec![0; size(s)]).collect();
+    let weights: Vec<u8> = (0..plan.weight_bytes).map(|_| 0).collect();
+    let mut weights = weights;
+    for segment in module.weights.segments() {
+        weights[segment.offset..segment.offset + segment.bytes.len()].copy_from_slice(&segment.bytes);
+    }
+    for step in &plan.steps {
+        let arguments: Vec<_> = step.work.arguments().cloned().collect();
+        let mut buffers: Vec<Vec<u8>> = Vec::new();
+        for a in &arguments {
+            let range = a.offset..a.offset + a.len;
+            buffers.push(match plan.buffers[a.buffer] {
+                Buffer::Input(i) => inputs[i].bytes()[range].to_vec(),
+                Buffer::Output(i) => outputs[i][range].to_vec(),
+                Buffer::Weight { offset, .. } => weights[offset..][range].to_vec(),
+                Buffer::Arena { offset, .. } => arena[offset..][range].to_vec(),
+                Buffer::State(_) => panic!("the cases interpreted here have no state"),
+            });
+        }
+        match &step.work {
+            Work::Kernel { kernel, extent, .. } => {
+                let kernel = math::expand(&module.kernels[*kernel]);
+                kir::interpret(&kernel, &mut buffers, 0..*extent as i64, module.target.has_fma())
+                    .unwrap_or_else(|e| panic!("{}: {e}", step.label));
+            }
+            Work::Copy { .. } => buffers[1] = buffers[0].clone(),
+            Work::Fill { to, element } => {
+                let element = &element.to_le_bytes()[..to.dtype.size()];
+                buffers[0].chunks_mut(element.len()).for_each(|chunk| chunk.copy_from_slice(element));
+            }
+        }
+        for (a, bytes) in arguments.iter().zip(buffers).filter(|(a, _)| a.access.writes()) {
+            let range = a.offset..a.offset + a.len;
+            match plan.buffers[a.buffer] {
+                Buffer::Output(i) => outputs[i][range].copy_from_slice(&bytes),
+                Buffer::Arena { offset, .. } => arena[offset..][range].copy_from_slice(&bytes),
+                _ => panic!("{}: writes to what is read only", step.label),
+            }
+        }
+    }
+    outputs
 }
 
 fn run(graph: &Graph, module: &CompiledModule, feeds: &[(String, Tensor)], want: &[(String, Tensor)], tolerance: f64) {
