@@ -13,6 +13,7 @@
 mod group;
 mod operand;
 
+use kiln_ir::scalar::{BinaryFn, ScalarNode};
 use kiln_ir::{Graph, GraphError, NodeId, Op, Value};
 
 use crate::canonicalise::is_constant;
@@ -233,27 +234,33 @@ impl Fusion<'_, '_, '_> {
         });
         let at = waiting.max()?.1;
         let same_dims = self.rewriter.source().node(at).types[0].dims == node.types[0].dims;
-        (same_dims && self.may(self.epilogue_rule(id, at))).then_some(at)
+        (same_dims && self.epilogue_rules(id, at).iter().all(|rule| self.may(rule))).then_some(at)
     }
 
-    /// What absorbing `id` into the contraction below its operand `at` is called.
-    fn epilogue_rule(&self, id: NodeId, at: NodeId) -> &'static str {
+    /// The rules by which `id` is absorbed into the contraction below its operand `at`; the first names it.
+    fn epilogue_rules(&self, id: NodeId, at: NodeId) -> Vec<&'static str> {
         let graph = self.rewriter.source();
         let node = graph.node(id);
         let others: Vec<Value> = node.operands.iter().copied().filter(|v| v.node != at).collect();
         let constant = others.iter().all(|&v| is_constant(graph, v));
+        let sum = if constant { BIAS } else { RESIDUAL };
         match &node.op {
-            Op::FusedElementwise { .. } if !others.is_empty() => EPILOGUE,
-            Op::Add {} | Op::Sub {} if !others.is_empty() => {
-                if constant {
-                    BIAS
-                } else {
-                    RESIDUAL
-                }
+            // An earlier sweep may have made one op of several: all of their rules must be on.
+            Op::FusedElementwise { expr } if !others.is_empty() => {
+                let step = |n: &ScalarNode| match n {
+                    ScalarNode::Arg(_) | ScalarNode::Const(_) => None,
+                    ScalarNode::Binary(BinaryFn::Add | BinaryFn::Sub, ..) => Some(sum),
+                    ScalarNode::Binary(BinaryFn::Mul | BinaryFn::Div, ..) => Some(SCALE),
+                    ScalarNode::Unary(..) => Some(ACTIVATION),
+                    _ => Some(EPILOGUE),
+                };
+                let rules: Vec<&'static str> = expr.nodes().iter().filter_map(step).collect();
+                if rules.len() == 1 { rules } else { [EPILOGUE].into_iter().chain(rules).collect() }
             }
-            Op::Mul {} | Op::Div {} if !others.is_empty() => SCALE,
-            _ if constant => ACTIVATION,
-            _ => EPILOGUE,
+            Op::Add {} | Op::Sub {} if !others.is_empty() => vec![sum],
+            Op::Mul {} | Op::Div {} if !others.is_empty() => vec![SCALE],
+            _ if constant => vec![ACTIVATION],
+            _ => vec![EPILOGUE],
         }
     }
 
@@ -281,7 +288,7 @@ impl Fusion<'_, '_, '_> {
             };
             arguments.push(argument);
         }
-        let rule = base.map(|at| self.epilogue_rule(id, at));
+        let rule = base.and_then(|at| self.epilogue_rules(id, at).first().copied());
         let group = Group::join(self.rewriter, id, arguments, rule);
         Ok(group.filter(|g| g.operands.len() <= MAX_OPERANDS && g.expr.nodes().len() <= MAX_STEPS))
     }

@@ -62,6 +62,24 @@ pub fn through_reshape(from: &[usize], to: &[usize], order: &[usize]) -> Option<
     Some(result)
 }
 
+/// The order nearest to `order` in which the reshape mixes nothing: axes that it joins or splits come together where
+/// the first of them is.
+pub fn unmixed(from: &[usize], to: &[usize], order: &[usize]) -> Option<Order> {
+    let groups = groups(from, to)?;
+    let mut result = Order::new();
+    for &axis in order.iter().filter(|&&a| from[a] != 1) {
+        if !result.contains(&axis) {
+            result.extend(groups.iter().find(|(inputs, _)| inputs.contains(&axis))?.0.clone());
+        }
+    }
+    let rest: Vec<usize> = (0..from.len()).filter(|a| !result.contains(a)).collect();
+    for a in rest {
+        let place = result.iter().position(|&b| b > a).unwrap_or(result.len());
+        result.insert(place, a);
+    }
+    Some(result)
+}
+
 type Axes = std::ops::Range<usize>;
 
 /// Cuts a reshape into the smallest runs of axes with equal products.
@@ -105,6 +123,13 @@ mod tests {
         assert_eq!(through_reshape(&[2, 8], &[2, 8, 1, 1], &[0, 1]), Some(vec![0, 1, 2, 3]));
         assert_eq!(through_reshape(&[6], &[2, 3], &[0]), Some(vec![0, 1]));
         assert_eq!(through_reshape(&[1, 1], &[1], &[1, 0]), Some(vec![0]));
+    }
+
+    #[test]
+    fn axes_that_a_reshape_joins_come_together() {
+        // A channel shuffle, channels-last: the two halves of the channels lie the wrong way round.
+        assert_eq!(unmixed(&[1, 2, 4, 3, 3], &[1, 8, 3, 3], &[0, 3, 4, 2, 1]), Some(vec![0, 3, 4, 1, 2]));
+        assert_eq!(unmixed(&[2, 8, 3, 5], &[2, 120], &channels_last(4)), Some(vec![0, 1, 2, 3]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use kiln_ir::attribute::ConvLayout;
 use kiln_ir::infer::dot_dims;
 use kiln_ir::{Dim, GraphError, NodeId, Op, Value};
 
-use super::axes::{Order, channels_last, identity, inverse, is_identity, pick, through_reshape, weights_last};
+use super::axes::{Order, channels_last, identity, inverse, is_identity, pick, through_reshape, unmixed, weights_last};
 use super::{CHANNELS_LAST, Layout};
 use crate::rewrite::Values;
 
@@ -58,7 +58,7 @@ impl Layout<'_, '_, '_> {
         self.apply(id, Plan { op, operands, results: vec![order] })
     }
 
-    /// A reshape of whichever stored version it does not mix.
+    /// A reshape of whichever stored version it does not mix, or of the nearest order that it does not.
     pub(super) fn reshape(&mut self, id: NodeId, dims: &[Dim]) -> Result<(), GraphError> {
         let node = self.rewriter.source().node(id);
         let x = node.operands[0];
@@ -66,10 +66,11 @@ impl Layout<'_, '_, '_> {
         let to: Option<Vec<usize>> = dims.iter().map(Dim::fixed).collect();
         if let (Some(from), Some(to), false) = (from, to, self.is_on_demand(x)) {
             let versions = self.home(x).map(|h| h.versions.clone()).unwrap_or_default();
-            for version in versions {
-                let Some(order) = through_reshape(&from, &to, &version.order) else { continue };
+            let nearest = versions.first().and_then(|v| unmixed(&from, &to, &v.order));
+            for stored in versions.into_iter().map(|v| v.order).chain(nearest) {
+                let Some(order) = through_reshape(&from, &to, &stored) else { continue };
                 let op = Op::Reshape { dims: pick(dims, &order) };
-                return self.apply(id, Plan { op, operands: vec![version.order], results: vec![order] });
+                return self.apply(id, Plan { op, operands: vec![stored], results: vec![order] });
             }
         }
         self.single(id)
