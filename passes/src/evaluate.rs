@@ -2,7 +2,7 @@
 //!
 //! The reference interpreter defines every op. Beside it stand two shortcuts for what weights go through (a model
 //! has a hundred megabytes of them): movement that only relabels axes is a strided view that costs nothing until
-//! it is stored, and `add`, `sub`, `mul`, `div` of f32 run as plain loops with the interpreter's own arithmetic.
+//! it is stored, and `add`, `sub`, `mul`, `div` of f32 and f64 run as plain loops with the interpreter's own arithmetic.
 
 use bytes::Bytes;
 use kiln_ir::tensor::element_count;
@@ -96,15 +96,44 @@ fn row_major(dims: &[usize]) -> Vec<usize> {
 fn gather<const N: usize>(bytes: &[u8], dims: &[usize], strides: &[usize]) -> Option<Vec<u8>> {
     let source = bytes.as_chunks::<N>().0;
     let mut out = vec![0u8; element_count(dims)?.checked_mul(N)?];
-    let target = out.as_chunks_mut::<N>().0;
-    tiles(dims, [strides], |at, n, [from], [step]| {
-        let row = &mut target[at..at + n];
-        match step {
-            1 => row.copy_from_slice(&source[from..from + n]),
-            _ => row.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
-        }
+    fill(out.as_chunks_mut::<N>().0, dims, [strides], |row, [from], [step]| match step {
+        1 => row.copy_from_slice(&source[from..from + row.len()]),
+        _ => row.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
     });
     Some(out)
+}
+
+/// Fills a row-major tensor run by run along its last axis: `body` gets a run and, for each source, its first element
+/// there and its step. Large tensors are shared out among threads; each element is worked out alone, so their number
+/// changes nothing.
+fn fill<const N: usize, const S: usize>(
+    target: &mut [[u8; N]],
+    dims: &[usize],
+    strides: [&[usize]; S],
+    body: impl Fn(&mut [[u8; N]], [usize; S], [usize; S]) + Sync,
+) {
+    /// Bytes below which a thread costs more than it saves.
+    const SHARED: usize = 1 << 20;
+    let serial = |target: &mut [[u8; N]], dims: &[usize], offset: [usize; S]| {
+        tiles(dims, strides, |at, n, mut from, step| {
+            from.iter_mut().zip(offset).for_each(|(f, o)| *f += o);
+            body(&mut target[at..at + n], from, step);
+        });
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
+    let axis = dims.iter().position(|&n| n > 1).filter(|_| threads > 1 && target.len() * N >= SHARED);
+    let Some(axis) = axis else { return serial(target, dims, [0; S]) };
+    let share = dims[axis].div_ceil(threads);
+    let below: usize = dims[axis + 1..].iter().product();
+    std::thread::scope(|scope| {
+        for (i, part) in target.chunks_mut(share * below).enumerate() {
+            let mut dims = dims.to_vec();
+            dims[axis] = part.len() / below;
+            let offset = strides.map(|s| i * share * s[axis]);
+            let serial = &serial;
+            scope.spawn(move || serial(part, &dims, offset));
+        }
+    });
 }
 
 /// Visits a row-major tensor in runs along its last axis: `visit` gets the run's first element, its length, and for
@@ -163,13 +192,31 @@ fn advance(index: &mut [usize], axes: &[usize], dims: &[usize]) -> bool {
 
 /// The results of `op` for constant operands; `None` where there are none (an op that is not pure, or an error).
 pub fn fold(op: &Op, operands: &[View]) -> Option<Vec<Tensor>> {
-    let f32_pair =
-        |x: &View, y: &View| x.tensor.dtype() == DType::F32 && y.tensor.dtype() == DType::F32 && x.dims == y.dims;
+    macro_rules! arithmetic {
+        ($float:ty, $x:expr, $y:expr, $operator:tt) => {
+            binary(|a, b| (<$float>::from_le_bytes(a) $operator <$float>::from_le_bytes(b)).to_le_bytes(), $x, $y)
+        };
+    }
+    if let [x, y] = operands
+        && x.dims == y.dims
+        && x.tensor.dtype() == y.tensor.dtype()
+    {
+        let result = match (op, x.tensor.dtype()) {
+            (Op::Add {}, DType::F32) => arithmetic!(f32, x, y, +),
+            (Op::Sub {}, DType::F32) => arithmetic!(f32, x, y, -),
+            (Op::Mul {}, DType::F32) => arithmetic!(f32, x, y, *),
+            (Op::Div {}, DType::F32) => arithmetic!(f32, x, y, /),
+            (Op::Add {}, DType::F64) => arithmetic!(f64, x, y, +),
+            (Op::Sub {}, DType::F64) => arithmetic!(f64, x, y, -),
+            (Op::Mul {}, DType::F64) => arithmetic!(f64, x, y, *),
+            (Op::Div {}, DType::F64) => arithmetic!(f64, x, y, /),
+            _ => None,
+        };
+        if let Some(tensor) = result {
+            return Some(vec![tensor]);
+        }
+    }
     match (op, operands) {
-        (Op::Add {}, [x, y]) if f32_pair(x, y) => Some(vec![binary_f32(|a, b| a + b, x, y)?]),
-        (Op::Sub {}, [x, y]) if f32_pair(x, y) => Some(vec![binary_f32(|a, b| a - b, x, y)?]),
-        (Op::Mul {}, [x, y]) if f32_pair(x, y) => Some(vec![binary_f32(|a, b| a * b, x, y)?]),
-        (Op::Div {}, [x, y]) if f32_pair(x, y) => Some(vec![binary_f32(|a, b| a / b, x, y)?]),
         (Op::Reshape { dims }, [x]) => {
             let dims: Option<Vec<usize>> = dims.iter().map(kiln_ir::Dim::fixed).collect();
             Some(vec![x.store()?.reshape(&dims?).ok()?])
@@ -181,27 +228,25 @@ pub fn fold(op: &Op, operands: &[View]) -> Option<Vec<Tensor>> {
     }
 }
 
-/// x `function` y, both f32 of the same dims.
-fn binary_f32(function: impl Fn(f32, f32) -> f32, x: &View, y: &View) -> Option<Tensor> {
-    let mut out = vec![0u8; element_count(&x.dims)?.checked_mul(4)?];
-    let target = out.as_chunks_mut::<4>().0;
-    let (p, q) = (x.tensor.bytes().as_chunks::<4>().0, y.tensor.bytes().as_chunks::<4>().0);
-    let apply = |a: [u8; 4], b: [u8; 4]| function(f32::from_le_bytes(a), f32::from_le_bytes(b)).to_le_bytes();
+/// `apply` of each element of x and of y, which have the same dims and elements of N bytes, as the result is.
+fn binary<const N: usize>(apply: impl Fn([u8; N], [u8; N]) -> [u8; N] + Sync, x: &View, y: &View) -> Option<Tensor> {
+    let mut out = vec![0u8; element_count(&x.dims)?.checked_mul(N)?];
+    let (p, q) = (x.tensor.bytes().as_chunks::<N>().0, y.tensor.bytes().as_chunks::<N>().0);
     // The larger source is followed through memory; the smaller one stays in the cache.
     let flip = y.stored_bytes() > x.stored_bytes();
     let strides = if flip { [&y.strides[..], &x.strides] } else { [&x.strides[..], &y.strides] };
-    tiles(&x.dims, strides, |at, n, from, step| {
+    fill(out.as_chunks_mut::<N>().0, &x.dims, strides, |row, from, step| {
         let ([i, j], [di, dj]) = if flip { ([from[1], from[0]], [step[1], step[0]]) } else { (from, step) };
-        let row = &mut target[at..at + n];
+        let n = row.len();
         match (di, dj) {
             (1, 0) => row.iter_mut().zip(&p[i..i + n]).for_each(|(t, &a)| *t = apply(a, q[j])),
             (1, 1) => {
-                row.iter_mut().zip(p[i..i + n].iter().zip(&q[j..j + n])).for_each(|(t, (&a, &b))| *t = apply(a, b))
+                row.iter_mut().zip(p[i..i + n].iter().zip(&q[j..j + n])).for_each(|(t, (&a, &b))| *t = apply(a, b));
             }
             _ => row.iter_mut().enumerate().for_each(|(k, t)| *t = apply(p[i + k * di], q[j + k * dj])),
         }
     });
-    Tensor::from_bytes(DType::F32, &x.dims, Bytes::from(out)).ok()
+    Tensor::from_bytes(x.tensor.dtype(), &x.dims, Bytes::from(out)).ok()
 }
 
 #[cfg(test)]
@@ -244,6 +289,23 @@ mod tests {
         assert_eq!(product.to_vec::<f32>().unwrap(), [0.0, 10.0, 20.0, 300.0, 400.0, 500.0]);
         let quotient = fold(&Op::Sub {}, &views).unwrap().remove(0);
         assert_eq!(quotient.to_vec::<f32>().unwrap(), [10.0, 9.0, 8.0, 97.0, 96.0, 95.0]);
+    }
+
+    #[test]
+    fn a_large_tensor_shared_out_among_threads_is_the_same() {
+        // 5 MB, of extents that few numbers of threads divide.
+        let dims = [700, 3, 600];
+        let mut b = Builder::new("t");
+        let w = b.constant(counting(&dims));
+        let t = b.transpose(w, &[1, 2, 0]);
+        let s = b.constant(counting(&[700]));
+        let s = b.broadcast(s, &[3.into(), 600.into(), 700.into()], &[2]);
+        let views = [View::of_value(b.graph(), t).unwrap(), View::of_value(b.graph(), s).unwrap()];
+        let result = fold(&Op::Sub {}, &views).unwrap().remove(0).to_vec::<f32>().unwrap();
+        for (i, got) in result.into_iter().enumerate() {
+            let (r, q, k) = (i / 420_000, i / 700 % 600, i % 700);
+            assert_eq!(got, (k * 1800 + r * 600 + q) as f32 - k as f32, "{r} {q} {k}");
+        }
     }
 
     #[test]
