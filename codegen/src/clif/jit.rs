@@ -83,7 +83,11 @@ pub fn jit(kernels: &[CompiledKernel], target: &Target) -> Result<JitCode, JitEr
         let host = host.map_or_else(|| "which is not supported".to_owned(), |host| host.to_string());
         return Err(JitError::ForeignTarget { target: target.to_string(), host });
     }
-    let bytes = kernels.iter().map(|k| k.code.len() + k.align as usize).sum::<usize>().next_multiple_of(1 << 16);
+    // A kernel that does not fit into what is left of the arena's last pages gets whole pages of its own after them, so
+    // beside the kernels there is room for one such remainder, which is shorter than the kernel that did not fit.
+    let padded = |k: &CompiledKernel| k.code.len() + k.align as usize;
+    let remainder = kernels.iter().map(padded).max().unwrap_or(0);
+    let bytes = (kernels.iter().map(padded).sum::<usize>() + remainder).next_multiple_of(1 << 16) + (1 << 16);
     let arena =
         ArenaMemoryProvider::new_with_size(bytes).map_err(|e| JitError::Memory { bytes, reason: e.to_string() })?;
     let mut builder = JITBuilder::with_isa(target.isa().clone(), default_libcall_names());
