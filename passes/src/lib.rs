@@ -36,7 +36,11 @@ pub const PASSES: &[Pass] = &[
         run: layout::run,
     },
     Pass { name: "tidy", doc: "canonicalise what layout left", run: canonicalise::run },
-    Pass { name: "materialise", doc: "transposed constants are stored", run: materialise::run },
+    Pass {
+        name: "materialise",
+        doc: "transposed and repeated constants are stored where they are read",
+        run: materialise::run,
+    },
     Pass {
         name: "fusion",
         doc: "elementwise work joins contractions, reductions and other elementwise work",
@@ -47,8 +51,14 @@ pub const PASSES: &[Pass] = &[
 /// The names of all rules, for `disable`.
 pub fn rule_names() -> impl Iterator<Item = &'static str> {
     let canonical = canonicalise::RULES.iter().copied().flatten().map(|r| r.name);
-    let single =
-        [variables::RULE, canonicalise::constant::CSE, layout::CHANNELS_LAST, layout::RELABEL, materialise::RULE];
+    let single = [
+        variables::RULE,
+        canonicalise::constant::CSE,
+        layout::CHANNELS_LAST,
+        layout::RELABEL,
+        materialise::TRANSPOSED,
+        materialise::BROADCAST,
+    ];
     let rewrites = egraph::rules::RULES.iter().copied().flatten().map(|r| r.name);
     single.into_iter().chain(canonical).chain(rewrites).chain(fusion::RULES.iter().map(|(name, _)| *name))
 }

@@ -85,6 +85,13 @@ const CASES: &[Case] = &[
         after: "%y = dot_general %x, %z {lhs_batch = [0], rhs_batch = [0], lhs_contract = [2], rhs_contract = [1]}",
     },
     Case {
+        // Kernels pack weights that they know; a broadcast would be repeated at every run.
+        rule: "store_broadcast_constant",
+        signature: "(%x: f32[3, 2]) -> (%y: f32[3, 4])",
+        before: "%w = constant dense<0.5> : f32[2, 4]\n%y = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]}",
+        after: "%w = constant dense<0.5> : f32[2, 4]\n%y = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]}",
+    },
+    Case {
         rule: "store_transposed_constant",
         signature: "(%x: f32[1, 1, 3, 3]) -> (%y: f32[1, 1])",
         before: "%w = constant normal(mean=0.0, std=1.0, seed=1) : f32[200, 1, 10, 10]\n%p = pad %x {padding = [[0, 0], [0, 0], [9, 9], [9, 9]], value = 1.0}\n%a = conv_general %p, %w\n%y = reduce %a {axes = [2, 3], reducer = max}",
