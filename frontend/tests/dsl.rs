@@ -89,3 +89,29 @@ fn a_mean_over_a_symbolic_extent_is_refused_where_it_is_written() {
     assert_eq!(errors.0.len(), 1, "{errors}");
     assert!(errors.to_string().contains("axis 0, whose extent is n"), "{errors}");
 }
+
+#[test]
+fn numbers_that_an_integer_dtype_does_not_hold_are_refused() {
+    let scope = Scope::new("numbers");
+    let x = scope.placeholder::<i32>("x", dims![2]);
+    let y = scope.placeholder::<u8>("y", dims![2]);
+    let z = scope.placeholder::<i64>("z", dims![2]);
+    scope.output("half", x * 0.5);
+    scope.output("negative", y + (-1));
+    scope.output("large", y + 300);
+    scope.output("exact", z + (i64::MAX - 1));
+    let errors = scope.finish().expect_err("three numbers do not fit");
+    assert_eq!(errors.0.len(), 3, "{errors}");
+    assert!(errors.to_string().contains("the number 0.5 is not exact in i32"), "{errors}");
+}
+
+#[test]
+fn tensors_of_two_scopes_do_not_mix() {
+    let (left, right) = (Scope::new("left"), Scope::new("right"));
+    let x = left.placeholder::<f32>("x", dims![2]);
+    let y = right.placeholder::<f32>("y", dims![2]);
+    left.output("sum", x + y);
+    left.output("product", x.matmul(y));
+    let errors = left.finish().expect_err("y belongs to the other scope");
+    assert_eq!(errors.0.len(), 2, "{errors}");
+}

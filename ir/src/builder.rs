@@ -203,10 +203,14 @@ impl Builder {
         self.add_op(Op::Constant { value: value.into() }, &[])
     }
 
-    /// A rank-0 constant of `dtype`.
+    /// A rank-0 constant of `dtype`. A float rounds to it; a number that an integer dtype does not hold is an error.
     pub fn scalar(&mut self, dtype: DType, value: f64) -> Value {
         match Tensor::from_f64(dtype, &[], &[value]) {
-            Ok(t) => self.constant(t),
+            Ok(t) if dtype.is_float() || t.to_f64_vec() == [value] => self.constant(t),
+            Ok(_) => {
+                let location = self.location.clone();
+                self.fail(GraphError::Inexact { value: Real(value), dtype, location })
+            }
             Err(_) => POISON,
         }
     }

@@ -12,6 +12,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use smallvec::SmallVec;
 
+use crate::attribute::Real;
+use crate::dtype::DType;
 use crate::infer::{InferError, infer};
 use crate::initializer::Initializer;
 use crate::ops::Op;
@@ -163,6 +165,16 @@ pub enum GraphError {
         /// Its extent.
         dim: String,
         /// Where the node comes from.
+        location: Option<Location>,
+    },
+    /// A number that its dtype does not hold exactly.
+    #[error("{}the number {value} is not exact in {dtype}: convert the tensor, or write a number that {dtype} holds", at(.location))]
+    Inexact {
+        /// The number.
+        value: Real,
+        /// The dtype it was to take.
+        dtype: DType,
+        /// Where it was written.
         location: Option<Location>,
     },
     /// More nodes than ids.

@@ -77,7 +77,7 @@ impl Drop for JitCode {
 pub fn jit(kernels: &[CompiledKernel], target: &Target) -> Result<JitCode, JitError> {
     let host = Target::host().ok();
     let runs_here = host.as_ref().is_some_and(|host| {
-        host.triple().architecture == target.triple().architecture && host.features() >= target.features()
+        kiln_runtime::cpu::triple_runs_here(&target.triple().to_string()) && host.features() >= target.features()
     });
     if !runs_here {
         let host = host.map_or_else(|| "which is not supported".to_owned(), |host| host.to_string());

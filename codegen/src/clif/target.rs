@@ -125,6 +125,11 @@ impl Target {
     /// A triple and a feature level; the level matters on x86-64 only.
     pub fn new(triple: Triple, features: Features) -> Result<Target, TargetError> {
         let unsupported = |reason: String| TargetError::Unsupported { triple: triple.to_string(), reason };
+        let little = triple.endianness() == Ok(target_lexicon::Endianness::Little);
+        let wide = triple.pointer_width() == Ok(target_lexicon::PointerWidth::U64);
+        if !little || !wide {
+            return Err(unsupported("kernels are for 64-bit little-endian machines".to_owned()));
+        }
         let mut flags = settings::builder();
         let shared = [
             // kernels arrive with their addresses and constants in place; Cranelift's optimiser would move all loads of
@@ -148,7 +153,7 @@ impl Target {
         let isa = builder.finish(settings::Flags::new(flags)).map_err(|e| unsupported(e.to_string()))?;
         let fma = match triple.architecture {
             Architecture::X86_64 => features >= Features::V3,
-            Architecture::Aarch64(_) | Architecture::S390x | Architecture::Riscv64(_) => true,
+            Architecture::Aarch64(_) | Architecture::Riscv64(_) => true,
             _ => false,
         };
         Ok(Target { isa, features, fma })

@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::panic::Location as Caller;
 
-use kiln_ir::{BuildErrors, Builder, DType, Dim, Element, Graph, Initializer, Location, Tensor as TensorData, Value};
+use kiln_ir::{
+    BuildErrors, Builder, DType, Dim, Element, Graph, GraphError, Initializer, Location, Tensor as TensorData, Value,
+};
 
 use super::Tensor;
 
@@ -85,18 +87,31 @@ impl Scope {
     /// Gives the variable `name` its value for the runs after this one.
     #[track_caller]
     pub fn assign<'g>(&'g self, name: &str, value: Tensor<'g>) -> Tensor<'g> {
+        let value = self.own(value, Caller::caller());
         self.emit(Caller::caller(), |b| b.assign(name, value.value))
     }
 
     /// Names a result.
     #[track_caller]
-    pub fn output(&self, name: &str, value: Tensor<'_>) {
+    pub fn output<'g>(&'g self, name: &str, value: Tensor<'g>) {
+        let value = self.own(value, Caller::caller());
         self.builder.borrow_mut().output(name, value.value);
     }
 
     /// The graph, or every error in it, each with the line that made it.
     pub fn finish(self) -> Result<Graph, BuildErrors> {
         self.builder.into_inner().finish()
+    }
+
+    /// `t`, or an error where it is a tensor of another scope.
+    pub(super) fn own<'g>(&'g self, t: Tensor<'g>, at: &Caller<'_>) -> Tensor<'g> {
+        if std::ptr::eq(t.scope, self) {
+            return t;
+        }
+        let location = Some(Location::caller(at));
+        self.emit(at, |b| {
+            b.fail(GraphError::ForeignValue { mnemonic: "tensor of another scope", operand: 0, location })
+        })
     }
 
     /// Adds nodes that are said to come from `at`.

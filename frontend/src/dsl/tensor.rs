@@ -4,7 +4,7 @@ use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use std::panic::Location as Caller;
 
 use kiln_ir::attribute::Reducer;
-use kiln_ir::{Builder, DType, Dim, Element, TensorType, Value};
+use kiln_ir::{Builder, DType, Dim, Element, Tensor as TensorData, TensorType, Value};
 
 use super::Scope;
 
@@ -93,6 +93,7 @@ impl<'g> Tensor<'g> {
     /// Where self (bool) holds `then`, else `otherwise`.
     #[track_caller]
     pub fn select(self, then: Tensor<'g>, otherwise: impl IntoOperand<'g>) -> Tensor<'g> {
+        let then = then.into_operand(self, Caller::caller());
         let otherwise = otherwise.into_operand(then, Caller::caller());
         self.emit(Caller::caller(), |b| b.select(self.value, then.value, otherwise.value))
     }
@@ -138,12 +139,14 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn gather(self, indices: Tensor<'g>, axis: isize) -> Tensor<'g> {
         let axis = self.axis(axis);
+        let indices = indices.into_operand(self, Caller::caller());
         self.emit(Caller::caller(), |b| b.gather(self.value, indices.value, axis))
     }
 
     /// Matrix product, as numpy's `matmul`.
     #[track_caller]
     pub fn matmul(self, other: Tensor<'g>) -> Tensor<'g> {
+        let other = other.into_operand(self, Caller::caller());
         self.emit(Caller::caller(), |b| b.matmul(self.value, other.value))
     }
 
@@ -190,7 +193,7 @@ impl<'g> Tensor<'g> {
 #[track_caller]
 pub fn concat<'g>(scope: &'g Scope, parts: &[Tensor<'g>], axis: isize) -> Tensor<'g> {
     let axis = parts.first().map_or(0, |t| t.axis(axis));
-    let values: Vec<Value> = parts.iter().map(|t| t.value).collect();
+    let values: Vec<Value> = parts.iter().map(|&t| scope.own(t, Caller::caller()).value).collect();
     scope.emit(Caller::caller(), |b| b.concat(&values, axis))
 }
 
@@ -201,8 +204,18 @@ pub trait IntoOperand<'g> {
 }
 
 impl<'g> IntoOperand<'g> for Tensor<'g> {
-    fn into_operand(self, _: Tensor<'g>, _: &Caller<'_>) -> Tensor<'g> {
-        self
+    fn into_operand(self, beside: Tensor<'g>, at: &Caller<'_>) -> Tensor<'g> {
+        beside.scope.own(self, at)
+    }
+}
+
+impl<'g> IntoOperand<'g> for i64 {
+    fn into_operand(self, beside: Tensor<'g>, at: &Caller<'_>) -> Tensor<'g> {
+        match beside.ty() {
+            // Not by way of f64, which holds 53 bits.
+            Some(t) if t.dtype == DType::I64 => beside.emit(at, |b| b.constant(TensorData::scalar(self))),
+            _ => beside.emit(at, |b| b.scalar_like(beside.value, self as f64)),
+        }
     }
 }
 
@@ -210,12 +223,12 @@ macro_rules! number_operands {
     ($($number:ty),*) => {$(
         impl<'g> IntoOperand<'g> for $number {
             fn into_operand(self, beside: Tensor<'g>, at: &Caller<'_>) -> Tensor<'g> {
-                beside.emit(at, |b| b.scalar_like(beside.value, self as f64))
+                beside.emit(at, |b| b.scalar_like(beside.value, f64::from(self)))
             }
         }
     )*};
 }
-number_operands!(f64, f32, i32, i64);
+number_operands!(f64, f32, i32);
 
 macro_rules! operators {
     ($($trait:ident $method:ident),*) => {$(

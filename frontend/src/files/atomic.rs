@@ -22,6 +22,15 @@ pub fn write_atomically<E: From<FileError>>(
     write: impl FnOnce(&mut dyn Sink) -> Result<(), E>,
 ) -> Result<(), E> {
     let failed = |source: io::Error| E::from(FileError::Write { path: path.to_owned(), source });
+    // Renaming would replace a symbolic link, or a device, by a file: a link is followed, a device is written to.
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = real.as_path();
+    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        return out.flush().map_err(failed);
+    }
     let temporary = temporary_name(path).map_err(failed)?;
     let file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(failed)?;
     let result = fill(file, write, &failed).and_then(|()| fs::rename(&temporary, path).map_err(failed));

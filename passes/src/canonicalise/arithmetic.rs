@@ -103,7 +103,9 @@ fn simplify_unary(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritte
         (Op::Reciprocal {}, Op::Sqrt {}) => Some(c.emit(Op::Rsqrt {}, &kids)?),
         (Op::Reciprocal {}, Op::Rsqrt {}) => Some(c.emit(Op::Sqrt {}, &kids)?),
         (Op::Abs {}, Op::Neg {} | Op::Abs {}) => Some(c.emit(Op::Abs {}, &kids)?),
-        (Op::Relu {}, Op::Relu {} | Op::Sigmoid {} | Op::Exp {} | Op::Sqrt {} | Op::Abs {}) => Some(x),
+        (Op::Relu {}, Op::Relu {} | Op::Sigmoid {} | Op::Exp {} | Op::Sqrt {}) => Some(x),
+        // The absolute value of the most negative integer wraps to itself.
+        (Op::Relu {}, Op::Abs {}) if c.ty(x).dtype.is_float() => Some(x),
         _ => None,
     })
 }

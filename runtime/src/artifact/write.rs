@@ -116,7 +116,14 @@ impl Artifact {
     pub fn write(&self, path: &Path) -> Result<(), ArtifactError> {
         let encoded = self.encode()?;
         let error = |action| move |source| ArtifactError::Io { action, path: path.to_owned(), source };
-        let directory = match path.parent() {
+        // Renaming would replace a symbolic link, or a device, by a file: a link is followed, a device is written to.
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if std::fs::metadata(&real).is_ok_and(|m| !m.is_file()) {
+            let file = File::options().write(true).open(&real).map_err(error("open"))?;
+            let mut out = BufWriter::with_capacity(1 << 20, file);
+            return encoded.write(&mut out).and_then(|()| out.flush()).map_err(error("write"));
+        }
+        let directory = match real.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
@@ -133,7 +140,7 @@ impl Artifact {
         encoded.write(&mut out).and_then(|()| out.flush()).map_err(error("write"))?;
         drop(out);
         file.as_file().sync_all().map_err(error("flush"))?;
-        file.persist(path).map_err(|e| error("rename a temporary file to")(e.error))?;
+        file.persist(&real).map_err(|e| error("rename a temporary file to")(e.error))?;
         // The rename itself is durable once the directory is; not every system lets a directory be flushed.
         let _ = File::open(directory).and_then(|d| d.sync_all());
         Ok(())
