@@ -242,11 +242,29 @@ fn files_that_cannot_be_written_or_read_are_named() {
     // SAFETY: there is no file.
     let error = unsafe { load_native_file(&path, NativeOptions::default()) }.unwrap_err().to_string();
     assert!(error.contains("cannot map") && error.contains("missing/model.kiln"), "{error}");
-    // A directory cannot be replaced by a file: the temporary one must not stay behind.
+    // A directory cannot be written to, and no temporary file must stay behind.
     let taken = directory.path().join("taken");
     std::fs::create_dir_all(taken.join("full")).unwrap();
-    assert!(contents.write(&taken).unwrap_err().to_string().contains("rename"));
+    let error = contents.write(&taken).unwrap_err().to_string();
+    assert!(error.contains("cannot open") && error.contains("taken"), "{error}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn links_are_followed_and_devices_are_written_to_instead_of_being_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let contents = whole(vec![native(&host(), &[])]);
+    let error = contents.write(std::path::Path::new("/dev/full")).unwrap_err().to_string();
+    assert!(error.contains("/dev/full"), "{error}");
+    assert!(std::fs::metadata("/dev/full").unwrap().file_type().is_char_device());
+    let directory = tempfile::tempdir().unwrap();
+    let (file, link) = (directory.path().join("model.kiln"), directory.path().join("link.kiln"));
+    std::fs::write(&file, b"old").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    contents.write(&link).unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(std::fs::read(&file).unwrap(), contents.to_bytes().unwrap());
 }
 
 #[cfg(all(target_arch = "x86_64", not(windows)))]
