@@ -18,6 +18,15 @@ fn commands_and_options_that_do_not_exist_are_wrong_usage() {
 }
 
 #[test]
+fn wrong_usage_is_one_json_object_where_json_is_asked_for() {
+    let place = Place::new();
+    let run = place.kiln("inspect x --loud --json").fails(2, &["--loud"]);
+    assert!(run.json()["error"].as_str().is_some_and(|e| e.contains("--loud")), "{run:?}");
+    let help = place.kiln("--help --json");
+    assert_eq!((help.code, help.stdout.starts_with('{')), (Some(0), false));
+}
+
+#[test]
 fn malformed_values_are_wrong_usage() {
     let place = Place::new();
     for wrong in ["--dim batch", "--dim batch=x", "--dim =1", "--shape x", "--shape x=1x", "--shape x=-1"] {

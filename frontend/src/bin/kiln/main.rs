@@ -81,8 +81,7 @@ impl Command {
 }
 
 fn main() -> ExitCode {
-    // Wrong usage ends in here, with exit code 2.
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| wrong_usage(&error));
     failure::guarded(|| match cli.command.run(Output { json: cli.json }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -90,4 +89,15 @@ fn main() -> ExitCode {
             failure.code()
         }
     })
+}
+
+/// Ends the process: exit code 2 for wrong usage, 0 for `--help` and `--version`, which come this way too.
+fn wrong_usage(error: &clap::Error) -> ! {
+    // The command line was not understood, so it is searched for the flag.
+    if error.use_stderr() && std::env::args_os().any(|a| a == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        output::print_error(first.strip_prefix("error: ").unwrap_or(first));
+    }
+    error.exit()
 }

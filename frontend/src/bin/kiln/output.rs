@@ -40,9 +40,14 @@ pub fn print(text: &str) -> Outcome {
 pub fn print_failure(failure: &Failure, json: bool) {
     eprintln!("error: {failure}");
     if json && failure.is_unreported() {
-        // The failure itself is what counts now.
-        let _ = print(&json!({ "error": failure.to_string() }).to_string());
+        print_error(&failure.to_string());
     }
+}
+
+/// Says on stdout, as one JSON object, what went wrong.
+pub fn print_error(text: &str) {
+    // The failure itself is what counts now, not whether stdout can be written to.
+    let _ = print(&json!({ "error": text }).to_string());
 }
 
 /// Columns that a table takes at most; longer cells are wrapped.
