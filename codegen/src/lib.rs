@@ -18,5 +18,6 @@ mod executable;
 pub mod kir;
 pub mod lower;
 pub mod plan;
+mod x64;
 
 pub use compile::{CompileError, CompileOptions, CompiledModule, compile};

@@ -8,8 +8,9 @@ use cranelift_codegen::ir::{Function, UserFuncName};
 use cranelift_frontend::FunctionBuilderContext;
 
 use super::emit::emit;
-use super::target::Target;
+use super::target::{Backend, Target};
 use crate::kir::{Kernel, VerifyErrors, math, verify};
+use crate::x64;
 
 /// Machine code of one kernel: position-independent, without relocations, its constants inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,16 @@ pub enum CompileError {
         /// The target.
         target: String,
         /// Cranelift's words.
+        reason: String,
+    },
+    /// The wide back end refused it.
+    #[error("the wide back end cannot compile the kernel `{kernel}` for {target} (a bug in Kiln, please report it): {reason}")]
+    Wide {
+        /// The kernel's name.
+        kernel: String,
+        /// The target.
+        target: String,
+        /// What the register allocator or the encoder said.
         reason: String,
     },
     /// The code is no leaf: it wants to be linked with something.
@@ -133,6 +144,14 @@ impl<'t> Compiler<'t> {
 
     fn compile(&mut self, kernel: &Kernel) -> Result<CompiledKernel, CompileError> {
         verify(kernel)?;
+        if self.target.backend() == Backend::Wide {
+            let (code, align) = x64::compile_kernel(kernel).map_err(|reason| CompileError::Wide {
+                kernel: kernel.name.clone(),
+                target: self.target.to_string(),
+                reason,
+            })?;
+            return Ok(CompiledKernel { code, align, scratch_bytes: kernel.scratch_bytes() });
+        }
         let expanded = math::expand(kernel);
         let want_disasm = self.context.want_disasm;
         self.context.clear();

@@ -7,9 +7,9 @@ use cranelift_codegen::ir::types::{I8, I64};
 use cranelift_codegen::ir::{self, AbiParam, BlockArg, Function, InstBuilder, MemFlagsData, Signature};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
-use super::address::{AddressPlan, Chain};
 use super::lanes::{Parts, part_types};
 use super::target::Target;
+use crate::kir::address::{AddressPlan, Chain};
 use crate::kir::{Bits, Block, Buffer, Condition, For, If, Inst, Kernel, LoopKind, Statement, Value, Var};
 
 /// What a loop variable is at the place that is being emitted.

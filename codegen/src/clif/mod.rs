@@ -27,4 +27,4 @@ mod target;
 pub use compile::{CompileError, CompiledKernel, Listing, compile_kernel, compile_kernels, emit_clif};
 pub use jit::{JitCode, JitError, jit};
 pub use object::{ObjectError, object};
-pub use target::{Features, Target, TargetError};
+pub use target::{Backend, Features, Target, TargetError};

@@ -59,6 +59,25 @@ impl Features {
     }
 }
 
+/// What turns kernels into machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Cranelift: every target, 128-bit vectors.
+    Cranelift,
+    /// The wide back end: 512-bit vectors, for x86-64-v4 on systems with the System V calling convention.
+    Wide,
+}
+
+impl Backend {
+    /// The name that `--backend` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::Cranelift => "cranelift",
+            Backend::Wide => "wide",
+        }
+    }
+}
+
 /// Why a target cannot be compiled for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
@@ -86,6 +105,7 @@ pub struct Target {
     isa: OwnedTargetIsa,
     features: Features,
     fma: bool,
+    backend: Backend,
 }
 
 impl fmt::Debug for Target {
@@ -156,7 +176,19 @@ impl Target {
             Architecture::Aarch64(_) | Architecture::Riscv64(_) => true,
             _ => false,
         };
-        Ok(Target { isa, features, fma })
+        let sysv = !matches!(triple.operating_system, target_lexicon::OperatingSystem::Windows);
+        let backend = if x86 && sysv && features == Features::V4 { Backend::Wide } else { Backend::Cranelift };
+        Ok(Target { isa, features, fma, backend })
+    }
+
+    /// The same target, with kernels compiled by Cranelift.
+    pub fn portable(self) -> Target {
+        Target { backend: Backend::Cranelift, ..self }
+    }
+
+    /// What turns kernels into machine code: the fastest back end for the target, unless [`Self::portable`] was asked for.
+    pub fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// The target triple.

@@ -14,6 +14,7 @@
 //! Deliberately absent: calls, dynamic trip counts, pointers as values, aliasing rules (memory is accessed in program
 //! order), and registers narrower or wider than a value (lane counts are legalised by each back end).
 
+pub(crate) mod address;
 mod bounds;
 mod builder;
 mod canonical;

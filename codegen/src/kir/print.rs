@@ -87,12 +87,34 @@ fn name(op: impl fmt::Debug) -> String {
     name
 }
 
-fn buffer_name(kernel: &Kernel, buffer: Buffer) -> String {
-    let name = match buffer {
-        Buffer::Param(i) => kernel.buffers.get(i as usize).map(|b| b.name.clone()),
-        Buffer::Scratch(i) => kernel.scratch.get(i as usize).map(|b| b.name.clone()),
-    };
-    name.unwrap_or_else(|| format!("{buffer:?}"))
+impl Kernel {
+    /// What people call a buffer.
+    pub fn buffer_name(&self, buffer: Buffer) -> String {
+        let name = match buffer {
+            Buffer::Param(i) => self.buffers.get(i as usize).map(|b| b.name.clone()),
+            Buffer::Scratch(i) => self.scratch.get(i as usize).map(|b| b.name.clone()),
+        };
+        name.unwrap_or_else(|| format!("{buffer:?}"))
+    }
+
+    /// The definition of a value as text, without its type.
+    pub(crate) fn describe(&self, value: Value, inst: &Inst) -> String {
+        Definition { kernel: self, value, inst }.to_string()
+    }
+}
+
+/// What defines a value, as text.
+struct Definition<'a> {
+    kernel: &'a Kernel,
+    value: Value,
+    inst: &'a Inst,
+}
+
+impl Display for Definition<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = ", self.value)?;
+        inst(f, self.kernel, self.value, self.inst)
+    }
 }
 
 fn block(f: &mut Formatter<'_>, kernel: &Kernel, block: &Block, depth: usize) -> fmt::Result {
@@ -116,18 +138,17 @@ fn nested(f: &mut Formatter<'_>, kernel: &Kernel, body: &Block, depth: usize) ->
 fn statement(f: &mut Formatter<'_>, kernel: &Kernel, statement: &Statement, depth: usize) -> fmt::Result {
     match statement {
         Statement::Let(value, i) => {
-            write!(f, "{value} = ")?;
-            inst(f, kernel, *value, i)?;
+            write!(f, "{}", Definition { kernel, value: *value, inst: i })?;
             match kernel.values.get(value.0 as usize) {
                 Some(ty) => writeln!(f, " : {ty}"),
                 None => writeln!(f, " : ?"),
             }
         }
         Statement::Store { buffer, index, stride, value } => {
-            writeln!(f, "store {}[{index}]{}, {value}", buffer_name(kernel, *buffer), Step(*stride))
+            writeln!(f, "store {}[{index}]{}, {value}", kernel.buffer_name(*buffer), Step(*stride))
         }
         Statement::Scatter { buffer, index, offsets, extent, value } => {
-            let name = buffer_name(kernel, *buffer);
+            let name = kernel.buffer_name(*buffer);
             writeln!(f, "scatter {name}[{index} + {offsets}<{extent}], {value}")
         }
         Statement::For(inner) => {
@@ -194,10 +215,10 @@ fn inst(f: &mut Formatter<'_>, kernel: &Kernel, result: Value, inst: &Inst) -> f
             None => write!(f, "const {:#x}", bits.0),
         },
         Inst::Load { buffer, index, stride } => {
-            write!(f, "load {}[{index}]{}", buffer_name(kernel, *buffer), Step(*stride))
+            write!(f, "load {}[{index}]{}", kernel.buffer_name(*buffer), Step(*stride))
         }
         Inst::Gather { buffer, index, offsets, extent } => {
-            write!(f, "gather {}[{index} + {offsets}<{extent}]", buffer_name(kernel, *buffer))
+            write!(f, "gather {}[{index} + {offsets}<{extent}]", kernel.buffer_name(*buffer))
         }
         Inst::IndexValue { index, step } => write!(f, "index {index}{}", Step(*step)),
         Inst::Splat(a) => write!(f, "splat {a}"),

@@ -1,4 +1,4 @@
-//! Random kernels give the same bits by interpreter and by every feature level of the JIT.
+//! Random kernels give the same bits by interpreter and by every back end and feature level.
 
 use crate::random::random_kernel;
 use crate::run::{first_difference, random_buffers, run_jit};
@@ -6,14 +6,14 @@ use kiln_codegen::clif::{Features, Target};
 use kiln_codegen::kir::interpret;
 use proptest::prelude::*;
 
+/// Every feature level that the host has, by Cranelift, and the host's own back end.
 fn targets() -> Vec<Target> {
     let host = Target::host().expect("the host is supported");
     let levels = [Features::Baseline, Features::V3, Features::V4];
-    levels
-        .into_iter()
-        .filter(|&level| level <= host.features())
-        .map(|level| Target::new(host.triple().clone(), level).expect("a level below the host's"))
-        .collect()
+    let levels = levels.into_iter().filter(|&level| level <= host.features());
+    let portable =
+        levels.map(|level| Target::new(host.triple().clone(), level).expect("a level below the host's").portable());
+    portable.chain([host.clone()]).collect()
 }
 
 proptest! {

@@ -1,0 +1,39 @@
+//! From a kernel to bytes.
+
+use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
+use regalloc2::RegallocOptions;
+
+use super::emit::emit;
+use super::encode::{ALIGN, Encoded, encode};
+use super::function::machine_env;
+use crate::kir::{Kernel, math};
+
+/// The machine code of a verified kernel. `Err` says what the register allocator or the encoder refused: a bug here.
+pub(crate) fn compile_kernel(kernel: &Kernel) -> Result<(Vec<u8>, u32), String> {
+    let encoded = encoded(&math::expand(kernel), false)?;
+    Ok((encoded.bytes, ALIGN as u32))
+}
+
+/// The machine instructions of a kernel, each group under what it computes.
+pub(crate) fn listing(kernel: &Kernel) -> Result<String, String> {
+    let encoded = encoded(&math::expand(kernel), true)?;
+    let mut formatter = IntelFormatter::new();
+    let mut text = String::new();
+    let mut comments = encoded.comments.iter().peekable();
+    for instruction in Decoder::with_ip(64, &encoded.bytes[..encoded.code_len], 0, DecoderOptions::NONE) {
+        while let Some((_, comment)) = comments.next_if(|(at, _)| *at as u64 <= instruction.ip()) {
+            text.push_str(&format!("        ; {comment}\n"));
+        }
+        text.push_str(&format!("{:6x}  ", instruction.ip()));
+        formatter.format(&instruction, &mut text);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn encoded(kernel: &Kernel, listing: bool) -> Result<Encoded, String> {
+    let function = emit(kernel, listing);
+    let options = RegallocOptions { validate_ssa: cfg!(debug_assertions), ..RegallocOptions::default() };
+    let output = regalloc2::run(&function, &machine_env(), &options).map_err(|e| format!("{e:?}"))?;
+    encode(&function, &output)
+}

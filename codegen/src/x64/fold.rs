@@ -1,0 +1,102 @@
+//! Which loads the instruction that uses them reads straight from memory.
+//!
+//! A load folds where its only use is an operand that may be in memory, in the same block, with no store, loop or conditional between
+//! the two. A load of one element for every lane becomes an embedded broadcast, unless the value spans several
+//! registers: then one load for all of them is cheaper.
+
+use std::collections::HashSet;
+
+use super::lanes::{full_parts, parts};
+use crate::kir::{BinaryOp, Block, Condition, DType, Index, Inst, Kernel, Statement, Value};
+
+/// By value: whether it is a load that folds.
+pub(super) fn foldable_loads(kernel: &Kernel) -> Vec<bool> {
+    let mut uses = vec![0u32; kernel.values.len()];
+    count(&kernel.body, &mut uses);
+    let mut folds = vec![false; kernel.values.len()];
+    block(kernel, &kernel.body, &uses, &mut folds);
+    folds
+}
+
+/// Counts the uses of every value in a block.
+fn count(block: &Block, uses: &mut [u32]) {
+    let add = |uses: &mut [u32], value: Value| uses[value.0 as usize] += 1;
+    let add_index = |uses: &mut [u32], index: &Index| index.dynamic.iter().for_each(|d| add(uses, d.value));
+    for statement in &block.statements {
+        match statement {
+            Statement::Let(_, inst) => {
+                let mut inst = inst.clone();
+                inst.operands_mut(|value| add(uses, *value));
+                inst.indices_mut(|index| add_index(uses, index));
+            }
+            Statement::Store { index, value, .. } => {
+                add(uses, *value);
+                add_index(uses, index);
+            }
+            Statement::Scatter { index, offsets, value, .. } => {
+                add(uses, *value);
+                add(uses, *offsets);
+                add_index(uses, index);
+            }
+            Statement::For(inner) => {
+                inner.carried.iter().for_each(|c| add(uses, c.init));
+                count(&inner.body, uses);
+            }
+            Statement::If(inner) => {
+                if let Condition::Value(value) = inner.condition {
+                    add(uses, value);
+                }
+                count(&inner.then, uses);
+                count(&inner.otherwise, uses);
+            }
+        }
+    }
+    block.yields.iter().for_each(|&value| add(uses, value));
+}
+
+fn block(kernel: &Kernel, body: &Block, uses: &[u32], folds: &mut [bool]) {
+    let mut pending: HashSet<Value> = HashSet::new();
+    for statement in &body.statements {
+        match statement {
+            Statement::Let(value, inst) => {
+                if let Some(operand) = memory_operand(inst, |v| pending.contains(&v)) {
+                    pending.remove(&operand);
+                    folds[operand.0 as usize] = true;
+                }
+                if let Inst::Load { stride, .. } = inst {
+                    let ty = kernel.type_of(*value);
+                    let suits = matches!(ty.dtype, DType::F32 | DType::F64 | DType::I32 | DType::I64);
+                    let whole = match stride {
+                        0 => parts(ty) == 1,
+                        1 => full_parts(ty),
+                        _ => false,
+                    };
+                    if suits && whole && uses[value.0 as usize] == 1 {
+                        pending.insert(*value);
+                    }
+                }
+            }
+            Statement::Store { .. } | Statement::Scatter { .. } => pending.clear(),
+            Statement::For(inner) => {
+                pending.clear();
+                block(kernel, &inner.body, uses, folds);
+            }
+            Statement::If(inner) => {
+                pending.clear();
+                block(kernel, &inner.then, uses, folds);
+                block(kernel, &inner.otherwise, uses, folds);
+            }
+        }
+    }
+}
+
+/// The operand that the emitted instruction takes from memory, given which could be.
+fn memory_operand(inst: &Inst, could: impl Fn(Value) -> bool) -> Option<Value> {
+    let candidates = match *inst {
+        Inst::Fma(a, b, _) => [Some(b), Some(a)],
+        Inst::Binary(BinaryOp::Add | BinaryOp::Mul, a, b) => [Some(b), Some(a)],
+        Inst::Binary(BinaryOp::Sub | BinaryOp::Div, _, b) => [Some(b), None],
+        _ => [None, None],
+    };
+    candidates.into_iter().flatten().find(|&value| could(value))
+}
