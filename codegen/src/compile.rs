@@ -11,7 +11,7 @@ use kiln_ir::{Graph, Tensor};
 use kiln_runtime::artifact::PackedWeight;
 use kiln_runtime::{Executable, Plan, Weights};
 
-use crate::clif::{self, CompiledKernel, Target};
+use crate::clif::{self, Backend, CompiledKernel, Target};
 use crate::executable;
 use crate::kir::Kernel;
 use crate::lower::{LowerError, Machine, lower};
@@ -74,7 +74,10 @@ pub fn compile(graph: &Graph, target: &Target, options: CompileOptions) -> Resul
 
 /// What lowering has to know of a target.
 pub fn machine(target: &Target) -> Machine {
-    Machine { vector_bytes: 16, registers: target.vector_registers() }
+    match target.backend() {
+        Backend::Cranelift => Machine { vector_bytes: 16, registers: target.vector_registers() },
+        Backend::Wide => Machine::X86_64_512,
+    }
 }
 
 impl CompiledModule {

@@ -92,7 +92,9 @@ fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, 
         _ => 1,
     };
     let free = i64::from(machine.registers) - 4;
-    (vector * vectors, (free / i64::from(vectors)).clamp(1, if vectors == 1 { 8 } else { 14 }))
+    // with one register of columns the left operand's element is read by one instruction only, straight from memory
+    let most = if vectors == 1 && machine.registers == 16 { 8 } else { 14 * i64::from(3 - vectors.min(2)) };
+    (vector * vectors, (free / i64::from(vectors)).clamp(1, most))
 }
 
 /// Appends the contraction's step.
