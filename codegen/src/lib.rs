@@ -19,4 +19,4 @@ pub mod kir;
 pub mod lower;
 pub mod plan;
 
-pub use compile::{CompileError, CompileOptions, CompiledModule, compile};
+pub use compile::{CompileError, CompileOptions, CompiledModule, NativeModule, compile, compile_for};

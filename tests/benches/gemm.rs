@@ -74,12 +74,12 @@ impl Prepared {
         b.output("y", y);
         let graph = b.finish().expect("the graph is well formed");
         let module = compile(&graph, target, CompileOptions { threads: 1 }).expect("a product compiles");
-        let [kernel] = &module.kernels[..] else { panic!("a product is one kernel:\n{}", module.dump()) };
+        let [kernel] = module.kernels() else { panic!("a product is one kernel:\n{}", module.dump()) };
         let start = Instant::now();
         let compiled = clif::compile_kernel(kernel, target).expect("a product compiles");
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-        let bytes = compiled.code.len();
-        let scratch = vec![0; compiled.scratch_bytes + 64];
+        let bytes = compiled.code().len();
+        let scratch = vec![0; compiled.scratch_bytes() + 64];
         let code = clif::jit(&[compiled], target).expect("the host runs its own code");
         // numbers of ordinary size in every buffer: subnormal ones would be slow
         let fill = |len: i64| (0..len as usize + 16).flat_map(|i| value(i).to_le_bytes()).collect();

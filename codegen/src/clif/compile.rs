@@ -12,14 +12,41 @@ use super::target::Target;
 use crate::kir::{Kernel, VerifyErrors, math, verify};
 
 /// Machine code of one kernel: position-independent, without relocations, its constants inside.
+///
+/// Only a back end makes one, so that its bytes are what was compiled:
+///
+/// ```compile_fail
+/// # fn other_bytes(kernel: &mut kiln_codegen::clif::CompiledKernel) {
+/// kernel.code = vec![0xC3];
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompiledKernel {
+    code: Vec<u8>,
+    align: u32,
+    scratch_bytes: usize,
+}
+
+impl CompiledKernel {
+    /// Code of a back end: a [`kiln_runtime::KernelFn`] entered at its first byte, without relocations.
+    pub(crate) fn new(code: Vec<u8>, align: u32, scratch_bytes: usize) -> CompiledKernel {
+        CompiledKernel { code, align, scratch_bytes }
+    }
+
     /// The code, entered at its first byte.
-    pub code: Vec<u8>,
+    pub fn code(&self) -> &[u8] {
+        &self.code
+    }
+
     /// What the first byte has to be aligned to, in bytes.
-    pub align: u32,
+    pub fn align(&self) -> u32 {
+        self.align
+    }
+
     /// Scratch bytes that each thread needs.
-    pub scratch_bytes: usize,
+    pub fn scratch_bytes(&self) -> usize {
+        self.scratch_bytes
+    }
 }
 
 /// What people read of a compiled kernel.
@@ -155,6 +182,6 @@ impl<'t> Compiler<'t> {
             });
         }
         let align = code.buffer.alignment.max(self.target.isa().function_alignment().preferred).max(16);
-        Ok(CompiledKernel { code: code.buffer.data().to_vec(), align, scratch_bytes: kernel.scratch_bytes() })
+        Ok(CompiledKernel::new(code.buffer.data().to_vec(), align, kernel.scratch_bytes()))
     }
 }

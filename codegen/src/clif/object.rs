@@ -37,7 +37,7 @@ pub fn object(name: &str, kernels: &[(String, CompiledKernel)], target: &Target)
     let signature = signature(target);
     for (symbol, kernel) in kernels {
         let function = module.declare_function(symbol, Linkage::Export, &signature).map_err(failed)?;
-        module.define_function_bytes(function, kernel.align.into(), &kernel.code, &[]).map_err(failed)?;
+        module.define_function_bytes(function, kernel.align().into(), kernel.code(), &[]).map_err(failed)?;
     }
     let product = module.finish();
     product.emit().map_err(|e| ObjectError::Write { target: target.to_string(), reason: e.to_string() })

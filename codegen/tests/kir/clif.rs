@@ -113,7 +113,7 @@ fn an_object_file_exports_a_symbol_for_each_kernel() {
         assert_eq!(u16::from_le_bytes([bytes[18], bytes[19]]), machine, "{name}");
         for (symbol, kernel) in &kernels {
             assert!(bytes.windows(symbol.len()).any(|w| w == symbol.as_bytes()), "{symbol} is exported");
-            assert!(bytes.windows(kernel.code.len()).any(|w| w == kernel.code), "the code is there as it is");
+            assert!(bytes.windows(kernel.code().len()).any(|w| w == kernel.code()), "the code is there as it is");
         }
         // the same name twice
         let twice = vec![kernels[0].clone(), kernels[0].clone()];
