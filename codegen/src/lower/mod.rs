@@ -39,7 +39,7 @@ pub use error::LowerError;
 pub use machine::Machine;
 
 use kiln_ir::scalar::ScalarExpr;
-use kiln_ir::{Graph, NodeId, Op};
+use kiln_ir::{Graph, NodeId, Op, elementwise_op};
 
 use crate::plan::program::Program;
 
@@ -177,57 +177,7 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
             let numbers = lrn::Lrn { size: *size, alpha: alpha.0, beta: beta.0, bias: bias.0 };
             lrn::lrn(l, id, *axis, numbers)
         }
-        Op::Neg {}
-        | Op::Abs {}
-        | Op::Sign {}
-        | Op::Floor {}
-        | Op::Ceil {}
-        | Op::Round {}
-        | Op::Sqrt {}
-        | Op::Rsqrt {}
-        | Op::Reciprocal {}
-        | Op::Exp {}
-        | Op::Log {}
-        | Op::Sin {}
-        | Op::Cos {}
-        | Op::Tanh {}
-        | Op::Erf {}
-        | Op::Not {}
-        | Op::IsNan {}
-        | Op::Convert { .. }
-        | Op::Add {}
-        | Op::Sub {}
-        | Op::Mul {}
-        | Op::Div {}
-        | Op::Rem {}
-        | Op::Pow {}
-        | Op::Maximum {}
-        | Op::Minimum {}
-        | Op::Equal {}
-        | Op::NotEqual {}
-        | Op::Less {}
-        | Op::LessEqual {}
-        | Op::Greater {}
-        | Op::GreaterEqual {}
-        | Op::And {}
-        | Op::Or {}
-        | Op::Xor {}
-        | Op::Select {}
-        | Op::Relu {}
-        | Op::Clip { .. }
-        | Op::LeakyRelu { .. }
-        | Op::PRelu {}
-        | Op::Elu { .. }
-        | Op::Sigmoid {}
-        | Op::HardSigmoid { .. }
-        | Op::HardSwish {}
-        | Op::Silu {}
-        | Op::Gelu {}
-        | Op::GeluTanh {}
-        | Op::Softplus {}
-        | Op::Mish {}
-        | Op::Softsign {}
-        | Op::FusedElementwise { .. } => match node.op.scalar() {
+        elementwise_op!() | Op::FusedElementwise { .. } => match node.op.scalar() {
             Some(expr) => elementwise::lower(l, id, &expr),
             None => Err(LowerError::Unsupported {
                 op: node.op.mnemonic(),
