@@ -38,6 +38,7 @@ pub use context::Lowering;
 pub use error::LowerError;
 pub use machine::Machine;
 
+use kiln_ir::infer::ConvAttributes;
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{Graph, NodeId, Op, elementwise_op};
 
@@ -144,12 +145,12 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
         }
         Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout } => {
             let attributes =
-                conv::ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
+                ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
             conv::lower(l, id, attributes, &ScalarExpr::identity())
         }
         Op::FusedConv { strides, padding, lhs_dilation, rhs_dilation, groups, layout, epilogue } => {
             let attributes =
-                conv::ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
+                ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
             conv::lower(l, id, attributes, epilogue)
         }
         Op::Iota { axis, .. } => source::iota(l, id, *axis),

@@ -11,7 +11,7 @@ mod window;
 
 use std::fmt;
 
-pub use contraction::{DotDims, conv_dims, dot_dims};
+pub use contraction::{ConvAttributes, ConvWindow, DotDims, conv_dims, dot_dims};
 pub use window::{filled, padding_or_none, window_extent};
 
 use crate::elementwise_op;
@@ -142,7 +142,8 @@ fn dispatch(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred {
             contraction::fused(&base, epilogue, t, c)
         }
         Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout } => {
-            contraction::conv(strides, padding, lhs_dilation, rhs_dilation, *groups, *layout, t, c)
+            let (groups, layout) = (*groups, *layout);
+            contraction::conv(&ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups, layout }, t, c)
         }
         Op::FusedConv { epilogue, .. } => match op.contraction() {
             Some(base) => contraction::fused(&base, epilogue, t, c),

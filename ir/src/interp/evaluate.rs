@@ -1,14 +1,14 @@
 //! One op on values: the match that leads from the op table to the families.
 
 use super::array::{Array, Data};
-use super::contraction::{self, ConvAttributes, DotAxes};
+use super::contraction::{self, DotAxes};
 use super::error::EvalError;
 use super::scalar::Scalar;
 use super::window::{self, Window};
 use super::{elementwise, indexing, movement, quantize, random, reduction, run};
 use crate::elementwise_op;
 use crate::expand;
-use crate::infer::infer;
+use crate::infer::{ConvAttributes, infer};
 use crate::ops::Op;
 use crate::scalar::ScalarExpr;
 use crate::types::TensorType;
