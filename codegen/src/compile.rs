@@ -81,7 +81,7 @@ pub fn compile_for(
     options: CompileOptions,
 ) -> Result<CompiledModule, CompileError> {
     let program = lower(graph, machine)?;
-    let Planned { plan, kernels, weights, packed } = build(program, options.threads);
+    let Planned { plan, kernels, weights, packed } = build(program, options.threads)?;
     Ok(CompiledModule { plan, kernels, weights, packed, target: target.clone(), options })
 }
 

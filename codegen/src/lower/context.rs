@@ -4,12 +4,11 @@ use std::collections::HashMap;
 
 use kiln_ir::ops::Literal;
 use kiln_ir::{DType, Graph, NodeId, Op, Tensor, Value};
-use kiln_runtime::{Access, Signature, TensorSpec};
+use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
 
 use super::error::LowerError;
 use super::machine::Machine;
 use crate::kir::{self, KernelBuilder};
-use crate::plan::pack::Packing;
 use crate::plan::program::{DraftState, DraftStep, DraftWork, Place, Program, StorageId, Use, View, Weight};
 
 /// Where a value goes: a dense view of its own, or a part of a wider tensor.
@@ -200,11 +199,12 @@ impl<'g> Lowering<'g> {
     }
 
     /// A dense tensor in the weight section: elements of a literal in another order.
-    pub fn packed(&mut self, tensor: &Tensor, packing: Packing) -> View {
-        let dims = vec![packing.len()];
-        let bytes = packing.len() * tensor.dtype().size();
-        let storage = self.add_storage(Place::Weight(Weight::Packed(tensor.clone(), packing)), bytes);
-        View { storage, offset: 0, dtype: tensor.dtype(), dims }
+    pub fn packed(&mut self, id: NodeId, tensor: &Tensor, relayout: Relayout) -> Result<View, LowerError> {
+        let size = tensor.dtype().size();
+        let len = relayout.packed_len().ok().filter(|len| len.checked_mul(size).is_some());
+        let len = len.ok_or_else(|| self.too_large(id, format!("packed elements of a {} tensor", tensor.dtype())))?;
+        let storage = self.add_storage(Place::Weight(Weight::Packed(tensor.clone(), relayout)), len * size);
+        Ok(View { storage, offset: 0, dtype: tensor.dtype(), dims: vec![len] })
     }
 
     /// New memory of the arena.
