@@ -17,6 +17,7 @@ pub mod compile;
 mod executable;
 pub mod kir;
 pub mod lower;
+mod parallel;
 pub mod plan;
 
 pub use compile::{CompileError, CompileOptions, CompiledModule, NativeModule, compile, compile_for};

@@ -10,7 +10,7 @@
 mod ops;
 
 use kiln_ir::attribute::ConvLayout;
-use kiln_ir::{Graph, GraphError, NodeId, Op, Value};
+use kiln_ir::{Graph, GraphError, NodeId, Op, Value, elementwise_op};
 
 use crate::axes::{Order, broadcast_in_order, identity, inverse, is_identity, moves_only_ones, pick};
 use crate::driver::{Context, PassFailure};
@@ -71,7 +71,7 @@ impl Layout<'_, '_, '_> {
     fn visit(&mut self, graph: &Graph, id: NodeId) -> Result<(), GraphError> {
         let node = graph.node(id);
         let known_operands: Vec<bool> = node.operands.iter().map(|v| self.constant[v.node.0 as usize]).collect();
-        let elementwise = node.op.row().formula.is_some() || matches!(node.op, Op::Convert { .. });
+        let elementwise = matches!(node.op, elementwise_op!());
         let movable = elementwise || matches!(node.op, Op::Transpose { .. });
         let known = matches!(node.op, Op::Constant { .. })
             || (movable || matches!(node.op, Op::Broadcast { .. })) && known_operands.iter().all(|&k| k);

@@ -1,7 +1,5 @@
 //! From kernels to bytes.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, UserFuncName};
@@ -10,6 +8,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use super::emit::emit;
 use super::target::Target;
 use crate::kir::{Kernel, VerifyErrors, math, verify};
+use crate::parallel::in_parallel;
 
 /// Machine code of one kernel: position-independent, without relocations, its constants inside.
 ///
@@ -101,31 +100,7 @@ pub fn compile_kernels(
     target: &Target,
     threads: usize,
 ) -> Vec<Result<CompiledKernel, CompileError>> {
-    let workers = threads.clamp(1, kernels.len().max(1));
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut compiler = Compiler::new(target);
-        let mut done = Vec::new();
-        while let Some((at, kernel)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, kernels.get(i)?)))
-        {
-            done.push((at, compiler.compile(kernel)));
-        }
-        done
-    };
-    let mut all = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
-        for other in others {
-            match other.join() {
-                Ok(done) => all.extend(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        all
-    });
-    all.sort_by_key(|&(at, _)| at);
-    all.into_iter().map(|(_, result)| result).collect()
+    in_parallel(kernels, threads, || Compiler::new(target), |compiler, kernel| compiler.compile(kernel))
 }
 
 /// The CLIF and the machine instructions of a kernel, for people.

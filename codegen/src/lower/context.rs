@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use kiln_ir::attribute::Padding;
 use kiln_ir::ops::Literal;
 use kiln_ir::{DType, Graph, NodeId, Op, Tensor, Value};
 use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
@@ -129,8 +130,15 @@ impl<'g> Lowering<'g> {
     }
 
     /// Refuses window numbers (steps, paddings …) that `elements` elements multiplied by would not fit an index.
-    pub fn check_window(&self, id: NodeId, elements: usize, numbers: &[i64]) -> Result<(), LowerError> {
-        let most = numbers.iter().map(|n| n.unsigned_abs()).max().unwrap_or(0);
+    pub fn check_window(
+        &self,
+        id: NodeId,
+        elements: usize,
+        padding: &[Padding],
+        lists: &[&[usize]],
+    ) -> Result<(), LowerError> {
+        let around = padding.iter().flat_map(|p| [p.low.unsigned_abs(), p.high.unsigned_abs()]);
+        let most = lists.iter().flat_map(|list| list.iter().map(|&n| n as u64)).chain(around).max().unwrap_or(0);
         // an index sums one product per axis; 64 axes are more than any tensor has
         let limit = i64::MAX as u128 / 64;
         let fits = u128::from(most) * (elements.max(1) as u128) <= limit;

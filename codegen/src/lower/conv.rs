@@ -110,10 +110,8 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         return Ok(());
     }
     let ConvWindow { strides, mut padding, lhs_dilation: mut spread, rhs_dilation: dilation } = a.window(n);
-    let mut numbers: Vec<i64> = padding.iter().flat_map(|p| [p.low, p.high]).collect();
-    numbers.extend(strides.iter().chain(&spread).chain(&dilation).map(|&n| n as i64));
     let mut x = l.view(operands[0]);
-    l.check_window(id, x.len(), &numbers)?;
+    l.check_window(id, x.len(), &padding, &[&strides, &spread, &dilation])?;
     if spread.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).is_none_or(|phases| phases > MOST_PHASES) {
         let mut around = vec![Padding::NONE; rank];
         let mut apart = vec![1; rank];

@@ -1,7 +1,6 @@
 //! Building the execution plan of a lowered graph.
 
 use std::collections::HashMap;
-use std::thread;
 
 use bytes::Bytes;
 use kiln_ir::Tensor;
@@ -13,6 +12,7 @@ use super::cost;
 use super::program::{DraftWork, Place, Program, StorageId, Use, Weight};
 use crate::kir::Kernel;
 use crate::lower::LowerError;
+use crate::parallel::in_parallel;
 
 /// A plan with what goes with it.
 #[derive(Clone, Debug)]
@@ -127,10 +127,15 @@ fn collect_weights(program: &Program, threads: usize) -> Result<Collected, Lower
             used.push((u.storage, weight, step));
         }
     }
-    let contents = in_parallel(&used, threads, |(_, weight, _)| match weight {
-        Weight::Plain(bytes) => Ok(bytes.clone()),
-        Weight::Packed(tensor, relayout) => relayout.pack(tensor.bytes(), tensor.dtype().size()).map(Bytes::from),
-    });
+    let contents = in_parallel(
+        &used,
+        threads,
+        || (),
+        |(), (_, weight, _)| match weight {
+            Weight::Plain(bytes) => Ok(bytes.clone()),
+            Weight::Packed(tensor, relayout) => relayout.pack(tensor.bytes(), tensor.dtype().size()).map(Bytes::from),
+        },
+    );
     let mut builder = WeightsBuilder::new();
     let mut offsets = HashMap::new();
     let mut packed = Vec::new();
@@ -145,33 +150,4 @@ fn collect_weights(program: &Program, threads: usize) -> Result<Collected, Lower
     }
     let initial = program.states.iter().map(|s| builder.push(s.initial.bytes().clone())).collect();
     Ok(Collected { weights: builder.finish(), offsets, initial, packed })
-}
-
-/// `work` of every item, in order, the items dealt out to `threads` threads.
-fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let mut results: Vec<(usize, R)> = Vec::with_capacity(items.len());
-    thread::scope(|scope| {
-        let worker = || {
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                match items.get(at) {
-                    Some(item) => done.push((at, work(item))),
-                    None => return done,
-                }
-            }
-        };
-        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
-        results.extend(worker());
-        // a panic of a worker would be a bug; resuming it keeps its message
-        for other in others {
-            match other.join() {
-                Ok(done) => results.extend(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
-    results.sort_unstable_by_key(|&(at, _)| at);
-    results.into_iter().map(|(_, result)| result).collect()
 }

@@ -132,20 +132,11 @@ fn dispatch(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred {
         Op::Dot { lhs_batch, rhs_batch, lhs_contract, rhs_contract } => {
             contraction::dot(lhs_batch, rhs_batch, lhs_contract, rhs_contract, t, c)
         }
-        Op::FusedDot { lhs_batch, rhs_batch, lhs_contract, rhs_contract, epilogue } => {
-            let base = Op::Dot {
-                lhs_batch: lhs_batch.clone(),
-                rhs_batch: rhs_batch.clone(),
-                lhs_contract: lhs_contract.clone(),
-                rhs_contract: rhs_contract.clone(),
-            };
-            contraction::fused(&base, epilogue, t, c)
-        }
         Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout } => {
             let (groups, layout) = (*groups, *layout);
             contraction::conv(&ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups, layout }, t, c)
         }
-        Op::FusedConv { epilogue, .. } => match op.contraction() {
+        Op::FusedDot { epilogue, .. } | Op::FusedConv { epilogue, .. } => match op.contraction() {
             Some(base) => contraction::fused(&base, epilogue, t, c),
             None => None,
         },
