@@ -14,7 +14,7 @@ use crate::parallel::in_parallel;
 ///
 /// Only a back end makes one, so that its bytes are what was compiled:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0616
 /// # fn other_bytes(kernel: &mut kiln_codegen::clif::CompiledKernel) {
 /// kernel.code = vec![0xC3];
 /// # }
