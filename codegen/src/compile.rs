@@ -1,7 +1,7 @@
 //! From a graph to everything that an artifact or an executor needs.
 //!
 //! ```text
-//! Graph (fixed dims, L0 to L2) ──► lower ──► plan::build ──► CompiledModule ──► native code ──► Executable
+//! Graph (fixed dims, L0 to L2) ──► lower ──► plan::build ──► CompiledModule ──► NativeModule ──► Executable
 //! ```
 
 use std::fmt::Write;
@@ -11,10 +11,10 @@ use kiln_ir::{Graph, Tensor};
 use kiln_runtime::artifact::PackedWeight;
 use kiln_runtime::{Executable, Plan, Weights};
 
-use crate::clif::{self, Backend, CompiledKernel, Target};
 use crate::executable;
 use crate::kir::Kernel;
 use crate::lower::{LowerError, Machine, lower};
+use crate::native::{self, Backend, CompiledKernel, Target};
 use crate::plan::{Planned, build};
 
 /// How to compile. No choice changes results.
@@ -38,37 +38,50 @@ pub enum CompileError {
     Lower(#[from] LowerError),
     /// A kernel could not be turned into machine code.
     #[error(transparent)]
-    Kernel(#[from] clif::CompileError),
+    Kernel(#[from] native::CompileError),
     /// The code could not be placed in memory.
     #[error(transparent)]
-    Jit(#[from] clif::JitError),
+    Jit(#[from] native::JitError),
     /// Plan, kernels and weights do not go together.
     #[error(transparent)]
     Executable(#[from] kiln_runtime::ExecutableError),
 }
 
-/// A compiled program for one target: what is done, by which kernels, with which weights.
+/// A compiled program for one target: what is done, by which kernels, with which weights. Only [`compile`] makes one,
+/// so that plan and kernels go together.
 #[derive(Clone, Debug)]
 pub struct CompiledModule {
-    /// What is done.
-    pub plan: Plan,
-    /// Kernels, in the plan's order.
-    pub kernels: Vec<Kernel>,
-    /// Weights, packed and plain, equal ones once.
-    pub weights: Weights,
-    /// Constants whose elements `weights` holds in another order, and where: what
-    /// [`PortablePart::pack`](kiln_runtime::artifact::PortablePart::pack) wants, so that no artifact holds them twice.
-    pub packed: Vec<(Tensor, PackedWeight)>,
-    /// What it is compiled for.
-    pub target: Target,
-    /// How.
-    pub options: CompileOptions,
+    plan: Plan,
+    kernels: Vec<Kernel>,
+    weights: Weights,
+    packed: Vec<(Tensor, PackedWeight)>,
+    target: Target,
+    options: CompileOptions,
+}
+
+/// A compiled program and the machine code of its kernels. Only [`CompiledModule::native`] makes one, so that the code
+/// that runs is that of these kernels.
+#[derive(Clone, Debug)]
+pub struct NativeModule {
+    module: CompiledModule,
+    code: Vec<CompiledKernel>,
 }
 
 /// Compiles a graph with fixed dims.
 pub fn compile(graph: &Graph, target: &Target, options: CompileOptions) -> Result<CompiledModule, CompileError> {
-    let program = lower(graph, machine(target))?;
-    let Planned { plan, kernels, weights, packed } = build(program, options.threads);
+    compile_for(graph, target, machine(target), options)
+}
+
+/// Compiles a graph with fixed dims, its kernels shaped for `machine`. The back end splits what is wider than the
+/// registers of `target`: results are the same, speed is not.
+pub fn compile_for(
+    graph: &Graph,
+    target: &Target,
+    machine: Machine,
+    options: CompileOptions,
+) -> Result<CompiledModule, CompileError> {
+    let program = lower(graph, machine)?;
+    let Planned { plan, kernels, weights, packed } = build(program, options.threads)?;
     Ok(CompiledModule { plan, kernels, weights, packed, target: target.clone(), options })
 }
 
@@ -81,20 +94,46 @@ pub fn machine(target: &Target) -> Machine {
 }
 
 impl CompiledModule {
-    /// Machine code of every kernel.
-    pub fn native(&self) -> Result<Vec<CompiledKernel>, CompileError> {
-        let compiled = clif::compile_kernels(&self.kernels, &self.target, self.options.threads);
-        Ok(compiled.into_iter().collect::<Result<Vec<_>, _>>()?)
+    /// What is done.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Kernels, in the plan's order.
+    pub fn kernels(&self) -> &[Kernel] {
+        &self.kernels
+    }
+
+    /// Weights, packed and plain, equal ones once.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Constants whose elements the weights hold in another order, and where: what
+    /// [`PortablePart::pack`](kiln_runtime::artifact::PortablePart::pack) wants, so that no artifact holds them twice.
+    pub fn packed(&self) -> &[(Tensor, PackedWeight)] {
+        &self.packed
+    }
+
+    /// What it is compiled for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The program with the machine code of every kernel.
+    pub fn native(self) -> Result<NativeModule, CompileError> {
+        let code = self.code()?;
+        Ok(NativeModule { module: self, code })
     }
 
     /// The program, ready to run here.
     pub fn executable(&self) -> Result<Arc<Executable>, CompileError> {
-        self.link(&self.native()?)
+        executable::join(self, &self.code()?)
     }
 
-    /// The program, ready to run here, of machine code that [`CompiledModule::native`] gave.
-    pub fn link(&self, kernels: &[CompiledKernel]) -> Result<Arc<Executable>, CompileError> {
-        executable::join(self, kernels)
+    fn code(&self) -> Result<Vec<CompiledKernel>, CompileError> {
+        let compiled = native::compile_kernels(&self.kernels, &self.target, self.options.threads);
+        Ok(compiled.into_iter().collect::<Result<Vec<_>, _>>()?)
     }
 
     /// The steps and kernels as text.
@@ -108,5 +147,22 @@ impl CompiledModule {
             let _ = writeln!(text, "\nkernel {i}\n{kernel}");
         }
         text
+    }
+}
+
+impl NativeModule {
+    /// The program.
+    pub fn module(&self) -> &CompiledModule {
+        &self.module
+    }
+
+    /// Machine code of its kernels, in their order.
+    pub fn code(&self) -> &[CompiledKernel] {
+        &self.code
+    }
+
+    /// The program, ready to run here.
+    pub fn executable(&self) -> Result<Arc<Executable>, CompileError> {
+        executable::join(&self.module, &self.code)
     }
 }

@@ -14,22 +14,23 @@ use kiln_runtime::{Artifact, Executor, KernelCode, PoolHandle};
 /// Both halves of a compiled graph.
 fn artifact(graph: &Graph, module: &CompiledModule) -> Artifact {
     let mut code = KernelCode::new();
-    for (kernel, compiled) in module.kernels.iter().zip(module.native().expect("it compiled before")) {
-        code.push(kernel.name.as_str(), &compiled.code);
+    let native = module.clone().native().expect("it compiled before");
+    for (kernel, compiled) in module.kernels().iter().zip(native.code()) {
+        code.push(kernel.name.as_str(), compiled.code());
     }
     let native = NativePart {
-        triple: module.target.triple().to_string(),
-        features: module.target.feature_names().iter().map(|&name| name.to_owned()).collect(),
-        plan: module.plan.clone(),
+        triple: module.target().triple().to_string(),
+        features: module.target().feature_names().iter().map(|&name| name.to_owned()).collect(),
+        plan: module.plan().clone(),
         code,
-        weights: module.weights.clone(),
+        weights: module.weights().clone(),
     };
     let mut portable = PortablePart::of(graph);
-    for (plain, place) in &module.packed {
+    for (plain, place) in module.packed() {
         portable.pack(plain, place);
     }
     Artifact {
-        signature: module.plan.signature.clone(),
+        signature: module.plan().signature.clone(),
         portable: Some(portable),
         natives: vec![native],
         profile: None,
@@ -52,7 +53,7 @@ fn product() -> (Graph, Vec<(String, Tensor)>, CompiledModule) {
 #[test]
 fn a_packed_weight_is_stored_once_and_the_graph_comes_back() {
     let (graph, _, module) = product();
-    assert_eq!(module.packed.len(), 1, "the constant is packed");
+    assert_eq!(module.packed().len(), 1, "the constant is packed");
     let bytes = artifact(&graph, &module).to_bytes().expect("halves of one program go together");
     let weights = inspect(&bytes, Digests::Check).expect("it was just written").portable.expect("both halves").weights;
     assert!(weights.len() == 1 && weights[0].packed);

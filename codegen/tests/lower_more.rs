@@ -3,8 +3,8 @@
 mod graph;
 
 use graph::{Case, check};
-use kiln_codegen::clif::Target;
 use kiln_codegen::lower::LowerError;
+use kiln_codegen::native::Target;
 use kiln_codegen::{CompileError, CompileOptions, compile};
 use kiln_ir::attribute::{ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
 use kiln_ir::{ConvOptions, DType, Dim, Op, Tensor, Value, WindowOptions};
@@ -384,7 +384,7 @@ fn parts_of_a_concatenation_are_made_in_their_places() {
     let spread = c.b.conv(joined, up, &o);
     let doubled = c.b.add(joined, joined);
     let module = c.check(&[spread, doubled], 1e-5);
-    let copies = module.plan.steps.iter().filter(|s| s.label.starts_with("concat")).count();
+    let copies = module.plan().steps.iter().filter(|s| s.label.starts_with("concat")).count();
     // the negation has two users and is copied for each; so is the inner concatenation
     assert_eq!(copies, 3);
 }
@@ -481,5 +481,5 @@ fn equal_copies_at_other_places_share_a_kernel() {
     let joined = c.b.concat(&[parts[4], parts[2], parts[0], parts[1], parts[3]], 1);
     let module = c.check(&[joined], 0.0);
     // one takes a slice out, one puts it in
-    assert!(module.kernels.len() <= 2, "{}", module.dump());
+    assert!(module.kernels().len() <= 2, "{}", module.dump());
 }

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kiln_codegen::CompiledModule;
-use kiln_codegen::clif::{self, CompiledKernel, Target};
+use kiln_codegen::NativeModule;
 use kiln_codegen::kir::Kernel;
+use kiln_codegen::native::{self, CompiledKernel, Target};
 use kiln_ir::Graph;
 use kiln_ir::specialize::{SpecializeErrors, specialize};
 use kiln_passes::{Optimized, PassError, Provenance, Report};
@@ -63,7 +63,7 @@ pub enum CompileError {
     Codegen(#[from] kiln_codegen::CompileError),
     /// The target is not supported.
     #[error(transparent)]
-    Target(#[from] clif::TargetError),
+    Target(#[from] native::TargetError),
     /// The artifact cannot be made or written.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
@@ -92,8 +92,7 @@ impl CompileTimes {
 pub struct Compiled {
     source: Graph,
     optimized: Optimized,
-    module: CompiledModule,
-    code: Vec<CompiledKernel>,
+    native: NativeModule,
     times: CompileTimes,
 }
 
@@ -113,10 +112,10 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     let module = kiln_codegen::compile(&optimized.graph, &target, kiln_codegen::CompileOptions { threads })?;
     let lower = start.elapsed();
     let start = Instant::now();
-    let code = module.native()?;
+    let native = module.native()?;
     let generate = start.elapsed();
     let times = CompileTimes { optimize, lower, generate };
-    Ok(Compiled { source, optimized, module, code, times })
+    Ok(Compiled { source, optimized, native, times })
 }
 
 /// Which halves an artifact has.
@@ -157,22 +156,22 @@ impl Compiled {
 
     /// The execution plan.
     pub fn plan(&self) -> &Plan {
-        &self.module.plan
+        self.native.module().plan()
     }
 
     /// The kernels, as the plan numbers them.
     pub fn kernels(&self) -> &[Kernel] {
-        &self.module.kernels
+        self.native.module().kernels()
     }
 
     /// Machine code of the kernels.
     pub fn code(&self) -> &[CompiledKernel] {
-        &self.code
+        self.native.code()
     }
 
     /// The machine it is for.
     pub fn target(&self) -> &Target {
-        &self.module.target
+        self.native.module().target()
     }
 
     /// How long each stage took.
@@ -182,14 +181,14 @@ impl Compiled {
 
     /// The program, callable in this process.
     pub fn executable(&self) -> Result<Arc<Executable>, CompileError> {
-        Ok(self.module.link(&self.code)?)
+        Ok(self.native.executable()?)
     }
 
     /// The artifact, to be written to a file.
     pub fn artifact(&self, options: &ArtifactOptions) -> Result<Artifact, CompileError> {
         let native = options.native.then(|| self.native_part());
         Ok(Artifact {
-            signature: self.module.plan.signature.clone(),
+            signature: self.plan().signature.clone(),
             portable: options.portable.then(|| self.portable_part(options.native)),
             natives: native.into_iter().collect(),
             profile: None,
@@ -199,7 +198,7 @@ impl Compiled {
     /// The optimised graph. Beside a native half, weights that it has packed are not stored again.
     fn portable_part(&self, beside_native: bool) -> PortablePart {
         let mut part = PortablePart::of(&self.optimized.graph);
-        for (plain, place) in self.module.packed.iter().filter(|_| beside_native) {
+        for (plain, place) in self.native.module().packed().iter().filter(|_| beside_native) {
             part.pack(plain, place);
         }
         part
@@ -207,15 +206,15 @@ impl Compiled {
 
     fn native_part(&self) -> NativePart {
         let mut code = KernelCode::new();
-        for (kernel, compiled) in self.module.kernels.iter().zip(&self.code) {
-            code.push(kernel.name.as_str(), &compiled.code);
+        for (kernel, compiled) in self.kernels().iter().zip(self.code()) {
+            code.push(kernel.name.as_str(), compiled.code());
         }
         NativePart {
-            triple: self.module.target.triple().to_string(),
-            features: self.module.target.feature_names().iter().map(|f| (*f).to_owned()).collect::<BTreeSet<_>>(),
-            plan: self.module.plan.clone(),
+            triple: self.target().triple().to_string(),
+            features: self.target().feature_names().iter().map(|f| (*f).to_owned()).collect::<BTreeSet<_>>(),
+            plan: self.plan().clone(),
             code,
-            weights: self.module.weights.clone(),
+            weights: self.native.module().weights().clone(),
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::iter::Sum;
 use std::ops::Add;
 
+use crate::elementwise_op;
 use crate::graph::{Graph, NodeId};
 use crate::infer::conv_dims;
 use crate::ops::Op;
@@ -88,57 +89,7 @@ pub fn cost(op: &Op, operands: &[TensorType], results: &[TensorType]) -> Option<
         Op::RandomBits { .. } => each(30),
         Op::Iota { .. } => each(1),
 
-        Op::Neg {}
-        | Op::Abs {}
-        | Op::Sign {}
-        | Op::Floor {}
-        | Op::Ceil {}
-        | Op::Round {}
-        | Op::Sqrt {}
-        | Op::Rsqrt {}
-        | Op::Reciprocal {}
-        | Op::Exp {}
-        | Op::Log {}
-        | Op::Sin {}
-        | Op::Cos {}
-        | Op::Tanh {}
-        | Op::Erf {}
-        | Op::Not {}
-        | Op::IsNan {}
-        | Op::Convert { .. }
-        | Op::Add {}
-        | Op::Sub {}
-        | Op::Mul {}
-        | Op::Div {}
-        | Op::Rem {}
-        | Op::Pow {}
-        | Op::Maximum {}
-        | Op::Minimum {}
-        | Op::Equal {}
-        | Op::NotEqual {}
-        | Op::Less {}
-        | Op::LessEqual {}
-        | Op::Greater {}
-        | Op::GreaterEqual {}
-        | Op::And {}
-        | Op::Or {}
-        | Op::Xor {}
-        | Op::Select {}
-        | Op::Relu {}
-        | Op::Clip { .. }
-        | Op::LeakyRelu { .. }
-        | Op::PRelu {}
-        | Op::Elu { .. }
-        | Op::Sigmoid {}
-        | Op::HardSigmoid { .. }
-        | Op::HardSwish {}
-        | Op::Silu {}
-        | Op::Gelu {}
-        | Op::GeluTanh {}
-        | Op::Softplus {}
-        | Op::Mish {}
-        | Op::Softsign {}
-        | Op::FusedElementwise { .. } => each(expression_flops(&op.scalar()?)),
+        elementwise_op!() | Op::FusedElementwise { .. } => each(expression_flops(&op.scalar()?)),
 
         // Movement reads only what it keeps.
         Op::Transpose { .. } | Op::Broadcast { .. } | Op::Pad { .. } | Op::Concat { .. } | Op::Reverse { .. } => {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::attribute::{Padding, Reducer};
 use crate::builder::{BuildErrors, Builder, WindowOptions};
 use crate::dtype::DType;
+use crate::elementwise_op;
 use crate::graph::{Graph, GraphError, Value};
 use crate::infer::{InferError, Violation};
 use crate::ops::{Level, Op};
@@ -73,21 +74,7 @@ pub fn expand(op: &Op, b: &mut Builder, operands: &[Value]) -> Vec<Value> {
         Op::BatchNorm { axis, epsilon } => batch_norm(b, x, *axis, epsilon.0),
         Op::Lrn { size, alpha, beta, bias, axis } => lrn(b, x[0], *size, [alpha.0, beta.0, bias.0], *axis),
 
-        Op::Relu {}
-        | Op::Clip { .. }
-        | Op::LeakyRelu { .. }
-        | Op::PRelu {}
-        | Op::Elu { .. }
-        | Op::Sigmoid {}
-        | Op::HardSigmoid { .. }
-        | Op::HardSwish {}
-        | Op::Silu {}
-        | Op::Gelu {}
-        | Op::GeluTanh {}
-        | Op::Softplus {}
-        | Op::Mish {}
-        | Op::Softsign {}
-        | Op::FusedElementwise { .. } => match op.scalar() {
+        elementwise_op!(composite) | Op::FusedElementwise { .. } => match op.scalar() {
             Some(expr) => expression(b, &expr, x),
             None => return Vec::new(),
         },
@@ -107,42 +94,7 @@ pub fn expand(op: &Op, b: &mut Builder, operands: &[Value]) -> Vec<Value> {
         | Op::Constant { .. }
         | Op::Iota { .. }
         | Op::RandomBits { .. }
-        | Op::Neg {}
-        | Op::Abs {}
-        | Op::Sign {}
-        | Op::Floor {}
-        | Op::Ceil {}
-        | Op::Round {}
-        | Op::Sqrt {}
-        | Op::Rsqrt {}
-        | Op::Reciprocal {}
-        | Op::Exp {}
-        | Op::Log {}
-        | Op::Sin {}
-        | Op::Cos {}
-        | Op::Tanh {}
-        | Op::Erf {}
-        | Op::Not {}
-        | Op::IsNan {}
-        | Op::Convert { .. }
-        | Op::Add {}
-        | Op::Sub {}
-        | Op::Mul {}
-        | Op::Div {}
-        | Op::Rem {}
-        | Op::Pow {}
-        | Op::Maximum {}
-        | Op::Minimum {}
-        | Op::Equal {}
-        | Op::NotEqual {}
-        | Op::Less {}
-        | Op::LessEqual {}
-        | Op::Greater {}
-        | Op::GreaterEqual {}
-        | Op::And {}
-        | Op::Or {}
-        | Op::Xor {}
-        | Op::Select {}
+        | elementwise_op!(primitive)
         | Op::Reshape { .. }
         | Op::Transpose { .. }
         | Op::Broadcast { .. }

@@ -7,15 +7,14 @@
 //! numbers. Only an op that needs the numbered order itself (a reshape that mixes axes, an output) costs a
 //! transpose, made once. Constants and broadcasts are made in whatever order they are asked for.
 
-mod axes;
 mod ops;
 
 use kiln_ir::attribute::ConvLayout;
-use kiln_ir::{Dim, Graph, GraphError, NodeId, Op, Value};
+use kiln_ir::{Graph, GraphError, NodeId, Op, Value, elementwise_op};
 
+use crate::axes::{Order, broadcast_in_order, identity, inverse, is_identity, moves_only_ones, pick};
 use crate::driver::{Context, PassFailure};
 use crate::rewrite::{Rewriter, Values, live_nodes};
-use axes::{Order, identity, inverse, is_identity};
 
 /// The rule that makes convolutions channels-last.
 pub const CHANNELS_LAST: &str = "convolve_channels_last";
@@ -72,7 +71,7 @@ impl Layout<'_, '_, '_> {
     fn visit(&mut self, graph: &Graph, id: NodeId) -> Result<(), GraphError> {
         let node = graph.node(id);
         let known_operands: Vec<bool> = node.operands.iter().map(|v| self.constant[v.node.0 as usize]).collect();
-        let elementwise = node.op.row().formula.is_some() || matches!(node.op, Op::Convert { .. });
+        let elementwise = matches!(node.op, elementwise_op!());
         let movable = elementwise || matches!(node.op, Op::Transpose { .. });
         let known = matches!(node.op, Op::Constant { .. })
             || (movable || matches!(node.op, Op::Broadcast { .. })) && known_operands.iter().all(|&k| k);
@@ -159,13 +158,9 @@ impl Layout<'_, '_, '_> {
         let operands = node.operands.clone();
         match &node.op {
             Op::Broadcast { dims, axes } => {
-                let places = inverse(order);
-                let mut sorted: Order = (0..axes.len()).collect();
-                sorted.sort_by_key(|&i| places[axes[i]]);
-                let x = self.stored(operands[0], &sorted)?;
-                let dims: Vec<Dim> = order.iter().map(|&a| dims[a].clone()).collect();
-                let axes = sorted.iter().map(|&i| places[axes[i]]).collect();
-                self.rewriter.within(id, |r| r.add(Op::Broadcast { dims, axes }, &[x]))
+                let (inner, broadcast) = broadcast_in_order(dims, axes, order);
+                let x = self.stored(operands[0], &inner)?;
+                self.rewriter.within(id, |r| r.add(broadcast, &[x]))
             }
             Op::Transpose { perm } => {
                 let order: Order = order.iter().map(|&a| perm[a]).collect();
@@ -198,9 +193,8 @@ impl Layout<'_, '_, '_> {
 /// A transpose; a reshape where only extents of 1 move.
 fn transpose(rewriter: &mut Rewriter<'_, '_>, x: Value, perm: &[usize]) -> Result<Value, GraphError> {
     let dims = &rewriter.ty(x).dims;
-    let moved: Vec<usize> = perm.iter().copied().filter(|&p| dims[p] != Dim::Fixed(1)).collect();
-    let op = if moved.is_sorted() {
-        Op::Reshape { dims: perm.iter().map(|&p| dims[p].clone()).collect() }
+    let op = if moves_only_ones(dims, perm) {
+        Op::Reshape { dims: pick(dims, perm) }
     } else {
         Op::Transpose { perm: perm.to_vec() }
     };

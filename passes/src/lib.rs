@@ -8,6 +8,7 @@
 //! each pass and names the guilty one; it can stop after a pass, leave passes and single rules out, and stop all
 //! rules after a number of firings. Rules are exact over the reals: they may change rounding, never the function.
 
+mod axes;
 pub mod canonicalise;
 pub mod driver;
 pub mod egraph;

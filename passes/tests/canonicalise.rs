@@ -132,6 +132,12 @@ const CASES: &[Case] = &[
         after: "%y = mul %x, %x",
     },
     Case {
+        rule: "simplify_power",
+        signature: "(%x: f32[2]) -> (%y: f32[2])",
+        before: "%a = mul %x, %x\n%b = exp %x\n%c = add %a, %b\n%h = constant dense<0.5> : f32[2]\n%y = pow %c, %h",
+        after: "%a = mul %x, %x\n%b = exp %x\n%c = add %a, %b\n%y = sqrt %c",
+    },
+    Case {
         rule: "simplify_unary",
         signature: "(%x: f32[2]) -> (%y: f32[2])",
         before: "%a = neg %x\n%b = neg %a\n%c = sqrt %b\n%y = reciprocal %c",
@@ -209,6 +215,11 @@ fn rules_are_silent_where_their_precondition_fails() {
     }
     silent("fill_uniform", "() -> (%y: f32[2])", "%y = constant dense<[1.0, 2.0]> : f32[2]");
     silent("simplify_power", "(%x: f32[2]) -> (%y: f32[2])", "%a = constant dense<3.0> : f32[2]\n%y = pow %x, %a");
+    for half in ["0.5", "-0.5"] {
+        let power = format!("%h = constant dense<{half}> : f32[2]\n%a = abs %x\n%b = sub %a, %x\n%y = pow %b, %h");
+        silent("simplify_power", "(%x: f32[2]) -> (%y: f32[2])", &power);
+        silent("simplify_power", "(%b: f32[2]) -> (%y: f32[2])", &power.replace("%a = abs %x\n%b = sub %a, %x\n", ""));
+    }
     silent("limits_as_clip", "(%x: i32[2]) -> (%y: i32[2])", "%a = constant dense<0> : i32[2]\n%y = maximum %x, %a");
     silent("limits_as_clip", "(%x: f32[2]) -> (%y: f32[2])", "%a = constant dense<nan> : f32[2]\n%y = maximum %x, %a");
     silent(

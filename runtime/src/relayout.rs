@@ -36,8 +36,9 @@ pub struct Piece {
     pub padding: usize,
 }
 
-/// The most loops a piece may have.
-const MOST_LOOPS: usize = 16;
+/// The most loops a piece may have: as each takes two elements or more, more loops would take more elements than can be
+/// addressed.
+const MOST_LOOPS: usize = usize::BITS as usize;
 
 /// A recipe that does not fit its elements.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -155,25 +156,42 @@ impl Relayout {
 
     fn copy<const SIZE: usize>(&self, plain: &[u8], packed: &mut [u8]) {
         let (plain, packed) = (plain.as_chunks::<SIZE>().0, packed.as_chunks_mut::<SIZE>().0);
-        self.for_each(|at, position| {
-            if let (Some(to), Some(from)) = (packed.get_mut(at), plain.get(position)) {
-                *to = *from;
+        self.for_each_run(|run| {
+            let Some(to) = packed.get_mut(run.at..run.at + run.extent) else { return };
+            if run.stride == 1 {
+                if let Some(from) = plain.get(run.position..run.position + run.extent) {
+                    to.copy_from_slice(from);
+                }
+                return;
+            }
+            for (to, position) in to.iter_mut().zip(run.positions()) {
+                if let Some(from) = plain.get(position) {
+                    *to = *from;
+                }
             }
         });
     }
 
     fn copy_back<const SIZE: usize>(&self, packed: &[u8], plain: &mut [u8]) {
         let (packed, plain) = (packed.as_chunks::<SIZE>().0, plain.as_chunks_mut::<SIZE>().0);
-        self.for_each(|at, position| {
-            if let (Some(to), Some(from)) = (plain.get_mut(position), packed.get(at)) {
-                *to = *from;
+        self.for_each_run(|run| {
+            let Some(from) = packed.get(run.at..run.at + run.extent) else { return };
+            if run.stride == 1 {
+                if let Some(to) = plain.get_mut(run.position..run.position + run.extent) {
+                    to.copy_from_slice(from);
+                }
+                return;
+            }
+            for (from, position) in from.iter().zip(run.positions()) {
+                if let Some(to) = plain.get_mut(position) {
+                    *to = *from;
+                }
             }
         });
     }
 
-    /// Calls `visit` with the index of every packed element and that of the plain element it is. The recipe has been
-    /// checked.
-    fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
+    /// Calls `visit` with every run of packed elements in order. The recipe has been checked.
+    fn for_each_run(&self, mut visit: impl FnMut(Run)) {
         let mut at = 0;
         for piece in &self.pieces {
             // An empty loop inside a huge one would take for ever to do nothing.
@@ -185,20 +203,34 @@ impl Relayout {
     }
 }
 
-fn nest(loops: &[(usize, isize)], start: usize, at: &mut usize, visit: &mut impl FnMut(usize, usize)) {
+/// What the innermost loop of a piece takes.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Index of the first packed element.
+    at: usize,
+    /// Index of the plain element that it is.
+    position: usize,
+    /// Elements.
+    extent: usize,
+    /// Plain elements from one to the next.
+    stride: isize,
+}
+
+impl Run {
+    /// Indices of the plain elements.
+    fn positions(self) -> impl Iterator<Item = usize> {
+        (0..self.extent as isize).map(move |i| self.position.wrapping_add_signed(i.wrapping_mul(self.stride)))
+    }
+}
+
+fn nest(loops: &[(usize, isize)], start: usize, at: &mut usize, visit: &mut impl FnMut(Run)) {
+    let mut run = |extent, stride| {
+        visit(Run { at: *at, position: start, extent, stride });
+        *at += extent;
+    };
     match loops {
-        [] => {
-            visit(*at, start);
-            *at += 1;
-        }
-        &[(extent, stride)] => {
-            let mut position = start;
-            for _ in 0..extent {
-                visit(*at, position);
-                *at += 1;
-                position = position.wrapping_add_signed(stride);
-            }
-        }
+        [] => run(1, 1),
+        &[(extent, stride)] => run(extent, stride),
         [(extent, stride), inner @ ..] => {
             let mut position = start;
             for _ in 0..*extent {
@@ -247,7 +279,7 @@ mod tests {
         assert_eq!(unpack(&[(8, 0)], 8, 9), RelayoutError::Expands { elements: 9, packed: 8 });
         assert_eq!(unpack(&[(usize::MAX, 0), (2, 0)], 8, 8), RelayoutError::Overflow);
         assert_eq!(unpack(&[(8, isize::MAX)], 8, 8), RelayoutError::Overflow);
-        assert_eq!(unpack(&[(1, 0); 17], 1, 1), RelayoutError::Loops { found: 17 });
+        assert_eq!(unpack(&[(1, 0); MOST_LOOPS + 1], 1, 1), RelayoutError::Loops { found: MOST_LOOPS + 1 });
     }
 
     #[test]

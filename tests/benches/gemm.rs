@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use kiln_codegen::clif::{self, JitCode, Target};
+use kiln_codegen::native::{self, JitCode, Target};
 use kiln_codegen::{CompileOptions, compile};
 use kiln_ir::{Builder, DType, Dim, Tensor};
 
@@ -103,13 +103,13 @@ impl Prepared {
         b.output("y", y);
         let graph = b.finish().expect("the graph is well formed");
         let module = compile(&graph, target, CompileOptions { threads: 1 }).expect("a product compiles");
-        let [kernel] = &module.kernels[..] else { panic!("a product is one kernel:\n{}", module.dump()) };
+        let [kernel] = module.kernels() else { panic!("a product is one kernel:\n{}", module.dump()) };
         let start = Instant::now();
-        let compiled = clif::compile_kernel(kernel, target).expect("a product compiles");
+        let compiled = native::compile_kernel(kernel, target).expect("a product compiles");
         let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-        let bytes = compiled.code.len();
-        let scratch = vec![0; compiled.scratch_bytes + 64];
-        let code = clif::jit(&[compiled], target).expect("the host runs its own code");
+        let bytes = compiled.code().len();
+        let scratch = vec![0; compiled.scratch_bytes() + 64];
+        let code = native::jit(&[compiled], target).expect("the host runs its own code");
         // numbers of ordinary size in every buffer: subnormal ones would be slow
         let fill = |len: i64| (0..len as usize + 16).flat_map(|i| value(i).to_le_bytes()).collect();
         let buffers = kernel.buffers.iter().map(|p| fill(p.len)).collect();
@@ -144,7 +144,7 @@ fn main() {
         _ => vec![(1024, 1024, 1024), (196, 256, 2304), (49, 512, 4608), (3136, 64, 64), (784, 128, 512)],
     };
     let target = Target::host().expect("the host is supported");
-    let wide = target.backend() == clif::Backend::Wide;
+    let wide = target.backend() == native::Backend::Wide;
     println!("f32 products with constant weights on {target}, one thread");
     for (m, n, k) in shapes {
         let mut prepared = Prepared::new(m, n, k, &target);

@@ -17,7 +17,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
-DEFAULT_OUT = HERE.parents[1] / "target" / "models"
+REPOSITORY = HERE.parents[1]
+DEFAULT_OUT = REPOSITORY / "target" / "models"
 INSTALL_SECONDS = 900
 
 
@@ -53,11 +54,19 @@ def environment(folder):
     return python
 
 
+def argument_parser(description, out, only, force):
+    """The options of a program that makes models in a folder. `generate.py` has them too."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=out,
+                        help=f"where to write (default: {out.relative_to(REPOSITORY).as_posix()})")
+    parser.add_argument("--only", help=only)
+    parser.add_argument("--force", action="store_true", help=force)
+    return parser
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="where to write (default: target/models)")
-    parser.add_argument("--only", help="entries separated by commas, for example efficientnet_lite0,mnist")
-    parser.add_argument("--force", action="store_true", help="make again what is there (downloads are kept)")
+    parser = argument_parser(__doc__, DEFAULT_OUT, "entries separated by commas, for example efficientnet_lite0,mnist",
+                             "make again what is there (downloads are kept)")
     parser.add_argument("--bench", action="store_true", help="also generate the benchmark models (about 3 GB)")
     arguments = parser.parse_args()
 

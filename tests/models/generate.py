@@ -6,21 +6,20 @@ has them. For each model OUT gets NAME.onnx, NAME.npz (inputs and ONNX Runtime's
 manifest.json. What is already there is left alone. The models take about 3 GB in all; `--only` takes less.
 """
 
-import argparse
 import json
 import sys
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import onnx
 
+import fetch
 import reference
 from bench_models import LAYERS, MODELS
 from onnx_graph import GraphBuilder
 
-DEFAULT_OUT = Path(__file__).resolve().parents[2] / "target" / "models" / "bench"
+DEFAULT_OUT = fetch.DEFAULT_OUT / "bench"
 # Index inputs stay below this, the smallest vocabulary of the models that take indices.
 VOCABULARY = 128
 
@@ -47,11 +46,8 @@ def generate(name, build, out):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="where to write (default: target/models/bench)")
-    parser.add_argument("--only", help="names separated by commas")
+    parser = fetch.argument_parser(__doc__, DEFAULT_OUT, "names separated by commas", "make again what is there")
     parser.add_argument("--layers", action="store_true", help="also the single layers and chains of five")
-    parser.add_argument("--force", action="store_true", help="make again what is there")
     arguments = parser.parse_args()
 
     known = MODELS | LAYERS

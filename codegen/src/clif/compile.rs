@@ -1,6 +1,4 @@
-//! From kernels to bytes.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! From a kernel to bytes, and to text.
 
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
@@ -8,22 +6,10 @@ use cranelift_codegen::ir::{Function, UserFuncName};
 use cranelift_frontend::FunctionBuilderContext;
 
 use super::emit::emit;
-use super::target::{Backend, Target};
-use crate::kir::{Kernel, VerifyErrors, math, verify};
-use crate::x64;
+use crate::kir::{Kernel, math, verify};
+use crate::native::{CompileError, CompiledKernel, Target};
 
-/// Machine code of one kernel: position-independent, without relocations, its constants inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompiledKernel {
-    /// The code, entered at its first byte.
-    pub code: Vec<u8>,
-    /// What the first byte has to be aligned to, in bytes.
-    pub align: u32,
-    /// Scratch bytes that each thread needs.
-    pub scratch_bytes: usize,
-}
-
-/// What people read of a compiled kernel.
+/// What people read of a kernel that Cranelift compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// The CLIF function.
@@ -32,88 +18,9 @@ pub struct Listing {
     pub asm: String,
 }
 
-/// Why a kernel could not be compiled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
-    /// The verifier refused it.
-    #[error(transparent)]
-    Malformed(#[from] VerifyErrors),
-    /// Cranelift refused it.
-    #[error("Cranelift cannot compile the kernel `{kernel}` for {target} (a bug in Kiln, please report it): {reason}")]
-    Cranelift {
-        /// The kernel's name.
-        kernel: String,
-        /// The target.
-        target: String,
-        /// Cranelift's words.
-        reason: String,
-    },
-    /// The wide back end refused it.
-    #[error("the wide back end cannot compile the kernel `{kernel}` for {target} (a bug in Kiln, please report it): {reason}")]
-    Wide {
-        /// The kernel's name.
-        kernel: String,
-        /// The target.
-        target: String,
-        /// What the register allocator or the encoder said.
-        reason: String,
-    },
-    /// The code is no leaf: it wants to be linked with something.
-    #[error(
-        "the code of kernel `{kernel}` for {target} needs {count} relocations, the first of {first} (a bug in Kiln)"
-    )]
-    Relocations {
-        /// The kernel's name.
-        kernel: String,
-        /// The target.
-        target: String,
-        /// How many.
-        count: usize,
-        /// What the first refers to.
-        first: String,
-    },
-}
-
-/// Compiles one kernel.
-pub fn compile_kernel(kernel: &Kernel, target: &Target) -> Result<CompiledKernel, CompileError> {
-    Compiler::new(target).compile(kernel)
-}
-
-/// Compiles kernels on up to `threads` threads. The results are in order and do not depend on the thread count.
-pub fn compile_kernels(
-    kernels: &[Kernel],
-    target: &Target,
-    threads: usize,
-) -> Vec<Result<CompiledKernel, CompileError>> {
-    let workers = threads.clamp(1, kernels.len().max(1));
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut compiler = Compiler::new(target);
-        let mut done = Vec::new();
-        while let Some((at, kernel)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, kernels.get(i)?)))
-        {
-            done.push((at, compiler.compile(kernel)));
-        }
-        done
-    };
-    let mut all = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
-        for other in others {
-            match other.join() {
-                Ok(done) => all.extend(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        all
-    });
-    all.sort_by_key(|&(at, _)| at);
-    all.into_iter().map(|(_, result)| result).collect()
-}
-
 /// The CLIF and the machine instructions of a kernel, for people.
 pub fn emit_clif(kernel: &Kernel, target: &Target) -> Result<Listing, CompileError> {
+    verify(kernel)?;
     let mut compiler = Compiler::new(target);
     compiler.context.set_disasm(true);
     compiler.compile(kernel)?;
@@ -125,7 +32,7 @@ pub fn emit_clif(kernel: &Kernel, target: &Target) -> Result<Listing, CompileErr
 }
 
 /// Reusable state of one thread that compiles.
-struct Compiler<'t> {
+pub(crate) struct Compiler<'t> {
     target: &'t Target,
     context: Context,
     builder: FunctionBuilderContext,
@@ -133,7 +40,7 @@ struct Compiler<'t> {
 }
 
 impl<'t> Compiler<'t> {
-    fn new(target: &'t Target) -> Compiler<'t> {
+    pub fn new(target: &'t Target) -> Compiler<'t> {
         Compiler {
             target,
             context: Context::new(),
@@ -142,16 +49,8 @@ impl<'t> Compiler<'t> {
         }
     }
 
-    fn compile(&mut self, kernel: &Kernel) -> Result<CompiledKernel, CompileError> {
-        verify(kernel)?;
-        if self.target.backend() == Backend::Wide {
-            let (code, align) = x64::compile_kernel(kernel).map_err(|reason| CompileError::Wide {
-                kernel: kernel.name.clone(),
-                target: self.target.to_string(),
-                reason,
-            })?;
-            return Ok(CompiledKernel { code, align, scratch_bytes: kernel.scratch_bytes() });
-        }
+    /// Compiles a verified kernel.
+    pub fn compile(&mut self, kernel: &Kernel) -> Result<CompiledKernel, CompileError> {
         let expanded = math::expand(kernel);
         let want_disasm = self.context.want_disasm;
         self.context.clear();
@@ -174,6 +73,6 @@ impl<'t> Compiler<'t> {
             });
         }
         let align = code.buffer.alignment.max(self.target.isa().function_alignment().preferred).max(16);
-        Ok(CompiledKernel { code: code.buffer.data().to_vec(), align, scratch_bytes: kernel.scratch_bytes() })
+        Ok(CompiledKernel::new(code.buffer.data().to_vec(), align, kernel.scratch_bytes()))
     }
 }

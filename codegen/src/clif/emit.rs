@@ -8,9 +8,9 @@ use cranelift_codegen::ir::{self, AbiParam, BlockArg, Function, InstBuilder, Mem
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use super::lanes::{Parts, part_types};
-use super::target::Target;
 use crate::kir::address::{AddressPlan, Chain};
 use crate::kir::{Bits, Block, Buffer, Condition, For, If, Inst, Kernel, LoopKind, Statement, Value, Var};
+use crate::native::Target;
 
 /// What a loop variable is at the place that is being emitted.
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ pub(super) fn memory_flags() -> MemFlagsData {
 }
 
 /// The machine signature of every kernel.
-pub(super) fn signature(target: &Target) -> Signature {
+pub(crate) fn signature(target: &Target) -> Signature {
     let mut signature = Signature::new(target.isa().default_call_conv());
     signature.params = vec![AbiParam::new(I64); 4];
     signature

@@ -1,11 +1,7 @@
 //! The Cranelift back end: the portable baseline, and the reference that other back ends are compared with.
 //!
-//! One function turns a kernel into CLIF (`emit`); three sinks use it:
-//!
 //! ```text
-//! Kernel ──► math::expand ──► emit ──► Cranelift ──► compile_kernel: position-independent bytes
-//!                                                        ├──► jit: callable, in an arena freed on drop
-//!                                                        └──► object: an exported symbol per kernel
+//! Kernel ──► math::expand ──► emit (CLIF) ──► Cranelift ──► bytes
 //! ```
 //!
 //! Cranelift has 128-bit vectors. A value of `n` lanes becomes `n / 4` *groups* of four lanes and `n % 4` scalars. A
@@ -18,13 +14,9 @@ mod arith;
 mod compile;
 mod convert;
 mod emit;
-mod jit;
 mod lanes;
 mod memory;
-mod object;
-mod target;
 
-pub use compile::{CompileError, CompiledKernel, Listing, compile_kernel, compile_kernels, emit_clif};
-pub use jit::{JitCode, JitError, jit};
-pub use object::{ObjectError, object};
-pub use target::{Backend, Features, Target, TargetError};
+pub(crate) use compile::Compiler;
+pub use compile::{Listing, emit_clif};
+pub(crate) use emit::signature;

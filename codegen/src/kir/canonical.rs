@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::index::{Index, Var};
-use super::kernel::{Block, Condition, Inst, Kernel, Statement, Value};
+use super::kernel::{Block, Kernel, Statement, Value};
 
 impl Kernel {
     /// The same kernel without names, its values and variables numbered in order of appearance. Two kernels with
@@ -51,44 +51,27 @@ impl Renumber<'_> {
         *value = self.values.get(value).copied().unwrap_or(*value);
     }
 
-    fn index(&self, index: &mut Index) {
+    fn variables(&self, index: &mut Index) {
         for (var, _) in &mut index.terms {
             *var = self.vars.get(var).copied().unwrap_or(*var);
         }
         index.terms.sort_unstable();
-        index.dynamic.iter_mut().for_each(|d| self.operand(&mut d.value));
     }
 
     fn block(&mut self, block: &mut Block, kernel: &mut Kernel) {
         for statement in &mut block.statements {
+            statement.indices_mut(|index| self.variables(index));
+            statement.operands_mut(|value| self.operand(value));
             match statement {
-                Statement::Let(value, inst) => {
-                    self.inst(inst);
-                    self.define(value, kernel);
-                }
-                Statement::Store { index, value, .. } => {
-                    self.index(index);
-                    self.operand(value);
-                }
-                Statement::Scatter { index, offsets, value, .. } => {
-                    self.index(index);
-                    self.operand(offsets);
-                    self.operand(value);
-                }
+                Statement::Let(value, _) => self.define(value, kernel),
+                Statement::Store { .. } | Statement::Scatter { .. } => {}
                 Statement::For(inner) => {
                     self.define_var(&mut inner.var, &mut kernel.vars);
-                    for carried in &mut inner.carried {
-                        self.operand(&mut carried.init);
-                        self.define(&mut carried.param, kernel);
-                    }
+                    inner.carried.iter_mut().for_each(|c| self.define(&mut c.param, kernel));
                     self.block(&mut inner.body, kernel);
                     inner.carried.iter_mut().for_each(|c| self.define(&mut c.result, kernel));
                 }
                 Statement::If(inner) => {
-                    match &mut inner.condition {
-                        Condition::Value(value) => self.operand(value),
-                        Condition::NonNegative(indices) => indices.iter_mut().for_each(|i| self.index(i)),
-                    }
                     self.block(&mut inner.then, kernel);
                     self.block(&mut inner.otherwise, kernel);
                     inner.results.iter_mut().for_each(|v| self.define(v, kernel));
@@ -96,10 +79,5 @@ impl Renumber<'_> {
             }
         }
         block.yields.iter_mut().for_each(|v| self.operand(v));
-    }
-
-    fn inst(&self, inst: &mut Inst) {
-        inst.indices_mut(|index| self.index(index));
-        inst.operands_mut(|value| self.operand(value));
     }
 }

@@ -58,6 +58,11 @@ impl Index {
         index
     }
 
+    /// Calls `visit` on the value of every run-time summand.
+    pub fn operands_mut(&mut self, mut visit: impl FnMut(&mut Value)) {
+        self.dynamic.iter_mut().for_each(|summand| visit(&mut summand.value));
+    }
+
     /// The stride of a variable, 0 where it does not occur.
     pub fn stride_of(&self, var: Var) -> i64 {
         self.terms.iter().find(|(v, _)| *v == var).map_or(0, |&(_, stride)| stride)

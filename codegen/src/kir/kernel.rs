@@ -418,9 +418,47 @@ impl ReduceOp {
     }
 }
 
-impl Inst {
-    /// Calls `visit` on every operand but those inside indices.
+impl Statement {
+    /// Calls `visit` on every value that the statement itself reads, those inside indices too; not on those that the
+    /// statements of its blocks read, nor on what the blocks yield.
     pub fn operands_mut(&mut self, mut visit: impl FnMut(&mut Value)) {
+        match self {
+            Statement::Let(_, inst) => inst.operands_mut(visit),
+            Statement::Store { index, value, .. } => {
+                index.operands_mut(&mut visit);
+                visit(value);
+            }
+            Statement::Scatter { index, offsets, value, .. } => {
+                index.operands_mut(&mut visit);
+                visit(offsets);
+                visit(value);
+            }
+            Statement::For(inner) => inner.carried.iter_mut().for_each(|carried| visit(&mut carried.init)),
+            Statement::If(inner) => match &mut inner.condition {
+                Condition::Value(value) => visit(value),
+                Condition::NonNegative(indices) => indices.iter_mut().for_each(|i| i.operands_mut(&mut visit)),
+            },
+        }
+    }
+
+    /// Calls `visit` on every index of the statement itself; not on those inside its blocks.
+    pub fn indices_mut(&mut self, mut visit: impl FnMut(&mut Index)) {
+        match self {
+            Statement::Let(_, inst) => inst.indices_mut(visit),
+            Statement::Store { index, .. } | Statement::Scatter { index, .. } => visit(index),
+            Statement::For(_) => {}
+            Statement::If(inner) => match &mut inner.condition {
+                Condition::Value(_) => {}
+                Condition::NonNegative(indices) => indices.iter_mut().for_each(visit),
+            },
+        }
+    }
+}
+
+impl Inst {
+    /// Calls `visit` on every operand, those inside indices too.
+    pub fn operands_mut(&mut self, mut visit: impl FnMut(&mut Value)) {
+        self.indices_mut(|index| index.operands_mut(&mut visit));
         match self {
             Inst::Const(_) | Inst::Load { .. } | Inst::IndexValue { .. } => {}
             Inst::Gather { offsets: value, .. }

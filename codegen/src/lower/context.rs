@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
+use kiln_ir::attribute::Padding;
 use kiln_ir::ops::Literal;
 use kiln_ir::{DType, Graph, NodeId, Op, Tensor, Value};
-use kiln_runtime::{Access, Signature, TensorSpec};
+use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
 
 use super::error::LowerError;
 use super::machine::Machine;
 use crate::kir::{self, KernelBuilder};
-use crate::plan::pack::Packing;
 use crate::plan::program::{DraftState, DraftStep, DraftWork, Place, Program, StorageId, Use, View, Weight};
 
 /// Where a value goes: a dense view of its own, or a part of a wider tensor.
@@ -130,8 +130,15 @@ impl<'g> Lowering<'g> {
     }
 
     /// Refuses window numbers (steps, paddings …) that `elements` elements multiplied by would not fit an index.
-    pub fn check_window(&self, id: NodeId, elements: usize, numbers: &[i64]) -> Result<(), LowerError> {
-        let most = numbers.iter().map(|n| n.unsigned_abs()).max().unwrap_or(0);
+    pub fn check_window(
+        &self,
+        id: NodeId,
+        elements: usize,
+        padding: &[Padding],
+        lists: &[&[usize]],
+    ) -> Result<(), LowerError> {
+        let around = padding.iter().flat_map(|p| [p.low.unsigned_abs(), p.high.unsigned_abs()]);
+        let most = lists.iter().flat_map(|list| list.iter().map(|&n| n as u64)).chain(around).max().unwrap_or(0);
         // an index sums one product per axis; 64 axes are more than any tensor has
         let limit = i64::MAX as u128 / 64;
         let fits = u128::from(most) * (elements.max(1) as u128) <= limit;
@@ -200,11 +207,12 @@ impl<'g> Lowering<'g> {
     }
 
     /// A dense tensor in the weight section: elements of a literal in another order.
-    pub fn packed(&mut self, tensor: &Tensor, packing: Packing) -> View {
-        let dims = vec![packing.len()];
-        let bytes = packing.len() * tensor.dtype().size();
-        let storage = self.add_storage(Place::Weight(Weight::Packed(tensor.clone(), packing)), bytes);
-        View { storage, offset: 0, dtype: tensor.dtype(), dims }
+    pub fn packed(&mut self, id: NodeId, tensor: &Tensor, relayout: Relayout) -> Result<View, LowerError> {
+        let size = tensor.dtype().size();
+        let len = relayout.packed_len().ok().filter(|len| len.checked_mul(size).is_some());
+        let len = len.ok_or_else(|| self.too_large(id, format!("packed elements of a {} tensor", tensor.dtype())))?;
+        let storage = self.add_storage(Place::Weight(Weight::Packed(tensor.clone(), relayout)), len * size);
+        Ok(View { storage, offset: 0, dtype: tensor.dtype(), dims: vec![len] })
     }
 
     /// New memory of the arena.

@@ -2,7 +2,7 @@
 
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, NodeId};
-use kiln_runtime::Access;
+use kiln_runtime::{Access, Piece, Relayout};
 
 use super::context::Lowering;
 use super::error::LowerError;
@@ -11,7 +11,6 @@ use super::nest::{self, Axis, volume};
 use super::scalar::TypedExpr;
 use super::tile::{Combine, Guard, Tile, TileBuffer};
 use crate::kir::MAX_LANES;
-use crate::plan::pack::{Packing, Piece};
 use crate::plan::program::View;
 
 /// The dtype in which products of `dtype` are summed. Wrapping sums of 8-bit products are those of 32 bits, cut off.
@@ -115,9 +114,9 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let (right, panels) = match c.right {
         Right::Strided(input) => (input, false),
         Right::Constant { tensor, start } => {
-            let packing = panels(&mut outer, &column, &mut reduce, i64::from(lanes), start);
+            let relayout = panels(&mut outer, &column, &mut reduce, i64::from(lanes), start);
             column.strides[2] = 1;
-            (Input { view: l.packed(&tensor, packing), start: 0 }, true)
+            (Input { view: l.packed(id, &tensor, relayout)?, start: 0 }, true)
         }
     };
     let outer = nest::collapse(&outer);
@@ -159,10 +158,10 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
 
 /// Packs the second operand in panels of `lanes` columns and rewrites its strides: reduction strides count rows of a
 /// panel, outer strides whole sets of panels.
-fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, first: i64) -> Packing {
+fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, first: i64) -> Relayout {
     const W: usize = 2;
     let depth = volume(reduce);
-    let mut loops: Vec<(i64, i64)> = reduce.iter().map(|a| (a.extent, a.strides[W])).collect();
+    let loops: Vec<(i64, i64)> = reduce.iter().map(|a| (a.extent, a.strides[W])).collect();
     let mut unit = 1;
     for axis in reduce.iter_mut().rev() {
         axis.strides[W] = unit;
@@ -180,6 +179,11 @@ fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, fi
     }
     let (full, rest) = (column.extent / lanes, column.extent % lanes);
     let stride = column.strides[W];
+    let piece = |start: i64, loops: &[(i64, i64)]| Piece {
+        start: start as usize,
+        loops: loops.iter().filter(|l| l.0 != 1).map(|&(extent, stride)| (extent as usize, stride as isize)).collect(),
+        padding: 0,
+    };
     let mut pieces = Vec::new();
     let mut starts = vec![first];
     for &(extent, step) in &sets {
@@ -187,16 +191,11 @@ fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, fi
     }
     for start in starts {
         if full > 0 {
-            let mut piece = vec![(full, stride * lanes)];
-            piece.extend(&loops);
-            piece.push((lanes, stride));
-            pieces.push(Piece { start, loops: piece });
+            pieces.push(piece(start, &[&[(full, stride * lanes)], &loops[..], &[(lanes, stride)]].concat()));
         }
         if rest > 0 {
-            loops.push((rest, stride));
-            pieces.push(Piece { start: start + full * lanes * stride, loops: loops.clone() });
-            loops.pop();
+            pieces.push(piece(start + full * lanes * stride, &[&loops[..], &[(rest, stride)]].concat()));
         }
     }
-    Packing { pieces }
+    Relayout { pieces }
 }

@@ -6,7 +6,7 @@
 //! depthwise convolutions skip what lies outside instead.
 
 use kiln_ir::attribute::{ConvLayout, Padding};
-use kiln_ir::infer::{conv_dims, filled, padding_or_none};
+use kiln_ir::infer::{ConvAttributes, ConvWindow, conv_dims};
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{NodeId, Value};
 
@@ -17,23 +17,6 @@ use super::movement::padded;
 use super::nest::{self, Axis};
 use super::tile::Guard;
 use crate::plan::program::View;
-
-/// The attributes of a convolution.
-#[derive(Clone, Copy, Debug)]
-pub struct ConvAttributes<'a> {
-    /// Steps of the window.
-    pub strides: &'a [usize],
-    /// Zeros around x.
-    pub padding: &'a [Padding],
-    /// Spread of x.
-    pub lhs_dilation: &'a [usize],
-    /// Spread of the window.
-    pub rhs_dilation: &'a [usize],
-    /// Groups.
-    pub groups: usize,
-    /// Where the channels are.
-    pub layout: ConvLayout,
-}
 
 /// A convolution with its numbers at hand.
 struct Shape {
@@ -126,12 +109,9 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         l.slot(v);
         return Ok(());
     }
-    let (strides, mut padding) = (filled(a.strides, n, 1), padding_or_none(a.padding, n));
-    let (mut spread, dilation) = (filled(a.lhs_dilation, n, 1), filled(a.rhs_dilation, n, 1));
-    let mut numbers: Vec<i64> = padding.iter().flat_map(|p| [p.low, p.high]).collect();
-    numbers.extend(strides.iter().chain(&spread).chain(&dilation).map(|&n| n as i64));
+    let ConvWindow { strides, mut padding, lhs_dilation: mut spread, rhs_dilation: dilation } = a.window(n);
     let mut x = l.view(operands[0]);
-    l.check_window(id, x.len(), &numbers)?;
+    l.check_window(id, x.len(), &padding, &[&strides, &spread, &dilation])?;
     if spread.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).is_none_or(|phases| phases > MOST_PHASES) {
         let mut around = vec![Padding::NONE; rank];
         let mut apart = vec![1; rank];

@@ -38,8 +38,9 @@ pub use context::Lowering;
 pub use error::LowerError;
 pub use machine::Machine;
 
+use kiln_ir::infer::ConvAttributes;
 use kiln_ir::scalar::ScalarExpr;
-use kiln_ir::{Graph, NodeId, Op};
+use kiln_ir::{Graph, NodeId, Op, elementwise_op};
 
 use crate::plan::program::Program;
 
@@ -144,12 +145,12 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
         }
         Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout } => {
             let attributes =
-                conv::ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
+                ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
             conv::lower(l, id, attributes, &ScalarExpr::identity())
         }
         Op::FusedConv { strides, padding, lhs_dilation, rhs_dilation, groups, layout, epilogue } => {
             let attributes =
-                conv::ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
+                ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout };
             conv::lower(l, id, attributes, epilogue)
         }
         Op::Iota { axis, .. } => source::iota(l, id, *axis),
@@ -177,57 +178,7 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
             let numbers = lrn::Lrn { size: *size, alpha: alpha.0, beta: beta.0, bias: bias.0 };
             lrn::lrn(l, id, *axis, numbers)
         }
-        Op::Neg {}
-        | Op::Abs {}
-        | Op::Sign {}
-        | Op::Floor {}
-        | Op::Ceil {}
-        | Op::Round {}
-        | Op::Sqrt {}
-        | Op::Rsqrt {}
-        | Op::Reciprocal {}
-        | Op::Exp {}
-        | Op::Log {}
-        | Op::Sin {}
-        | Op::Cos {}
-        | Op::Tanh {}
-        | Op::Erf {}
-        | Op::Not {}
-        | Op::IsNan {}
-        | Op::Convert { .. }
-        | Op::Add {}
-        | Op::Sub {}
-        | Op::Mul {}
-        | Op::Div {}
-        | Op::Rem {}
-        | Op::Pow {}
-        | Op::Maximum {}
-        | Op::Minimum {}
-        | Op::Equal {}
-        | Op::NotEqual {}
-        | Op::Less {}
-        | Op::LessEqual {}
-        | Op::Greater {}
-        | Op::GreaterEqual {}
-        | Op::And {}
-        | Op::Or {}
-        | Op::Xor {}
-        | Op::Select {}
-        | Op::Relu {}
-        | Op::Clip { .. }
-        | Op::LeakyRelu { .. }
-        | Op::PRelu {}
-        | Op::Elu { .. }
-        | Op::Sigmoid {}
-        | Op::HardSigmoid { .. }
-        | Op::HardSwish {}
-        | Op::Silu {}
-        | Op::Gelu {}
-        | Op::GeluTanh {}
-        | Op::Softplus {}
-        | Op::Mish {}
-        | Op::Softsign {}
-        | Op::FusedElementwise { .. } => match node.op.scalar() {
+        elementwise_op!() | Op::FusedElementwise { .. } => match node.op.scalar() {
             Some(expr) => elementwise::lower(l, id, &expr),
             None => Err(LowerError::Unsupported {
                 op: node.op.mnemonic(),

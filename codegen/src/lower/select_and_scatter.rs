@@ -29,9 +29,7 @@ pub fn select_and_scatter(
     if result.is_empty() || source.is_empty() {
         return Ok(());
     }
-    let mut numbers: Vec<i64> = padding.iter().flat_map(|p| [p.low, p.high]).collect();
-    numbers.extend(strides.iter().chain(window).map(|&n| n as i64));
-    l.check_window(id, x.len(), &numbers)?;
+    l.check_window(id, x.len(), &padding, &[&strides, window])?;
     let dims = &source.dims;
     let (xs, ss) = (nest::row_major(&x.dims), nest::row_major(dims));
     let len = x.len() as i64;

@@ -35,9 +35,7 @@ pub fn reduce_window(
         l.slot(v);
         return Ok(());
     }
-    let mut numbers: Vec<i64> = padding.iter().flat_map(|p| [p.low, p.high]).collect();
-    numbers.extend(strides.iter().chain(&dilation).chain(window).map(|&n| n as i64));
-    l.check_window(id, x.len(), &numbers)?;
+    l.check_window(id, x.len(), &padding, &[&strides, &dilation, window])?;
     let dtype = compute_dtype(x.dtype);
     let (op, identity) = combiner(reducer, dtype);
     // vectors run along the last axis that is not 1: there is no asking in the middle of a vector

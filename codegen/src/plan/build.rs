@@ -1,7 +1,6 @@
 //! Building the execution plan of a lowered graph.
 
 use std::collections::HashMap;
-use std::thread;
 
 use bytes::Bytes;
 use kiln_ir::Tensor;
@@ -12,6 +11,8 @@ use super::arena::{Layout, Life, lay_out};
 use super::cost;
 use super::program::{DraftWork, Place, Program, StorageId, Use, Weight};
 use crate::kir::Kernel;
+use crate::lower::LowerError;
+use crate::parallel::in_parallel;
 
 /// A plan with what goes with it.
 #[derive(Clone, Debug)]
@@ -26,13 +27,14 @@ pub struct Planned {
     pub packed: Vec<(Tensor, PackedWeight)>,
 }
 
-/// Gives every storage an address and every step its arguments.
-pub fn build(program: Program, threads: usize) -> Planned {
+/// Gives every storage an address and every step its arguments. The error: weights that cannot be packed as the
+/// lowering says, which would be its fault.
+pub fn build(program: Program, threads: usize) -> Result<Planned, LowerError> {
     let lives = lives(&program);
     let temporaries: Vec<StorageId> =
         (0..program.storages.len()).map(StorageId).filter(|id| lives.contains_key(id)).collect();
     let layout = lay_out(&temporaries.iter().map(|id| lives[id]).collect::<Vec<_>>());
-    let Collected { weights, offsets: weight_offsets, initial, packed } = collect_weights(&program, threads);
+    let Collected { weights, offsets: weight_offsets, initial, packed } = collect_weights(&program, threads)?;
     let mut buffers = Vec::new();
     let mut buffer_of: HashMap<StorageId, usize> = HashMap::new();
     let arena: HashMap<StorageId, usize> = temporaries.iter().copied().zip(layout.offsets.iter().copied()).collect();
@@ -87,7 +89,7 @@ pub fn build(program: Program, threads: usize) -> Planned {
         scratch_bytes,
         signature: program.signature,
     };
-    Planned { plan, kernels: program.kernels, weights, packed }
+    Ok(Planned { plan, kernels: program.kernels, weights, packed })
 }
 
 /// The life of every temporary that some step touches.
@@ -115,60 +117,37 @@ struct Collected {
 }
 
 /// The weight section: every weight that some step reads, packed on `threads` threads, and the states' first values.
-fn collect_weights(program: &Program, threads: usize) -> Collected {
-    let mut used: Vec<(StorageId, &Weight)> = Vec::new();
+fn collect_weights(program: &Program, threads: usize) -> Result<Collected, LowerError> {
+    let mut used: Vec<(StorageId, &Weight, &str)> = Vec::new();
     let mut seen = vec![false; program.storages.len()];
-    for u in program.steps.iter().flat_map(|s| s.work.uses()) {
+    for (step, u) in program.steps.iter().flat_map(|s| s.work.uses().into_iter().map(|u| (s.label.as_str(), u))) {
         if let Place::Weight(weight) = &program.storages[u.storage.0].place
             && !std::mem::replace(&mut seen[u.storage.0], true)
         {
-            used.push((u.storage, weight));
+            used.push((u.storage, weight, step));
         }
     }
-    let contents = in_parallel(&used, threads, |(_, weight)| match weight {
-        Weight::Plain(bytes) => bytes.clone(),
-        Weight::Packed(tensor, packing) => packing.apply(tensor),
-    });
+    let contents = in_parallel(
+        &used,
+        threads,
+        || (),
+        |(), (_, weight, _)| match weight {
+            Weight::Plain(bytes) => Ok(bytes.clone()),
+            Weight::Packed(tensor, relayout) => relayout.pack(tensor.bytes(), tensor.dtype().size()).map(Bytes::from),
+        },
+    );
     let mut builder = WeightsBuilder::new();
     let mut offsets = HashMap::new();
     let mut packed = Vec::new();
-    for ((id, weight), bytes) in used.iter().zip(contents) {
+    for ((id, weight, step), bytes) in used.iter().zip(contents) {
+        let bytes = bytes.map_err(|_| LowerError::Mismatch { step: (*step).to_owned() })?;
         let len = bytes.len();
         let offset = builder.push(bytes);
         offsets.insert(*id, offset);
-        if let Weight::Packed(plain, packing) = weight {
-            packed.push((plain.clone(), PackedWeight { native: 0, offset, len, relayout: packing.relayout() }));
+        if let Weight::Packed(plain, relayout) = weight {
+            packed.push((plain.clone(), PackedWeight { native: 0, offset, len, relayout: relayout.clone() }));
         }
     }
     let initial = program.states.iter().map(|s| builder.push(s.initial.bytes().clone())).collect();
-    Collected { weights: builder.finish(), offsets, initial, packed }
-}
-
-/// `work` of every item, in order, the items dealt out to `threads` threads.
-fn in_parallel<T: Sync>(items: &[T], threads: usize, work: impl Fn(&T) -> Bytes + Sync) -> Vec<Bytes> {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let mut results: Vec<(usize, Bytes)> = Vec::with_capacity(items.len());
-    thread::scope(|scope| {
-        let worker = || {
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                match items.get(at) {
-                    Some(item) => done.push((at, work(item))),
-                    None => return done,
-                }
-            }
-        };
-        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
-        results.extend(worker());
-        // a panic of a worker would be a bug; resuming it keeps its message
-        for other in others {
-            match other.join() {
-                Ok(done) => results.extend(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
-    results.sort_unstable_by_key(|&(at, _)| at);
-    results.into_iter().map(|(_, bytes)| bytes).collect()
+    Ok(Collected { weights: builder.finish(), offsets, initial, packed })
 }

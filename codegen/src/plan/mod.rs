@@ -3,7 +3,6 @@
 pub mod arena;
 mod build;
 pub mod cost;
-pub mod pack;
 pub mod program;
 
 pub use build::{Planned, build};

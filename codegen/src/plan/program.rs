@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use kiln_ir::{DType, Tensor};
-use kiln_runtime::{Access, Signature, TensorSpec};
+use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
 
-use super::pack::Packing;
 use crate::kir::Kernel;
 
 /// Index of a [`Storage`] of one [`Program`].
@@ -34,7 +33,7 @@ pub enum Weight {
     /// As they are.
     Plain(Bytes),
     /// A tensor's elements in another order.
-    Packed(Tensor, Packing),
+    Packed(Tensor, Relayout),
 }
 
 /// A piece of memory that several values may share.

@@ -81,12 +81,7 @@ impl Emitter<'_> {
     }
 
     /// Applies an instruction to each register of a value.
-    pub(super) fn each(
-        &mut self,
-        ty: VType,
-        a: &[VReg],
-        mut f: impl FnMut(&mut Self, Width, VReg) -> VReg,
-    ) -> Parts {
+    pub(super) fn each(&mut self, ty: VType, a: &[VReg], mut f: impl FnMut(&mut Self, Width, VReg) -> VReg) -> Parts {
         a.iter().enumerate().map(|(i, &a)| f(self, width(ty, i), a)).collect()
     }
 
@@ -284,7 +279,11 @@ impl Emitter<'_> {
                 BinaryOp::Xor => Code::VEX_Kxorw_kr_kr_kr,
                 _ => unreachable!("the verifier allows no {op:?} of booleans"),
             };
-            return a.iter().zip(b).map(|(&a, b)| self.mask_op(code, &[Arg::Use(a, Size::K), b.arg(Size::K)])).collect();
+            return a
+                .iter()
+                .zip(b)
+                .map(|(&a, b)| self.mask_op(code, &[Arg::Use(a, Size::K), b.arg(Size::K)]))
+                .collect();
         }
         let wide = is_wide(dtype);
         let pick = |narrow: Op, wide_op: Op| if wide { wide_op } else { narrow };
@@ -497,7 +496,8 @@ impl Emitter<'_> {
             let kept = ty.with_lanes(half);
             registers.truncate(parts(kept));
             let low = registers.clone();
-            let combined = self.combine_registers(op.binary(), ty.with_lanes(rest), &low[..high.len().min(low.len())], &high);
+            let combined =
+                self.combine_registers(op.binary(), ty.with_lanes(rest), &low[..high.len().min(low.len())], &high);
             registers = combined;
             registers.extend_from_slice(&low[registers.len()..]);
             // an odd lane is left as it was

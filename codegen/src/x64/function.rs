@@ -138,9 +138,7 @@ impl Builder {
             }
             for mut inst in insts {
                 inst.flow = match inst.flow {
-                    Flow::Jump(goto) => {
-                        Flow::Jump(Goto { to: Label(number[goto.to.0 as usize]), args: goto.args })
-                    }
+                    Flow::Jump(goto) => Flow::Jump(Goto { to: Label(number[goto.to.0 as usize]), args: goto.args }),
                     Flow::Branch(flag, yes, no) => {
                         Flow::Branch(flag, Label(number[yes.0 as usize]), Label(number[no.0 as usize]))
                     }

@@ -179,10 +179,8 @@ impl Emitter<'_> {
         let (number, mask) = (self.f.reg(RegClass::Int), self.f.reg(MASK));
         let bits = ((1u64 << lanes) - 1) as u32;
         self.f.push_prologue(Inst::new(Code::Mov_r32_imm32, &[Arg::Def(number, Size::R32), Arg::Imm32(bits)]));
-        self.f.push_prologue(Inst::new(
-            Code::VEX_Kmovd_kr_r32,
-            &[Arg::Def(mask, Size::K), Arg::Use(number, Size::R32)],
-        ));
+        self.f
+            .push_prologue(Inst::new(Code::VEX_Kmovd_kr_r32, &[Arg::Def(mask, Size::K), Arg::Use(number, Size::R32)]));
         self.first_lanes.insert(lanes, mask);
         mask
     }

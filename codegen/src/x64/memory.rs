@@ -102,7 +102,15 @@ impl Emitter<'_> {
                 let offsets = (0..GROUP).map(|lane| (step * i64::from(lane)) as u64);
                 let index = e.lanes_constant(offsets, 4);
                 let from = from.plus((step * i64::from(first)) as i32);
-                e.gather_register(Op::GatherIndex32Of32, lanes_of_part(ty, i), width(ty, i), width(ty, i), from, index, 1)
+                e.gather_register(
+                    Op::GatherIndex32Of32,
+                    lanes_of_part(ty, i),
+                    width(ty, i),
+                    width(ty, i),
+                    from,
+                    index,
+                    1,
+                )
             };
             return (0..parts(ty)).map(|i| load(self, i)).collect();
         }
@@ -147,10 +155,8 @@ impl Emitter<'_> {
         let (def, after) = (self.f.reg(VECTOR), self.f.reg(MASK));
         let result_width = if op == Op::GatherIndex64Of32 { w.half() } else { w };
         let mem = Mem { index: Some((index, scale, Size::V(index_width))), ..from };
-        let mut inst = Inst::new(
-            op.code(w),
-            &[Arg::Tied { def, from: before, size: Size::V(result_width) }, Arg::Mem(mem)],
-        );
+        let mut inst =
+            Inst::new(op.code(w), &[Arg::Tied { def, from: before, size: Size::V(result_width) }, Arg::Mem(mem)]);
         inst.mask = Some(Masked { by: mask, zero: false, consumed: Some(after) });
         self.f.push(inst);
         def

@@ -323,31 +323,11 @@ ops! {
         EVEX_Vmovupd_xmmm128_k1z_xmm,
         EVEX_Vmovupd_ymmm256_k1z_ymm,
         EVEX_Vmovupd_zmmm512_k1z_zmm;
-    /// Unaligned load of 8-bit lanes.
-    LoadBytes:
-        EVEX_Vmovdqu8_xmm_k1z_xmmm128,
-        EVEX_Vmovdqu8_ymm_k1z_ymmm256,
-        EVEX_Vmovdqu8_zmm_k1z_zmmm512;
-    /// Unaligned store of 8-bit lanes.
-    StoreBytes:
-        EVEX_Vmovdqu8_xmmm128_k1z_xmm,
-        EVEX_Vmovdqu8_ymmm256_k1z_ymm,
-        EVEX_Vmovdqu8_zmmm512_k1z_zmm;
-    /// Unaligned load of 16-bit lanes.
-    LoadWords:
-        EVEX_Vmovdqu16_xmm_k1z_xmmm128,
-        EVEX_Vmovdqu16_ymm_k1z_ymmm256,
-        EVEX_Vmovdqu16_zmm_k1z_zmmm512;
     /// Mask of the 32-bit lanes where a & b is not 0.
     TestLanes:
         EVEX_Vptestmd_kr_k1_xmm_xmmm128b32,
         EVEX_Vptestmd_kr_k1_ymm_ymmm256b32,
         EVEX_Vptestmd_kr_k1_zmm_zmmm512b32;
-    /// Mask of the 8-bit lanes where a & b is not 0.
-    TestBytes:
-        EVEX_Vptestmb_kr_k1_xmm_xmmm128,
-        EVEX_Vptestmb_kr_k1_ymm_ymmm256,
-        EVEX_Vptestmb_kr_k1_zmm_zmmm512;
     /// Lane 0 of a in every lane.
     Broadcast32:
         EVEX_Vbroadcastss_xmm_k1z_xmmm32,
@@ -428,11 +408,6 @@ ops! {
         EVEX_Vcvtdq2ps_xmm_k1z_xmmm128b32,
         EVEX_Vcvtdq2ps_ymm_k1z_ymmm256b32,
         EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er;
-    /// Truncates.
-    F32ToI64:
-        EVEX_Vcvttps2qq_xmm_k1z_xmmm64b32,
-        EVEX_Vcvttps2qq_ymm_k1z_xmmm128b32,
-        EVEX_Vcvttps2qq_zmm_k1z_ymmm256b32_sae;
     /// Truncates.
     F64ToI64:
         EVEX_Vcvttpd2qq_xmm_k1z_xmmm128b64,

@@ -1,11 +1,10 @@
 //! Compiled graphs against the reference interpreter.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use kiln_codegen::clif::Target;
 use kiln_codegen::kir::{self, math};
-use kiln_codegen::lower::{Machine, lower};
-use kiln_codegen::plan::{self, Planned};
-use kiln_codegen::{CompileOptions, CompiledModule, compile};
+use kiln_codegen::lower::Machine;
+use kiln_codegen::native::Target;
+use kiln_codegen::{CompileOptions, CompiledModule, compile, compile_for};
 use kiln_ir::interp::{self, State};
 use kiln_ir::{Builder, DType, Dim, Graph, Tensor, Value};
 use kiln_runtime::{Buffer, Executor, PoolHandle, Work};
@@ -95,22 +94,21 @@ pub fn check(graph: &Graph, feeds: &[(String, Tensor)], tolerance: f64) -> Compi
     run(graph, &module, feeds, &want, tolerance);
     // tiles and vectors for wider registers are legalised by the back end
     let wide = Machine { vector_bytes: 64, registers: 32 };
-    let program = lower(graph, wide).unwrap_or_else(|e| panic!("{e}\n{graph}"));
-    let Planned { plan, kernels, weights, packed } = plan::build(program, 2);
-    let wide = CompiledModule { plan, kernels, weights, packed, ..module.clone() };
+    let wide = compile_for(graph, &target, wide, CompileOptions { threads: 2 });
+    let wide = wide.unwrap_or_else(|e| panic!("{e}\n{graph}"));
     run(graph, &wide, feeds, &want, tolerance);
     module
 }
 
 /// Runs a plan by interpreting its kernels, which checks every access.
 pub fn interpret(module: &CompiledModule, inputs: &[Tensor]) -> Vec<Vec<u8>> {
-    let plan = &module.plan;
+    let plan = module.plan();
     let size = |spec: &kiln_runtime::TensorSpec| spec.byte_len().expect("small");
     let mut arena = vec![0xCD; plan.arena_bytes];
     let mut outputs: Vec<Vec<u8>> = plan.signature.outputs.iter().map(|s| vec![0; size(s)]).collect();
     let weights: Vec<u8> = (0..plan.weight_bytes).map(|_| 0).collect();
     let mut weights = weights;
-    for segment in module.weights.segments() {
+    for segment in module.weights().segments() {
         weights[segment.offset..segment.offset + segment.bytes.len()].copy_from_slice(&segment.bytes);
     }
     for step in &plan.steps {
@@ -128,8 +126,8 @@ pub fn interpret(module: &CompiledModule, inputs: &[Tensor]) -> Vec<Vec<u8>> {
         }
         match &step.work {
             Work::Kernel { kernel, extent, .. } => {
-                let kernel = math::expand(&module.kernels[*kernel]);
-                kir::interpret(&kernel, &mut buffers, 0..*extent as i64, module.target.has_fma())
+                let kernel = math::expand(&module.kernels()[*kernel]);
+                kir::interpret(&kernel, &mut buffers, 0..*extent as i64, module.target().has_fma())
                     .unwrap_or_else(|e| panic!("{}: {e}", step.label));
             }
             Work::Copy { .. } => buffers[1] = buffers[0].clone(),

@@ -2,8 +2,8 @@
 
 use crate::random::random_kernel;
 use crate::run::{first_difference, random_buffers, run_jit};
-use kiln_codegen::clif::{Features, Target};
 use kiln_codegen::kir::interpret;
+use kiln_codegen::native::{Features, Target};
 use proptest::prelude::*;
 
 /// Every feature level that the host has, by Cranelift, and the host's own back end.

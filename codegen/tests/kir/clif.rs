@@ -1,7 +1,8 @@
 //! The sinks of the Cranelift back end.
 
-use kiln_codegen::clif::{self, Features, JitError, Target, TargetError};
+use kiln_codegen::clif;
 use kiln_codegen::kir::*;
+use kiln_codegen::native::{self, Features, JitError, Target, TargetError};
 
 use crate::random::random_kernel;
 use crate::run::run_jit;
@@ -32,8 +33,8 @@ fn words(count: usize, seed: u64) -> Vec<u32> {
 
 #[test]
 fn a_range_of_the_parallel_loop_touches_nothing_else() {
-    let compiled = clif::compile_kernel(&add(1.0), &Target::host().unwrap()).unwrap();
-    let code = clif::jit(&[compiled], &Target::host().unwrap()).unwrap();
+    let compiled = native::compile_kernel(&add(1.0), &Target::host().unwrap()).unwrap();
+    let code = native::jit(&[compiled], &Target::host().unwrap()).unwrap();
     let mut x = [1.0f32; 64];
     let mut y = [0.0f32; 64];
     let args = [x.as_mut_ptr().cast::<u8>(), y.as_mut_ptr().cast()];
@@ -48,8 +49,8 @@ fn a_range_of_the_parallel_loop_touches_nothing_else() {
 
 #[test]
 fn a_buffer_may_be_both_input_and_output() {
-    let compiled = clif::compile_kernel(&add(1.0), &Target::host().unwrap()).unwrap();
-    let code = clif::jit(&[compiled], &Target::host().unwrap()).unwrap();
+    let compiled = native::compile_kernel(&add(1.0), &Target::host().unwrap()).unwrap();
+    let code = native::jit(&[compiled], &Target::host().unwrap()).unwrap();
     let mut x = [1.0f32; 64];
     let args = [x.as_mut_ptr().cast::<u8>(); 2];
     // SAFETY: the buffer has 64 elements; loads and stores happen in program order.
@@ -61,8 +62,8 @@ fn a_buffer_may_be_both_input_and_output() {
 fn the_same_kernel_gives_the_same_bytes_on_any_number_of_threads() {
     let kernels: Vec<Kernel> = (0..24).map(|seed| random_kernel(words(200, seed))).collect();
     let target = Target::host().unwrap();
-    let one: Vec<_> = clif::compile_kernels(&kernels, &target, 1).into_iter().map(Result::unwrap).collect();
-    let many: Vec<_> = clif::compile_kernels(&kernels, &target, 5).into_iter().map(Result::unwrap).collect();
+    let one: Vec<_> = native::compile_kernels(&kernels, &target, 1).into_iter().map(Result::unwrap).collect();
+    let many: Vec<_> = native::compile_kernels(&kernels, &target, 5).into_iter().map(Result::unwrap).collect();
     assert_eq!(one, many);
 }
 
@@ -73,7 +74,7 @@ fn every_target_compiles_random_kernels_without_relocations() {
         let target = Target::named(name).unwrap();
         for seed in 0..60 {
             let kernel = random_kernel(words(250, seed));
-            clif::compile_kernel(&kernel, &target).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+            native::compile_kernel(&kernel, &target).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
         }
     }
 }
@@ -96,7 +97,7 @@ fn functions_compile_for_every_target() {
                 let result = b.binary(op, value, value);
                 b.store(y, at * 64, result);
             }
-            clif::compile_kernel(&b.finish().unwrap(), &target).unwrap();
+            native::compile_kernel(&b.finish().unwrap(), &target).unwrap();
         }
     }
 }
@@ -106,18 +107,18 @@ fn an_object_file_exports_a_symbol_for_each_kernel() {
     for (name, machine) in [("x86-64-v3", 62u16), ("aarch64-unknown-linux-gnu", 183)] {
         let target = Target::named(name).unwrap();
         let kernels: Vec<_> = [("add_one", 1.0), ("add_two", 2.0)]
-            .map(|(symbol, addend)| (symbol.to_owned(), clif::compile_kernel(&add(addend), &target).unwrap()))
+            .map(|(symbol, addend)| (symbol.to_owned(), native::compile_kernel(&add(addend), &target).unwrap()))
             .into();
-        let bytes = clif::object("kernels", &kernels, &target).unwrap();
+        let bytes = native::object("kernels", &kernels, &target).unwrap();
         assert_eq!(bytes[..4], *b"\x7fELF");
         assert_eq!(u16::from_le_bytes([bytes[18], bytes[19]]), machine, "{name}");
         for (symbol, kernel) in &kernels {
             assert!(bytes.windows(symbol.len()).any(|w| w == symbol.as_bytes()), "{symbol} is exported");
-            assert!(bytes.windows(kernel.code.len()).any(|w| w == kernel.code), "the code is there as it is");
+            assert!(bytes.windows(kernel.code().len()).any(|w| w == kernel.code()), "the code is there as it is");
         }
         // the same name twice
         let twice = vec![kernels[0].clone(), kernels[0].clone()];
-        assert!(clif::object("kernels", &twice, &target).is_err());
+        assert!(native::object("kernels", &twice, &target).is_err());
     }
 }
 
@@ -128,8 +129,8 @@ fn code_for_another_machine_is_refused() {
         _ => "aarch64-unknown-linux-gnu",
     };
     let target = Target::named(foreign).unwrap();
-    let compiled = clif::compile_kernel(&add(1.0), &target).unwrap();
-    assert!(matches!(clif::jit(&[compiled], &target), Err(JitError::ForeignTarget { .. })));
+    let compiled = native::compile_kernel(&add(1.0), &target).unwrap();
+    assert!(matches!(native::jit(&[compiled], &target), Err(JitError::ForeignTarget { .. })));
 }
 
 #[test]
@@ -176,13 +177,13 @@ fn dropping_code_frees_its_memory() {
         statm.split(' ').next().unwrap().parse().unwrap()
     };
     let target = Target::host().unwrap();
-    let compiled = clif::compile_kernel(&add(1.0), &target).unwrap();
+    let compiled = native::compile_kernel(&add(1.0), &target).unwrap();
     // 256 KiB of code an executable
     let many: Vec<_> = std::iter::repeat_n(compiled, 2048).collect();
-    drop(clif::jit(&many, &target).unwrap());
+    drop(native::jit(&many, &target).unwrap());
     let before = mapped();
     for _ in 0..60 {
-        drop(clif::jit(&many, &target).unwrap());
+        drop(native::jit(&many, &target).unwrap());
     }
     let grown = mapped().saturating_sub(before) * 4096;
     // 60 arenas would be 15 MiB and more; other tests of this process run meanwhile

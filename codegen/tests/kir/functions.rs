@@ -2,8 +2,8 @@
 //! system's own (which are within 1 ulp), by JIT and by interpreter.
 
 use crate::run::{first_difference, run_jit};
-use kiln_codegen::clif::{Features, Target};
 use kiln_codegen::kir::*;
+use kiln_codegen::native::{Features, Target};
 
 /// A kernel that applies `op` to `n` elements.
 fn unary_kernel(op: UnaryOp, dtype: DType, n: usize) -> Kernel {

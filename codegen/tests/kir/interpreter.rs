@@ -75,7 +75,7 @@ fn scratch_keeps_what_was_stored_and_starts_with_anything() {
     let mut buffers = vec![vec![0; 64]];
     let mut compiled = buffers.clone();
     interpret(&kernel, &mut buffers, 0..2, true).unwrap();
-    crate::run::run_jit(&kernel, &kiln_codegen::clif::Target::host().unwrap(), &mut compiled);
+    crate::run::run_jit(&kernel, &kiln_codegen::native::Target::host().unwrap(), &mut compiled);
     let expected: Vec<u8> = [21i32; 8].into_iter().chain([22; 8]).flat_map(i32::to_le_bytes).collect();
     assert_eq!((&buffers[0], &compiled[0]), (&expected, &expected));
 }

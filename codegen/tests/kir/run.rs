@@ -1,7 +1,7 @@
 //! Running kernels on random buffers.
 
-use kiln_codegen::clif::{self, Target};
 use kiln_codegen::kir::*;
+use kiln_codegen::native::{self, Target};
 
 /// Elements of a dtype: small and large numbers and every special one, from a seed.
 pub fn random_bytes(dtype: DType, len: i64, seed: u64) -> Vec<u8> {
@@ -47,9 +47,9 @@ pub fn random_buffers(kernel: &Kernel, seed: u64) -> Vec<Vec<u8>> {
 
 /// Runs a kernel's whole parallel range by JIT.
 pub fn run_jit(kernel: &Kernel, target: &Target, buffers: &mut [Vec<u8>]) {
-    let compiled = clif::compile_kernel(kernel, target).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
-    let scratch_bytes = compiled.scratch_bytes;
-    let code = clif::jit(&[compiled], target).expect("the host runs its own code");
+    let compiled = native::compile_kernel(kernel, target).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+    let scratch_bytes = compiled.scratch_bytes();
+    let code = native::jit(&[compiled], target).expect("the host runs its own code");
     // buffers as the runtime gives them: 64-byte aligned
     let mut aligned: Vec<Vec<[u64; 8]>> = buffers.iter().map(|b| vec![[0; 8]; b.len().div_ceil(64)]).collect();
     for (to, from) in aligned.iter_mut().zip(buffers.iter()) {

@@ -83,33 +83,16 @@ fn kernels_that_differ_in_a_constant_are_not() {
 
 /// Applies `f` to every value that a block mentions.
 fn renumber(block: &mut Block, f: &impl Fn(&mut Value)) {
-    let index = |index: &mut Index| index.dynamic.iter_mut().for_each(|d| f(&mut d.value));
     for statement in &mut block.statements {
+        statement.operands_mut(f);
         match statement {
-            Statement::Let(value, inst) => {
-                f(value);
-                inst.operands_mut(f);
-                inst.indices_mut(index);
-            }
-            Statement::Store { index: at, value, .. } => {
-                index(at);
-                f(value);
-            }
-            Statement::Scatter { index: at, offsets, value, .. } => {
-                index(at);
-                f(offsets);
-                f(value);
-            }
+            Statement::Let(value, _) => f(value),
+            Statement::Store { .. } | Statement::Scatter { .. } => {}
             Statement::For(inner) => {
-                for carried in &mut inner.carried {
-                    [&mut carried.init, &mut carried.param, &mut carried.result].into_iter().for_each(f);
-                }
+                inner.carried.iter_mut().flat_map(|c| [&mut c.param, &mut c.result]).for_each(f);
                 renumber(&mut inner.body, f);
             }
             Statement::If(inner) => {
-                if let Condition::Value(value) = &mut inner.condition {
-                    f(value);
-                }
                 inner.results.iter_mut().for_each(f);
                 renumber(&mut inner.then, f);
                 renumber(&mut inner.otherwise, f);

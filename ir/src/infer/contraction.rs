@@ -78,17 +78,50 @@ pub fn conv_dims(layout: ConvLayout, rank: usize) -> (usize, usize, usize, usize
     }
 }
 
-#[allow(clippy::too_many_arguments)] // One per attribute of the op.
-pub(super) fn conv(
-    strides: &[usize],
-    padding: &[Padding],
-    lhs_dilation: &[usize],
-    rhs_dilation: &[usize],
-    groups: usize,
-    layout: ConvLayout,
-    t: &[TensorType],
-    c: &mut Checker,
-) -> Inferred {
+/// The attributes of a convolution, as its op has them: lists may be empty.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvAttributes<'a> {
+    /// Steps of the window.
+    pub strides: &'a [usize],
+    /// Zeros around x.
+    pub padding: &'a [Padding],
+    /// Spread of x.
+    pub lhs_dilation: &'a [usize],
+    /// Spread of the window.
+    pub rhs_dilation: &'a [usize],
+    /// Groups.
+    pub groups: usize,
+    /// Where the channels are.
+    pub layout: ConvLayout,
+}
+
+/// The attributes of a convolution that have one entry per spatial axis, with the defaults where its op has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConvWindow {
+    /// Steps of the window.
+    pub strides: Vec<usize>,
+    /// Zeros around x.
+    pub padding: Vec<Padding>,
+    /// Spread of x.
+    pub lhs_dilation: Vec<usize>,
+    /// Spread of the window.
+    pub rhs_dilation: Vec<usize>,
+}
+
+impl ConvAttributes<'_> {
+    /// The lists, each with `n` entries, one per spatial axis.
+    pub fn window(&self, n: usize) -> ConvWindow {
+        ConvWindow {
+            strides: filled(self.strides, n, 1),
+            padding: padding_or_none(self.padding, n),
+            lhs_dilation: filled(self.lhs_dilation, n, 1),
+            rhs_dilation: filled(self.rhs_dilation, n, 1),
+        }
+    }
+}
+
+pub(super) fn conv(a: &ConvAttributes<'_>, t: &[TensorType], c: &mut Checker) -> Inferred {
+    let &ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups, layout } = a;
     let (x, w) = (&t[0], &t[1]);
     let rank = x.rank();
     let ok = x.dtype == w.dtype && x.dtype != DType::Bool && rank >= 3 && w.rank() == rank;
@@ -109,8 +142,7 @@ pub(super) fn conv(
     }) {
         return None;
     }
-    let (strides, padding) = (filled(strides, n, 1), padding_or_none(padding, n));
-    let (lhs_dilation, rhs_dilation) = (filled(lhs_dilation, n, 1), filled(rhs_dilation, n, 1));
+    let ConvWindow { strides, padding, lhs_dilation, rhs_dilation } = a.window(n);
     let positive = strides.iter().chain(&lhs_dilation).chain(&rhs_dilation).all(|&v| v >= 1) && groups >= 1;
     if !c.check("C3", positive, || {
         format!("strides {strides:?}, dilations {lhs_dilation:?} {rhs_dilation:?}, groups {groups}")

@@ -11,9 +11,10 @@ mod window;
 
 use std::fmt;
 
-pub use contraction::{DotDims, conv_dims, dot_dims};
+pub use contraction::{ConvAttributes, ConvWindow, DotDims, conv_dims, dot_dims};
 pub use window::{filled, padding_or_none, window_extent};
 
+use crate::elementwise_op;
 use crate::ops::Op;
 use crate::types::TensorType;
 
@@ -107,56 +108,7 @@ fn dispatch(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred {
         Op::Constant { value } => Some(vec![TensorType::fixed(value.tensor().dtype(), value.tensor().dims())]),
         Op::Iota { dtype, dims, axis } => source::iota(*dtype, dims, *axis, c),
         Op::RandomBits { dims, .. } => source::random_bits(dims, t, c),
-        Op::Neg {}
-        | Op::Abs {}
-        | Op::Sign {}
-        | Op::Floor {}
-        | Op::Ceil {}
-        | Op::Round {}
-        | Op::Sqrt {}
-        | Op::Rsqrt {}
-        | Op::Reciprocal {}
-        | Op::Exp {}
-        | Op::Log {}
-        | Op::Sin {}
-        | Op::Cos {}
-        | Op::Tanh {}
-        | Op::Erf {}
-        | Op::Not {}
-        | Op::IsNan {}
-        | Op::Convert { .. }
-        | Op::Add {}
-        | Op::Sub {}
-        | Op::Mul {}
-        | Op::Div {}
-        | Op::Rem {}
-        | Op::Pow {}
-        | Op::Maximum {}
-        | Op::Minimum {}
-        | Op::Equal {}
-        | Op::NotEqual {}
-        | Op::Less {}
-        | Op::LessEqual {}
-        | Op::Greater {}
-        | Op::GreaterEqual {}
-        | Op::And {}
-        | Op::Or {}
-        | Op::Xor {}
-        | Op::Select {}
-        | Op::Relu {}
-        | Op::Clip { .. }
-        | Op::LeakyRelu { .. }
-        | Op::PRelu {}
-        | Op::Elu { .. }
-        | Op::Sigmoid {}
-        | Op::HardSigmoid { .. }
-        | Op::HardSwish {}
-        | Op::Silu {}
-        | Op::Gelu {}
-        | Op::GeluTanh {}
-        | Op::Softplus {}
-        | Op::Mish {}
-        | Op::Softsign {} => elementwise::same_dims(op, t, c),
+        elementwise_op!() => elementwise::same_dims(op, t, c),
         Op::FusedElementwise { expr } => elementwise::fused(expr, t, c),
         Op::Reshape { dims } => movement::reshape(dims, t, c),
         Op::Transpose { perm } => movement::transpose(perm, t, c),
@@ -180,19 +132,11 @@ fn dispatch(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred {
         Op::Dot { lhs_batch, rhs_batch, lhs_contract, rhs_contract } => {
             contraction::dot(lhs_batch, rhs_batch, lhs_contract, rhs_contract, t, c)
         }
-        Op::FusedDot { lhs_batch, rhs_batch, lhs_contract, rhs_contract, epilogue } => {
-            let base = Op::Dot {
-                lhs_batch: lhs_batch.clone(),
-                rhs_batch: rhs_batch.clone(),
-                lhs_contract: lhs_contract.clone(),
-                rhs_contract: rhs_contract.clone(),
-            };
-            contraction::fused(&base, epilogue, t, c)
-        }
         Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout } => {
-            contraction::conv(strides, padding, lhs_dilation, rhs_dilation, *groups, *layout, t, c)
+            let (groups, layout) = (*groups, *layout);
+            contraction::conv(&ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups, layout }, t, c)
         }
-        Op::FusedConv { epilogue, .. } => match op.contraction() {
+        Op::FusedDot { epilogue, .. } | Op::FusedConv { epilogue, .. } => match op.contraction() {
             Some(base) => contraction::fused(&base, epilogue, t, c),
             None => None,
         },

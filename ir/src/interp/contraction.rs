@@ -6,8 +6,7 @@ use super::number::Number;
 use super::scalar::Scalar;
 use super::strides::{Offsets, pick, row_major};
 use super::window::{WindowAxis, covered, places};
-use crate::attribute::{ConvLayout, Padding};
-use crate::infer::{conv_dims, dot_dims, filled, padding_or_none};
+use crate::infer::{ConvAttributes, ConvWindow, conv_dims, dot_dims};
 
 /// The axes of a `dot_general`.
 pub struct DotAxes<'a> {
@@ -66,22 +65,6 @@ fn sum_of_products<T: Number>(x: &[T], x_start: usize, y: &[T], y_start: usize, 
     terms.iter().fold(T::ZERO, |sum, &(i, j)| sum.plus(x[i].times(y[j])))
 }
 
-/// The attributes of a convolution.
-pub struct ConvAttributes<'a> {
-    /// Steps.
-    pub strides: &'a [usize],
-    /// Padding.
-    pub padding: &'a [Padding],
-    /// Dilation of x.
-    pub lhs_dilation: &'a [usize],
-    /// Dilation of the window.
-    pub rhs_dilation: &'a [usize],
-    /// Groups.
-    pub groups: usize,
-    /// Where the channels are.
-    pub layout: ConvLayout,
-}
-
 /// Convolution. Each result sums over input channels first to last and, within a channel, over the window in
 /// row-major order; what falls on padding is left out.
 pub fn conv<S: Scalar>(x: &Array<S>, w: &Array<S>, dims: &[usize], a: &ConvAttributes) -> Result<Array<S>, EvalError> {
@@ -89,8 +72,7 @@ pub fn conv<S: Scalar>(x: &Array<S>, w: &Array<S>, dims: &[usize], a: &ConvAttri
     let spatial = rank - 2;
     let (channel, x_first, out_channel, in_channel, w_first) = conv_dims(a.layout, rank);
     let (x_steps, w_steps, out_steps) = (row_major(&x.dims), row_major(&w.dims), row_major(dims));
-    let (strides, padding) = (filled(a.strides, spatial, 1), padding_or_none(a.padding, spatial));
-    let (lhs_dilation, rhs_dilation) = (filled(a.lhs_dilation, spatial, 1), filled(a.rhs_dilation, spatial, 1));
+    let ConvWindow { strides, padding, lhs_dilation, rhs_dilation } = a.window(spatial);
     let axes: Vec<WindowAxis> = (0..spatial)
         .map(|i| WindowAxis {
             extent: x.dims[x_first + i],

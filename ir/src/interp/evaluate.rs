@@ -1,13 +1,14 @@
 //! One op on values: the match that leads from the op table to the families.
 
 use super::array::{Array, Data};
-use super::contraction::{self, ConvAttributes, DotAxes};
+use super::contraction::{self, DotAxes};
 use super::error::EvalError;
 use super::scalar::Scalar;
 use super::window::{self, Window};
 use super::{elementwise, indexing, movement, quantize, random, reduction, run};
+use crate::elementwise_op;
 use crate::expand;
-use crate::infer::infer;
+use crate::infer::{ConvAttributes, infer};
 use crate::ops::Op;
 use crate::scalar::ScalarExpr;
 use crate::types::TensorType;
@@ -56,57 +57,7 @@ fn dispatch<S: Scalar>(
         Op::Assign { .. } => x[0].clone(),
         Op::Group {} => return Ok(Vec::new()),
 
-        Op::Neg {}
-        | Op::Abs {}
-        | Op::Sign {}
-        | Op::Floor {}
-        | Op::Ceil {}
-        | Op::Round {}
-        | Op::Sqrt {}
-        | Op::Rsqrt {}
-        | Op::Reciprocal {}
-        | Op::Exp {}
-        | Op::Log {}
-        | Op::Sin {}
-        | Op::Cos {}
-        | Op::Tanh {}
-        | Op::Erf {}
-        | Op::Not {}
-        | Op::IsNan {}
-        | Op::Convert { .. }
-        | Op::Add {}
-        | Op::Sub {}
-        | Op::Mul {}
-        | Op::Div {}
-        | Op::Rem {}
-        | Op::Pow {}
-        | Op::Maximum {}
-        | Op::Minimum {}
-        | Op::Equal {}
-        | Op::NotEqual {}
-        | Op::Less {}
-        | Op::LessEqual {}
-        | Op::Greater {}
-        | Op::GreaterEqual {}
-        | Op::And {}
-        | Op::Or {}
-        | Op::Xor {}
-        | Op::Select {}
-        | Op::Relu {}
-        | Op::Clip { .. }
-        | Op::LeakyRelu { .. }
-        | Op::PRelu {}
-        | Op::Elu { .. }
-        | Op::Sigmoid {}
-        | Op::HardSigmoid { .. }
-        | Op::HardSwish {}
-        | Op::Silu {}
-        | Op::Gelu {}
-        | Op::GeluTanh {}
-        | Op::Softplus {}
-        | Op::Mish {}
-        | Op::Softsign {}
-        | Op::FusedElementwise { .. } => {
+        elementwise_op!() | Op::FusedElementwise { .. } => {
             let expr = op.scalar().ok_or(EvalError::Bug { what: "an elementwise op without a formula" })?;
             elementwise::evaluate(&expr, x, dims, types[0].dtype)?
         }

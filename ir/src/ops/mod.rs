@@ -5,6 +5,7 @@
 //! an exhaustive match elsewhere, so that the compiler walks whoever adds a row to each of them.
 
 mod define;
+mod elementwise;
 mod literal;
 mod row;
 

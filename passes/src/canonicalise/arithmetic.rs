@@ -1,6 +1,6 @@
 //! Rules of elementwise arithmetic: identities, normal forms with the constant second, and limits as `clip`.
 
-use kiln_ir::attribute::Real;
+use kiln_ir::attribute::{Real, Reducer};
 use kiln_ir::{Op, Value};
 
 use super::{Canonicaliser, Rewritten, Rule};
@@ -13,7 +13,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "drop_neutral_operand", doc: "x + 0, x · 1, x / 1, x ^ 1 are x", apply: drop_neutral_operand },
     Rule {
         name: "simplify_power",
-        doc: "powers ½, −½, −1 and 2 are roots, reciprocals and products",
+        doc: "powers −1 and 2 are reciprocals and products, powers ½ and −½ of what has no negative sign are roots",
         apply: simplify_power,
     },
     Rule {
@@ -83,12 +83,39 @@ fn simplify_power(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritte
     let Some(power) = c.splat(y) else { return Ok(None) };
     let simple = match power {
         2.0 => (Op::Mul {}, vec![x, x]),
-        0.5 => (Op::Sqrt {}, vec![x]),
-        -0.5 => (Op::Rsqrt {}, vec![x]),
+        // Of −∞ and −0 a power is +∞ and +0 (or +0 and +∞), a root NaN and −0 (or NaN and −∞).
+        0.5 if is_positive(c, x, 8) => (Op::Sqrt {}, vec![x]),
+        -0.5 if is_positive(c, x, 8) => (Op::Rsqrt {}, vec![x]),
         -1.0 => (Op::Reciprocal {}, vec![x]),
         _ => return Ok(None),
     };
     Ok(Some(c.emit(simple.0, &simple.1)?))
+}
+
+/// Whether all elements are seen to be numbers with a positive sign, or NaN, from the `depth` ops above them.
+fn is_positive(c: &Canonicaliser<'_, '_, '_>, v: Value, depth: usize) -> bool {
+    if let Some(number) = c.splat(v) {
+        return number.is_sign_positive();
+    }
+    let node = c.producer(v);
+    let all = |operands: &[Value]| depth > 0 && operands.iter().all(|&x| is_positive(c, x, depth - 1));
+    match (&node.op, &node.operands[..]) {
+        (Op::Abs {} | Op::Exp {} | Op::Sigmoid {}, _) => true,
+        (Op::Mul {}, &[x, y]) if x == y => true,
+        (
+            Op::Add {}
+            | Op::Mul {}
+            | Op::Div {}
+            | Op::Sqrt {}
+            | Op::Reciprocal {}
+            | Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::Broadcast { .. }
+            | Op::Reduce { reducer: Reducer::Sum, .. },
+            operands,
+        ) => all(operands),
+        _ => false,
+    }
 }
 
 fn simplify_unary(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {

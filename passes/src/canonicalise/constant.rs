@@ -1,6 +1,6 @@
 //! Rules about constants: folding, uniform tensors, and elementwise work below broadcasts.
 
-use kiln_ir::{Op, Tensor, Value};
+use kiln_ir::{Op, Tensor, Value, elementwise_op};
 
 use super::{Canonicaliser, Rewritten, Rule};
 use crate::evaluate::{View, fold};
@@ -92,7 +92,7 @@ fn fill_uniform(c: &mut Canonicaliser<'_, '_, '_>, op: &Op, _: &[Value]) -> Rewr
 
 /// Op(broadcast(x), broadcast(y)) = broadcast(op(x, y)) where both go to the same axes; scalars go anywhere.
 fn elementwise_before_broadcast(c: &mut Canonicaliser<'_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
-    if operands.is_empty() || op.row().formula.is_none() && !matches!(op, Op::Convert { .. }) {
+    if operands.is_empty() || !matches!(op, elementwise_op!()) {
         return Ok(None);
     }
     let mut inner: Vec<Value> = Vec::with_capacity(operands.len());

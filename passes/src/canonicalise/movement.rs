@@ -4,6 +4,7 @@
 use kiln_ir::{DType, Dim, Op, Value};
 
 use super::{Canonicaliser, Rewritten, Rule};
+use crate::axes::{broadcast_in_order, is_identity, moves_only_ones, pick};
 
 type C<'x, 'r, 'a, 'o> = &'x mut Canonicaliser<'r, 'a, 'o>;
 
@@ -65,7 +66,7 @@ fn identity(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
     let dims = &c.ty(x).dims;
     let same = match op {
         Op::Reshape { dims: to } => to == dims,
-        Op::Transpose { perm } => perm.iter().copied().eq(0..perm.len()),
+        Op::Transpose { perm } => is_identity(perm),
         Op::Broadcast { dims: to, .. } => to == dims,
         Op::Slice { start, limit, stride } => {
             let whole = |i: usize| start[i] == 0 && dims[i] == Dim::Fixed(limit[i]);
@@ -91,32 +92,26 @@ fn merge_reshapes(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritte
 fn merge_transposes(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
     let Op::Transpose { perm } = op else { return Ok(None) };
     let Some((Op::Transpose { perm: first }, inner)) = c.made_by(operands) else { return Ok(None) };
-    let perm = perm.iter().map(|&p| first[p]).collect();
+    let perm = pick(&first, perm);
     Ok(Some(c.emit(Op::Transpose { perm }, &inner)?))
 }
 
 fn transpose_as_reshape(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
     let Op::Transpose { perm } = op else { return Ok(None) };
     let dims = &c.ty(operands[0]).dims;
-    let moved: Vec<usize> = perm.iter().copied().filter(|&p| dims[p] != Dim::Fixed(1)).collect();
-    if moved.windows(2).any(|w| w[0] > w[1]) {
+    if !moves_only_ones(dims, perm) {
         return Ok(None);
     }
-    let dims = perm.iter().map(|&p| dims[p].clone()).collect();
+    let dims = pick(dims, perm);
     Ok(Some(c.emit(Op::Reshape { dims }, operands)?))
 }
 
 fn transpose_before_broadcast(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
     let Op::Transpose { perm } = op else { return Ok(None) };
     let Some((Op::Broadcast { dims, axes }, inner)) = c.made_by(operands) else { return Ok(None) };
-    // Where each axis of what is broadcast ends up, and the order in which that puts them.
-    let places: Vec<usize> = axes.iter().map(|a| perm.iter().position(|p| p == a).unwrap_or(0)).collect();
-    let mut order: Vec<usize> = (0..axes.len()).collect();
-    order.sort_by_key(|&i| places[i]);
-    let x = c.emit(Op::Transpose { perm: order.clone() }, &inner)?;
-    let dims = perm.iter().map(|&p| dims[p].clone()).collect();
-    let axes = order.iter().map(|&i| places[i]).collect();
-    Ok(Some(c.emit(Op::Broadcast { dims, axes }, &[x])?))
+    let (perm, broadcast) = broadcast_in_order(&dims, &axes, perm);
+    let x = c.emit(Op::Transpose { perm }, &inner)?;
+    Ok(Some(c.emit(broadcast, &[x])?))
 }
 
 fn broadcast_as_reshape(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {

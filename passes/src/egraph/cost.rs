@@ -4,7 +4,7 @@
 //! nanosecond in contractions and 4 elsewhere, 10 bytes a nanosecond. Integers keep sums exact, hence independent of
 //! their order.
 
-use kiln_ir::{Dim, Op, TensorType};
+use kiln_ir::{Dim, Op, TensorType, elementwise_op};
 
 /// A kernel's fixed cost.
 const LAUNCH: u64 = 1_000_000;
@@ -43,7 +43,7 @@ pub fn cost(op: &Op, operands: &[&TensorType], in_registers: &[bool], results: &
 
 /// Whether an op is an expression of its operands' elements.
 pub fn is_elementwise(op: &Op) -> bool {
-    op.row().formula.is_some() || matches!(op, Op::Convert { .. })
+    matches!(op, elementwise_op!())
 }
 
 /// The type with every symbol some number: the same on all sides, so comparisons hold.

@@ -14,7 +14,7 @@ mod group;
 mod operand;
 
 use kiln_ir::scalar::{BinaryFn, ScalarNode};
-use kiln_ir::{Graph, GraphError, NodeId, Op, Value};
+use kiln_ir::{Graph, GraphError, NodeId, Op, Value, elementwise_op};
 
 use crate::canonicalise::is_constant;
 use crate::driver::{Context, PassFailure};
@@ -126,7 +126,7 @@ fn only_users(graph: &Graph, live: &[bool]) -> Vec<Option<NodeId>> {
 
 /// Whether the op is an expression of its operands' elements.
 fn is_elementwise(op: &Op) -> bool {
-    op.row().formula.is_some() || matches!(op, Op::Convert { .. } | Op::FusedElementwise { .. })
+    matches!(op, elementwise_op!() | Op::FusedElementwise { .. })
 }
 
 impl Fusion<'_, '_, '_> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_ir::{DType, Dim, Graph, GraphError, NodeId, Op, Value};
+use kiln_ir::{DType, Dim, Graph, GraphError, NodeId, Op, Value, elementwise_op};
 
 use crate::canonicalise::splat;
 use crate::rewrite::Rewriter;
@@ -14,24 +14,7 @@ pub fn number(graph: &Graph, id: NodeId, i: usize) -> Option<f64> {
     let partner = match (&node.op, i) {
         (Op::Select {}, 1) => 2,
         (Op::Select {}, 2) => 1,
-        (
-            Op::Add {}
-            | Op::Sub {}
-            | Op::Mul {}
-            | Op::Div {}
-            | Op::Rem {}
-            | Op::Pow {}
-            | Op::Maximum {}
-            | Op::Minimum {}
-            | Op::Equal {}
-            | Op::NotEqual {}
-            | Op::Less {}
-            | Op::LessEqual {}
-            | Op::Greater {}
-            | Op::GreaterEqual {}
-            | Op::PRelu {},
-            _,
-        ) => 1 - i,
+        (elementwise_op!(arithmetic) | Op::PRelu {}, _) => 1 - i,
         _ => return None,
     };
     if graph.ty(node.operands[i]).dtype == DType::Bool || splat(graph, node.operands[partner]).is_some() {

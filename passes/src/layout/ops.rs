@@ -4,8 +4,8 @@ use kiln_ir::attribute::ConvLayout;
 use kiln_ir::infer::dot_dims;
 use kiln_ir::{Dim, GraphError, NodeId, Op, Value};
 
-use super::axes::{Order, channels_last, identity, inverse, is_identity, pick, through_reshape, unmixed, weights_last};
 use super::{CHANNELS_LAST, Layout};
+use crate::axes::{Order, channels_last, identity, inverse, is_identity, pick, through_reshape, unmixed, weights_last};
 use crate::rewrite::Values;
 
 /// How the op's operands and results are stored once its attributes are renumbered.

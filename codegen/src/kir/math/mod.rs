@@ -28,8 +28,7 @@ use std::collections::HashMap;
 use kiln_ir::DType;
 
 use super::builder::KernelBuilder;
-use super::index::Index;
-use super::kernel::{BinaryOp, Block, CompareOp, Condition, Inst, Kernel, Statement, UnaryOp, Value};
+use super::kernel::{BinaryOp, Block, CompareOp, Inst, Kernel, Statement, UnaryOp, Value};
 use super::types::{Bits, VType};
 
 /// The kernel with every function replaced by primitive instructions.
@@ -95,10 +94,6 @@ impl Expander {
         *value = self.renamed.get(value).copied().unwrap_or(*value);
     }
 
-    fn index(&self, index: &mut Index) {
-        index.dynamic.iter_mut().for_each(|term| self.operand(&mut term.value));
-    }
-
     fn block(&mut self, block: &mut Block) {
         self.b.open_block();
         self.statements(std::mem::take(&mut block.statements));
@@ -108,32 +103,17 @@ impl Expander {
 
     fn statements(&mut self, statements: Vec<Statement>) {
         for mut statement in statements {
+            statement.operands_mut(|value| self.operand(value));
             match &mut statement {
                 Statement::Let(value, inst) => {
-                    inst.operands_mut(|operand| self.operand(operand));
-                    inst.indices_mut(|index| self.index(index));
                     if let Some(result) = self.function(*value, inst) {
                         self.renamed.insert(*value, result);
                         continue;
                     }
                 }
-                Statement::Store { index, value, .. } => {
-                    self.index(index);
-                    self.operand(value);
-                }
-                Statement::Scatter { index, offsets, value, .. } => {
-                    self.index(index);
-                    self.operand(offsets);
-                    self.operand(value);
-                }
-                Statement::For(inner) => {
-                    inner.carried.iter_mut().for_each(|carried| self.operand(&mut carried.init));
-                    self.block(&mut inner.body);
-                }
+                Statement::Store { .. } | Statement::Scatter { .. } => {}
+                Statement::For(inner) => self.block(&mut inner.body),
                 Statement::If(inner) => {
-                    if let Condition::Value(value) = &mut inner.condition {
-                        self.operand(value);
-                    }
                     self.block(&mut inner.then);
                     self.block(&mut inner.otherwise);
                 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use kiln::compile::{CompileOptions, Compiled, compile};
-use kiln_codegen::clif::{Target, emit_clif};
+use kiln_codegen::clif::emit_clif;
+use kiln_codegen::native::{Target, assembly};
 use kiln_ir::Graph;
 use kiln_passes::{PASSES, optimize_observed};
 use kiln_runtime::artifact::{self, Digests};
@@ -153,8 +154,10 @@ impl CatArgs {
             out.push(match self.stage.as_str() {
                 "kir" => kernel.to_string(),
                 stage => {
-                    let listing = emit_clif(kernel, compiled.target())?;
-                    let code = if stage == "clif" { listing.clif } else { listing.asm };
+                    let code = match stage {
+                        "clif" => emit_clif(kernel, compiled.target())?.clif,
+                        _ => assembly(kernel, compiled.target())?,
+                    };
                     format!("; {}\n{code}", kernel.name)
                 }
             });

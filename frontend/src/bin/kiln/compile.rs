@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use kiln::compile::{ArtifactOptions, CompileOptions, compile};
 use kiln::measure::milliseconds;
-use kiln_codegen::clif::Target;
+use kiln_codegen::native::Target;
 use serde_json::json;
 
 use crate::failure::{Failure, Outcome};

@@ -4,6 +4,7 @@ use egg::Id;
 use kiln_ir::{Dim, Op};
 
 use super::{Found, Rule, none, one, spreads};
+use crate::egraph::cost::is_elementwise;
 use crate::egraph::saturate::{Matched, Rewrites};
 
 pub(super) const RULES: &[Rule] = &[
@@ -39,7 +40,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "constant_before_broadcast",
         doc: "f(broadcast(a), broadcast(b)) = broadcast(f(a, b))",
         when: "a and b are constants, numbers or along the same axes",
-        root: |op| op.row().formula.is_some() || matches!(op, Op::Convert { .. }),
+        root: is_elementwise,
         apply: constant_before_broadcast,
     },
 ];

@@ -7,6 +7,7 @@ use kiln_ir::{Dim, Op};
 use smallvec::SmallVec;
 
 use super::{Found, Rule, none, one};
+use crate::axes::{inverse, is_identity, pick};
 use crate::driver::PassFailure;
 use crate::egraph::cost::is_elementwise;
 use crate::egraph::saturate::{Matched, Rewrites};
@@ -67,12 +68,8 @@ fn cancel_transposes(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let (Op::Transpose { perm }, &[inner]) = (m.op, m.children) else { return none() };
     for (op, kids) in r.find(inner, |o| matches!(o, Op::Transpose { .. })) {
         let Op::Transpose { perm: first } = &*op else { continue };
-        let both: Vec<usize> = perm.iter().map(|&p| first[p]).collect();
-        return if both.iter().copied().eq(0..both.len()) {
-            one(kids[0])
-        } else {
-            one(r.add(Op::Transpose { perm: both }, &kids)?)
-        };
+        let both = pick(first, perm);
+        return if is_identity(&both) { one(kids[0]) } else { one(r.add(Op::Transpose { perm: both }, &kids)?) };
     }
     none()
 }
@@ -93,8 +90,7 @@ fn transpose_after_elementwise(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let Some(&first) = m.children.iter().find(|&&c| !r.is_constant(c)) else { return none() };
     for (op, _) in r.find_sole(first, |o| matches!(o, Op::Transpose { .. })) {
         let Op::Transpose { perm } = &*op else { continue };
-        let mut inverse = vec![0; perm.len()];
-        perm.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
+        let inverse = inverse(perm);
         let mut inner = Vec::with_capacity(m.children.len());
         for &c in m.children {
             if r.is_constant(c) {

@@ -7,9 +7,8 @@ use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Module, ModuleError, default_libcall_names};
 use kiln_runtime::KernelFn;
 
-use super::compile::CompiledKernel;
-use super::emit::signature;
-use super::target::Target;
+use super::{CompiledKernel, Target};
+use crate::clif::signature;
 
 /// Why compiled kernels could not be made callable.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +57,8 @@ impl fmt::Debug for JitCode {
 unsafe impl Sync for JitCode {}
 
 impl JitCode {
-    /// Entry points, in the order of the kernels.
+    /// Entry points, in the order of the kernels. Who calls one answers for the buffers that the kernel declares, for
+    /// this value being alive, and for the code being of the target that [`jit`] was told.
     pub fn entries(&self) -> &[KernelFn] {
         &self.entries
     }
@@ -85,7 +85,7 @@ pub fn jit(kernels: &[CompiledKernel], target: &Target) -> Result<JitCode, JitEr
     }
     // A kernel that does not fit into what is left of the arena's last pages gets whole pages of its own after them, so
     // beside the kernels there is room for one such remainder, which is shorter than the kernel that did not fit.
-    let padded = |k: &CompiledKernel| k.code.len() + k.align as usize;
+    let padded = |k: &CompiledKernel| k.code().len() + k.align() as usize;
     let remainder = kernels.iter().map(padded).max().unwrap_or(0);
     let bytes = (kernels.iter().map(padded).sum::<usize>() + remainder).next_multiple_of(1 << 16) + (1 << 16);
     let arena =
@@ -112,7 +112,7 @@ fn define(
     let mut functions = Vec::with_capacity(kernels.len());
     for (i, kernel) in kernels.iter().enumerate() {
         let function = module.declare_anonymous_function(signature).map_err(failed(i))?;
-        module.define_function_bytes(function, kernel.align.into(), &kernel.code, &[]).map_err(failed(i))?;
+        module.define_function_bytes(function, kernel.align().into(), kernel.code(), &[]).map_err(failed(i))?;
         functions.push(function);
     }
     module.finalize_definitions().map_err(failed(kernels.len()))?;

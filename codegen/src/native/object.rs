@@ -3,9 +3,8 @@
 use cranelift_module::{Linkage, Module, ModuleError, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 
-use super::compile::CompiledKernel;
-use super::emit::signature;
-use super::target::Target;
+use super::{CompiledKernel, Target};
+use crate::clif::signature;
 
 /// Why an object file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +36,7 @@ pub fn object(name: &str, kernels: &[(String, CompiledKernel)], target: &Target)
     let signature = signature(target);
     for (symbol, kernel) in kernels {
         let function = module.declare_function(symbol, Linkage::Export, &signature).map_err(failed)?;
-        module.define_function_bytes(function, kernel.align.into(), &kernel.code, &[]).map_err(failed)?;
+        module.define_function_bytes(function, kernel.align().into(), kernel.code(), &[]).map_err(failed)?;
     }
     let product = module.finish();
     product.emit().map_err(|e| ObjectError::Write { target: target.to_string(), reason: e.to_string() })

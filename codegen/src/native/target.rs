@@ -244,7 +244,7 @@ impl Target {
     }
 
     /// Cranelift's description of the target.
-    pub(super) fn isa(&self) -> &OwnedTargetIsa {
+    pub(crate) fn isa(&self) -> &OwnedTargetIsa {
         &self.isa
     }
 }

@@ -1,4 +1,6 @@
-//! Orders of axes, and how a reshape carries them over.
+//! Orders of axes, and how transposes, broadcasts and reshapes carry them over.
+
+use kiln_ir::{Dim, Op};
 
 /// The axes of a value in the order in which they are stored.
 pub type Order = Vec<usize>;
@@ -27,6 +29,21 @@ pub fn pick<T: Clone>(list: &[T], order: &[usize]) -> Vec<T> {
     if list.is_empty() { Vec::new() } else { order.iter().map(|&a| list[a].clone()).collect() }
 }
 
+/// Whether a transpose of a value of `dims` moves only axes of extent 1: it is a reshape then.
+pub fn moves_only_ones(dims: &[Dim], perm: &[usize]) -> bool {
+    perm.iter().filter(|&&axis| dims[axis] != Dim::Fixed(1)).is_sorted()
+}
+
+/// The broadcast to `dims` along `axes` with its result's axes in `order`: the order in which that takes the axes of
+/// what is broadcast, and the broadcast of it.
+pub fn broadcast_in_order(dims: &[Dim], axes: &[usize], order: &[usize]) -> (Order, Op) {
+    let places = inverse(order);
+    let mut inner = identity(axes.len());
+    inner.sort_by_key(|&i| places[axes[i]]);
+    let axes = inner.iter().map(|&i| places[axes[i]]).collect();
+    (inner, Op::Broadcast { dims: pick(dims, order), axes })
+}
+
 /// The channels-last order of a convolution's operand: batch, spatial axes, channels.
 pub fn channels_last(rank: usize) -> Order {
     [0].into_iter().chain(2..rank).chain([1]).collect()
@@ -53,13 +70,7 @@ pub fn through_reshape(from: &[usize], to: &[usize], order: &[usize]) -> Option<
         result.extend(outputs.clone());
         at += wanted.len();
     }
-    // Axes of extent 1 are where it does no harm.
-    let rest: Vec<usize> = (0..to.len()).filter(|a| !result.contains(a)).collect();
-    for a in rest {
-        let place = result.iter().position(|&b| b > a).unwrap_or(result.len());
-        result.insert(place, a);
-    }
-    Some(result)
+    Some(with_the_rest(result, to.len()))
 }
 
 /// The order nearest to `order` in which the reshape mixes nothing: axes that it joins or splits come together where
@@ -72,12 +83,18 @@ pub fn unmixed(from: &[usize], to: &[usize], order: &[usize]) -> Option<Order> {
             result.extend(groups.iter().find(|(inputs, _)| inputs.contains(&axis))?.0.clone());
         }
     }
-    let rest: Vec<usize> = (0..from.len()).filter(|a| !result.contains(a)).collect();
-    for a in rest {
-        let place = result.iter().position(|&b| b > a).unwrap_or(result.len());
-        result.insert(place, a);
+    Some(with_the_rest(result, from.len()))
+}
+
+/// `order` with the axes of extent 1 that it lacks, where they do no harm.
+fn with_the_rest(mut order: Order, rank: usize) -> Order {
+    for axis in 0..rank {
+        if !order.contains(&axis) {
+            let place = order.iter().position(|&b| b > axis).unwrap_or(order.len());
+            order.insert(place, axis);
+        }
     }
-    Some(result)
+    order
 }
 
 type Axes = std::ops::Range<usize>;
@@ -111,6 +128,21 @@ fn groups(from: &[usize], to: &[usize]) -> Option<Vec<(Axes, Axes)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broadcast_in_another_order_takes_its_operand_in_the_order_of_its_axes_there() {
+        let dims = [2, 3, 5].map(Dim::Fixed);
+        let (inner, broadcast) = broadcast_in_order(&dims, &[0, 2], &[2, 1, 0]);
+        assert_eq!(inner, [1, 0], "axis 2 of the result comes before axis 0");
+        assert_eq!(broadcast, Op::Broadcast { dims: [5, 3, 2].map(Dim::Fixed).into(), axes: vec![0, 2] });
+    }
+
+    #[test]
+    fn only_axes_of_other_extents_count_as_moved() {
+        let dims = [2, 1, 3].map(Dim::Fixed);
+        assert!(moves_only_ones(&dims, &[1, 0, 2]));
+        assert!(!moves_only_ones(&dims, &[2, 1, 0]));
+    }
 
     #[test]
     fn a_reshape_keeps_an_order_that_it_does_not_mix() {
