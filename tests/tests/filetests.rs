@@ -36,6 +36,21 @@ fn rules_fire_and_give_the_graphs_that_they_promise() {
 }
 
 #[test]
+fn graphs_lower_to_these_kernels() {
+    run_directory("kir");
+}
+
+#[test]
+fn kernels_become_this_clif() {
+    run_directory("clif");
+}
+
+#[test]
+fn artifacts_hold_these_weights_and_this_plan() {
+    run_directory("artifact");
+}
+
+#[test]
 fn graphs_give_the_same_results_by_every_way() {
     run_directory("run");
 }
