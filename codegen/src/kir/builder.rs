@@ -18,6 +18,8 @@
 //! # Ok::<(), kiln_codegen::kir::VerifyErrors>(())
 //! ```
 
+use std::collections::HashMap;
+
 use kiln_ir::DType;
 
 use super::index::{Index, Var};
@@ -35,6 +37,8 @@ pub struct KernelBuilder {
     kernel: Kernel,
     /// Statements of the blocks being built, innermost last.
     open: Vec<Vec<Statement>>,
+    /// What each `f32` that was widened from a 16-bit float was before.
+    widened: HashMap<Value, Value>,
 }
 
 impl KernelBuilder {
@@ -51,6 +55,7 @@ impl KernelBuilder {
                 body: Block::default(),
             },
             open: vec![Vec::new()],
+            widened: HashMap::new(),
         }
     }
 
@@ -303,12 +308,16 @@ impl KernelBuilder {
     }
 
     /// Converts to another dtype; goes through `f32` where `f16` or `bf16` is involved, and is the value itself where
-    /// it has the dtype already. Numbers are rounded once, whatever they go through.
+    /// it has the dtype already. Numbers are rounded once, whatever they go through; a 16-bit float that was widened
+    /// narrows to itself, so that moving one converts nothing.
     pub fn convert(&mut self, value: Value, dtype: DType) -> Value {
         let half = |d| matches!(d, DType::F16 | DType::BF16);
         let from = self.type_of(value).dtype;
         if from == dtype {
             return value;
+        }
+        if let Some(&source) = self.widened.get(&value).filter(|&&source| self.type_of(source).dtype == dtype) {
+            return source;
         }
         let value = match (from, dtype) {
             (DType::F64, DType::F16 | DType::BF16) => self.round_to_odd(value),
@@ -323,7 +332,11 @@ impl KernelBuilder {
             }
             _ => value,
         };
-        self.inst(self.type_of(value).with_dtype(dtype), Inst::Convert(value))
+        let converted = self.inst(self.type_of(value).with_dtype(dtype), Inst::Convert(value));
+        if half(self.type_of(value).dtype) {
+            self.widened.insert(converted, value);
+        }
+        converted
     }
 
     /// An f64 as the f32 that says, in its last bit, whether it was rounded, so that it can be rounded again: the next
@@ -393,7 +406,7 @@ impl KernelBuilder {
 
     /// Goes on with a kernel whose body is empty.
     pub(super) fn resume(kernel: Kernel) -> KernelBuilder {
-        KernelBuilder { kernel, open: vec![Vec::new()] }
+        KernelBuilder { kernel, open: vec![Vec::new()], widened: HashMap::new() }
     }
 
     /// Starts a block; what is built from now on goes into it.

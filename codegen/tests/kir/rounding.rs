@@ -95,3 +95,22 @@ fn integers_round_once_to_either_16_bit_float() {
     check((DType::I64, DType::BF16), &wide, i64::to_le_bytes, |v| (bf16_from_i64(v).to_bits(), false));
     check((DType::I32, DType::BF16), &short, i32::to_le_bytes, |v| (bf16_from_i64(v.into()).to_bits(), false));
 }
+
+#[test]
+fn a_16_bit_float_that_was_widened_narrows_to_itself() {
+    for dtype in [DType::F16, DType::BF16] {
+        let mut b = KernelBuilder::new("move");
+        let (x, y) = (b.input("x", dtype, 4), b.output("y", dtype, 4));
+        let value = b.load(x, 0, 4);
+        let wide = b.convert(value, DType::F32);
+        let narrow = b.convert(wide, dtype);
+        assert_eq!(narrow, value, "{dtype}");
+        // The other format is another matter.
+        let other = if dtype == DType::F16 { DType::BF16 } else { DType::F16 };
+        let across = b.convert(wide, other);
+        let back = b.convert(across, dtype);
+        assert_ne!(back, value, "{dtype}");
+        b.store(y, 0, back);
+        b.finish().unwrap_or_else(|e| panic!("{e}"));
+    }
+}
