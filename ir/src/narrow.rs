@@ -54,7 +54,7 @@ mod tests {
         let (low, high) = (all[below], all[above]);
         // Both distances are exact: the neighbours are within a factor of two of v, or it is tiny.
         let (down, up) = (v - low, high - v);
-        if down < up || (down == up && below % 2 == 0) { low } else { high }
+        if down < up || (down == up && below.is_multiple_of(2)) { low } else { high }
     }
 
     /// Finite magnitudes in order, then what rounds to infinity: one further step of the last binade.

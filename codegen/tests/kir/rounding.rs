@@ -15,7 +15,7 @@ fn doubles() -> Vec<f64> {
     let brains = (0..0x7F7F).step_by(53).map(|b| (bf16::from_bits(b).to_f64(), bf16::from_bits(b + 1).to_f64()));
     for (i, (a, b)) in halves.chain(brains).enumerate() {
         let middle = (a + b) / 2.0;
-        let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if i.is_multiple_of(2) { 1.0 } else { -1.0 };
         all.extend(
             [middle.next_down(), middle, middle.next_up(), middle + (b - a) * 1e-9, middle - (b - a) * 1e-9]
                 .map(|v| v * sign),

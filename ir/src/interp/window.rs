@@ -43,7 +43,7 @@ impl WindowAxis {
         let reaching = |at: i128| ((at - start + step - 1).div_euclid(step)).clamp(0, wide(self.window)) as usize;
         (reaching(0)..reaching(end)).filter_map(move |r| {
             let at = (start + wide(r) * step) as usize;
-            (at % self.lhs_dilation == 0).then_some((at / self.lhs_dilation * self.x_step, r * self.window_step))
+            at.is_multiple_of(self.lhs_dilation).then_some((at / self.lhs_dilation * self.x_step, r * self.window_step))
         })
     }
 }
