@@ -2,8 +2,8 @@
 
 use std::f64::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
-use kiln_ir::Value;
-use kiln_ir::attribute::Reducer;
+use kiln_ir::attribute::{Real, Reducer};
+use kiln_ir::{Op, Value};
 
 use crate::How::Closely;
 use crate::Row;
@@ -116,6 +116,11 @@ pub const ROWS: &[Row] = &[
     }),
     row("recognise_hard_swish", |d| {
         let (x, _) = input(d);
+        if d.chance() {
+            let gate = d.add(Op::HardSigmoid { alpha: Real(1.0 / 6.0), beta: Real(0.5) }, &[x]);
+            let y = if d.chance() { d.b.mul(x, gate) } else { d.b.mul(gate, x) };
+            return d.output(y);
+        }
         let moved = plus(d, x, 3.0);
         let limited = if d.chance() {
             d.b.clip(moved, 0.0, 6.0)
