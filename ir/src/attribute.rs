@@ -224,6 +224,14 @@ impl Padding {
     pub const fn same(n: i64) -> Padding {
         Padding { low: n, high: n }
     }
+
+    /// One padding and then another, per axis; `None` where that is beyond any memory.
+    pub fn sum(first: &[Padding], second: &[Padding]) -> Option<Vec<Padding>> {
+        let add = |(p, q): (&Padding, &Padding)| {
+            Some(Padding { low: p.low.checked_add(q.low)?, high: p.high.checked_add(q.high)? })
+        };
+        first.iter().zip(second).map(add).collect()
+    }
 }
 
 impl AttributeType for Padding {

@@ -190,11 +190,14 @@ fn batch_norm(b: &mut Builder, operands: &[Value], axis: usize, epsilon: f64) ->
 }
 
 fn lrn(b: &mut Builder, x: Value, size: usize, [alpha, beta, bias]: [f64; 3], axis: usize) -> Value {
-    let rank = b.dims(x).len();
-    let low = (size - 1) / 2;
+    let dims = b.dims(x);
+    let rank = dims.len();
+    // Channels that do not exist add nothing, however many of them the size speaks of.
+    let most = dims[axis].fixed().map_or(usize::MAX, |channels| channels.saturating_sub(1));
+    let (low, high) = (((size - 1) / 2).min(most), (size / 2).min(most));
     let mut window = WindowOptions { window: vec![1; rank], padding: vec![Padding::NONE; rank], ..Default::default() };
-    window.window[axis] = size;
-    window.padding[axis] = Padding { low: low as i64, high: (size - 1 - low) as i64 };
+    window.window[axis] = low + 1 + high;
+    window.padding[axis] = Padding { low: low as i64, high: high as i64 };
     let squares = b.mul(x, x);
     let sum = b.reduce_window(squares, &window, Reducer::Sum);
     let [weight, bias, beta] = [alpha / size as f64, bias, beta].map(|v| b.scalar_like(x, v));

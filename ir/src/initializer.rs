@@ -72,6 +72,11 @@ impl Initializer {
     /// The value for `dtype` and `dims`. Random values are made in f64 and rounded once.
     pub fn materialize(&self, dtype: DType, dims: &[usize]) -> Result<Tensor, TensorError> {
         let n = element_count(dims).ok_or_else(|| TensorError::TooLarge { dtype, dims: dims.to_vec() })?;
+        // Asked for and given back, so that what this machine has no room for is an error and not the end.
+        let bytes = n.checked_mul(size_of::<f64>() + dtype.size());
+        bytes
+            .and_then(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).ok())
+            .ok_or_else(|| TensorError::TooLarge { dtype, dims: dims.to_vec() })?;
         let values: Vec<f64> = match self {
             Initializer::Value(v) => return Ok(v.tensor().clone()),
             Initializer::Fill(v) => vec![v.0; n],

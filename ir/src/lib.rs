@@ -66,6 +66,7 @@ pub mod graph;
 pub mod infer;
 pub mod initializer;
 pub mod interp;
+pub mod narrow;
 pub mod ops;
 pub mod random;
 pub mod scalar;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use crate::dtype::DType;
+use crate::narrow::{bf16_from_f64, f16_from_f64};
 
 /// A dense, row-major tensor with static extents. Cloning shares the bytes.
 ///
@@ -197,8 +198,8 @@ impl Tensor {
             match dtype {
                 DType::F64 => v.write(&mut out),
                 DType::F32 => (v as f32).write(&mut out),
-                DType::F16 => f16::from_f64(v).write(&mut out),
-                DType::BF16 => bf16::from_f64(v).write(&mut out),
+                DType::F16 => f16_from_f64(v).write(&mut out),
+                DType::BF16 => bf16_from_f64(v).write(&mut out),
                 DType::I64 => (v as i64).write(&mut out),
                 DType::I32 => (v as i32).write(&mut out),
                 DType::I8 => (v as i8).write(&mut out),

@@ -6,9 +6,11 @@
 //! - [`ways`]: all ways of running a graph.
 //! - [`models`]: the manifest of fetched models, their inputs and reference outputs.
 //! - [`answers`]: from outputs to answers that people can check.
+//! - [`claims`]: what holds of every compiled model beside its results.
 //! - [`onnx_nodes`]: the ONNX project's own tests.
 
 pub mod answers;
+pub mod claims;
 pub mod compare;
 pub mod filetest;
 pub mod models;

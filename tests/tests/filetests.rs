@@ -8,7 +8,7 @@ use kiln_ir::text::{ParseErrorKind, parse};
 use kiln_tests::filetest::{files, root, run_directory};
 
 /// The directories that have a test below.
-const DIRECTORIES: [&str; 6] = ["parse", "infer", "verify", "specialize", "rewrite", "run"];
+const DIRECTORIES: [&str; 9] = ["parse", "infer", "verify", "specialize", "rewrite", "kir", "clif", "artifact", "run"];
 
 #[test]
 fn texts_read_or_fail_where_they_say() {
@@ -33,6 +33,21 @@ fn symbolic_dims_are_bound() {
 #[test]
 fn rules_fire_and_give_the_graphs_that_they_promise() {
     run_directory("rewrite");
+}
+
+#[test]
+fn graphs_lower_to_these_kernels() {
+    run_directory("kir");
+}
+
+#[test]
+fn kernels_become_this_clif() {
+    run_directory("clif");
+}
+
+#[test]
+fn artifacts_hold_these_weights_and_this_plan() {
+    run_directory("artifact");
 }
 
 #[test]
@@ -75,14 +90,25 @@ fn every_constraint_of_every_op_has_a_case_that_violates_it() {
     assert!(missing.is_empty(), "no negative case in filetests/infer for {missing:?}");
 }
 
-#[test]
-fn every_rule_has_a_filetest_where_it_fires() {
-    let mut used: BTreeSet<String> = BTreeSet::new();
+/// Rules that the headers of the files of `rewrite` list after `key`.
+fn listed(key: &str) -> BTreeSet<String> {
+    let mut rules = BTreeSet::new();
     for path in files(&root().join("rewrite")) {
         let text = std::fs::read_to_string(&path).unwrap();
-        let lists = text.lines().filter_map(|l| l.strip_prefix("// uses:"));
-        used.extend(lists.flat_map(|l| l.split(',')).map(|rule| rule.trim().to_owned()));
+        let lists = text.lines().filter_map(|l| l.strip_prefix("// ")?.strip_prefix(key)?.strip_prefix(':'));
+        rules.extend(lists.flat_map(|l| l.split(',')).map(|rule| rule.trim().to_owned()));
     }
-    let missing: Vec<&str> = kiln_passes::rule_names().filter(|rule| !used.contains(*rule)).collect();
-    assert!(missing.is_empty(), "no file of filetests/rewrite uses {missing:?}");
+    rules
+}
+
+#[test]
+fn every_rule_has_a_filetest_where_it_fires_and_one_where_it_must_not() {
+    for (key, what) in [("uses", "it must fire"), ("idle", "it must not fire")] {
+        let listed = listed(key);
+        let missing: Vec<&str> = kiln_passes::rule_names().filter(|rule| !listed.contains(*rule)).collect();
+        assert!(missing.is_empty(), "no file of filetests/rewrite says where {what}, of {missing:?}");
+        let known: BTreeSet<&str> = kiln_passes::rule_names().collect();
+        let unknown: Vec<&String> = listed.iter().filter(|rule| !known.contains(rule.as_str())).collect();
+        assert!(unknown.is_empty(), "files of filetests/rewrite name {unknown:?}, which are no rules");
+    }
 }

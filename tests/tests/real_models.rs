@@ -1,4 +1,5 @@
-//! Pretrained models and benchmark models against ONNX Runtime: compiled, from a saved artifact, and interpreted.
+//! Pretrained models and benchmark models against ONNX Runtime: compiled, from a saved artifact, and interpreted. What
+//! is claimed of their memory and of compiling them again holds for each of them too.
 //!
 //! `tests/models/fetch.py` fetches them. Without them every test here is listed as ignored, with what to do.
 
@@ -12,6 +13,7 @@ use kiln::{ArtifactOptions, CompileOptions, Compiled, compile};
 use kiln_ir::{Graph, Tensor};
 use kiln_runtime::{Executable, Executor, PoolHandle};
 use kiln_tests::answers;
+use kiln_tests::claims::{check_arena, check_same_artifact};
 use kiln_tests::models::{Arrays, Case, Model, Named, folder, manifest, relative_error};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value as Json;
@@ -35,8 +37,13 @@ fn main() {
             Some(Err(e)) => trials.push(Trial::test(format!("{group}manifest"), move || Err(e.into()))),
             Some(Ok(models)) => {
                 for model in models {
-                    let folder = folder.clone();
-                    trials.push(Trial::test(format!("{group}{}", model.name), move || check(&model, &folder)));
+                    let name = format!("{group}{}", model.name);
+                    let (here, again) = (folder.clone(), (model.clone(), folder.clone()));
+                    if !REFUSED.iter().any(|(refused, _)| *refused == model.name) {
+                        let name = format!("{name}: arena_and_artifact");
+                        trials.push(Trial::test(name, move || claims(&again.0, &again.1)));
+                    }
+                    trials.push(Trial::test(name, move || check(&model, &here)));
                 }
             }
         }
@@ -65,6 +72,13 @@ fn check(model: &Model, folder: &Path) -> Result<(), Failed> {
         answers.push(answer(model, case, folder, program, outputs)?);
     }
     judge(model, &answers)
+}
+
+/// The arena is close to its lower bound, and compiling the file again gives the same artifact byte for byte.
+fn claims(model: &Model, folder: &Path) -> Result<(), Failed> {
+    let shapes = model.cases.first().map(|c| c.arrays.shapes()).unwrap_or_default();
+    let compiled = check_same_artifact(|| load(model, folder, shapes.clone()))?;
+    Ok(check_arena(compiled.plan())?)
 }
 
 fn load(model: &Model, folder: &Path, shapes: BTreeMap<String, Vec<usize>>) -> Result<Graph, String> {

@@ -18,6 +18,8 @@
 //! # Ok::<(), kiln_codegen::kir::VerifyErrors>(())
 //! ```
 
+use std::collections::HashMap;
+
 use kiln_ir::DType;
 
 use super::index::{Index, Var};
@@ -35,6 +37,8 @@ pub struct KernelBuilder {
     kernel: Kernel,
     /// Statements of the blocks being built, innermost last.
     open: Vec<Vec<Statement>>,
+    /// What each `f32` that was widened from a 16-bit float was before.
+    widened: HashMap<Value, Value>,
 }
 
 impl KernelBuilder {
@@ -51,6 +55,7 @@ impl KernelBuilder {
                 body: Block::default(),
             },
             open: vec![Vec::new()],
+            widened: HashMap::new(),
         }
     }
 
@@ -303,16 +308,70 @@ impl KernelBuilder {
     }
 
     /// Converts to another dtype; goes through `f32` where `f16` or `bf16` is involved, and is the value itself where
-    /// it has the dtype already.
+    /// it has the dtype already. Numbers are rounded once, whatever they go through; a 16-bit float that was widened
+    /// narrows to itself, so that moving one converts nothing.
     pub fn convert(&mut self, value: Value, dtype: DType) -> Value {
         let half = |d| matches!(d, DType::F16 | DType::BF16);
         let from = self.type_of(value).dtype;
         if from == dtype {
             return value;
         }
-        let through_f32 = (half(from) && dtype != DType::F32) || (half(dtype) && from != DType::F32);
-        let value = if through_f32 { self.convert(value, DType::F32) } else { value };
-        self.inst(self.type_of(value).with_dtype(dtype), Inst::Convert(value))
+        if let Some(&source) = self.widened.get(&value).filter(|&&source| self.type_of(source).dtype == dtype) {
+            return source;
+        }
+        let value = match (from, dtype) {
+            (DType::F64, DType::F16 | DType::BF16) => self.round_to_odd(value),
+            // Integers that an f32 does not hold are beyond f16, so it needs no more than others do.
+            (DType::I32 | DType::I64, DType::BF16) => {
+                let value = if from == DType::I64 { self.fold_low_bits(value) } else { value };
+                let wide = self.convert(value, DType::F64);
+                self.round_to_odd(wide)
+            }
+            _ if (half(from) && dtype != DType::F32) || (half(dtype) && from != DType::F32) => {
+                self.convert(value, DType::F32)
+            }
+            _ => value,
+        };
+        let converted = self.inst(self.type_of(value).with_dtype(dtype), Inst::Convert(value));
+        if half(self.type_of(value).dtype) {
+            self.widened.insert(converted, value);
+        }
+        converted
+    }
+
+    /// An f64 as the f32 that says, in its last bit, whether it was rounded, so that it can be rounded again: the next
+    /// one towards zero, then odd unless it is exact (see [`kiln_ir::narrow`]).
+    fn round_to_odd(&mut self, wide: Value) -> Value {
+        let nearest = self.convert(wide, DType::F32);
+        let found = self.convert(nearest, DType::F64);
+        let (found, wanted) = (self.unary(UnaryOp::Abs, found), self.unary(UnaryOp::Abs, wide));
+        // NaN is neither above nor below.
+        let [above, below] = [CompareOp::Gt, CompareOp::Lt].map(|op| {
+            let mask = self.compare(op, found, wanted);
+            self.convert(mask, DType::I32)
+        });
+        let bits = self.bitcast(nearest, DType::I32);
+        let towards_zero = self.binary(BinaryOp::Sub, bits, above);
+        let inexact = self.binary(BinaryOp::Or, above, below);
+        let odd = self.binary(BinaryOp::Or, towards_zero, inexact);
+        self.bitcast(odd, DType::F32)
+    }
+
+    /// An i64 of which an f64 holds every bit: where there are too many, the last ten become one that says whether
+    /// they were 0.
+    fn fold_low_bits(&mut self, value: Value) -> Value {
+        let ty = self.type_of(value);
+        let [zero, low, sticky, limit] = [0, 0x3FF, 0x400, 1 << 53].map(|v| self.constant_int(ty, v));
+        let dropped = self.binary(BinaryOp::And, value, low);
+        let kept = self.binary(BinaryOp::Sub, value, dropped);
+        let marked = self.binary(BinaryOp::Or, kept, sticky);
+        let exact = self.compare(CompareOp::Eq, dropped, zero);
+        let folded = self.select(exact, kept, marked);
+        let negated = self.unary(UnaryOp::Neg, limit);
+        let [small, large] =
+            [(negated, CompareOp::Gt), (limit, CompareOp::Lt)].map(|(limit, op)| self.compare(op, value, limit));
+        let short = self.binary(BinaryOp::And, small, large);
+        self.select(short, value, folded)
     }
 
     /// The same bits as a dtype of equal size.
@@ -347,7 +406,7 @@ impl KernelBuilder {
 
     /// Goes on with a kernel whose body is empty.
     pub(super) fn resume(kernel: Kernel) -> KernelBuilder {
-        KernelBuilder { kernel, open: vec![Vec::new()] }
+        KernelBuilder { kernel, open: vec![Vec::new()], widened: HashMap::new() }
     }
 
     /// Starts a block; what is built from now on goes into it.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use half::{bf16, f16};
 use kiln_ir::DType;
+use kiln_ir::narrow::{bf16_from_f64, bf16_from_i64, f16_from_f64};
 
 /// Most lanes a value may have.
 pub const MAX_LANES: u32 = 64;
@@ -67,8 +68,8 @@ impl Bits {
         Bits(match dtype {
             DType::F64 => value.to_bits(),
             DType::F32 => u64::from((value as f32).to_bits()),
-            DType::F16 => u64::from(f16::from_f64(value).to_bits()),
-            DType::BF16 => u64::from(bf16::from_f64(value).to_bits()),
+            DType::F16 => u64::from(f16_from_f64(value).to_bits()),
+            DType::BF16 => u64::from(bf16_from_f64(value).to_bits()),
             DType::I64 => (value as i64) as u64,
             DType::I32 => u64::from((value as i32) as u32),
             DType::I8 => u64::from((value as i8) as u8),
@@ -85,7 +86,9 @@ impl Bits {
             DType::I8 | DType::U8 => Bits(u64::from(value as u8)),
             DType::Bool => Bits(u64::from(value != 0)),
             DType::F32 => Bits(u64::from((value as f32).to_bits())),
-            DType::F64 | DType::F16 | DType::BF16 => Bits::from_f64(dtype, value as f64),
+            DType::BF16 => Bits(u64::from(bf16_from_i64(value).to_bits())),
+            // Integers that an f64 does not hold are beyond f16, so it rounds once too.
+            DType::F64 | DType::F16 => Bits::from_f64(dtype, value as f64),
         }
     }
 

@@ -121,7 +121,9 @@ pub fn pad(
     let x = l.view(l.operand(id, 0));
     let result = l.result(v);
     let interior = filled(interior, padding.len(), 0);
-    let dilation: Vec<usize> = interior.iter().map(|&n| n + 1).collect();
+    // between the neighbours of a single element there is nothing, however much is asked for
+    let dilation: Vec<usize> =
+        interior.iter().zip(&x.dims).map(|(&n, &extent)| if extent > 1 { n + 1 } else { 1 }).collect();
     padded_into(l, id, &x, &result, padding, &dilation, value)
 }
 

@@ -5,6 +5,7 @@ mod clif;
 mod functions;
 mod interpreter;
 mod random;
+mod rounding;
 mod run;
 mod text;
 mod verifier;

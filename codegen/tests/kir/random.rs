@@ -97,10 +97,12 @@ impl Generator {
     /// An index that differs between iterations, with room for `reach` elements after it.
     fn input_index(&mut self, reach: i64) -> Index {
         let mut index = Index::constant(self.choices.below(64) as i64 + reach);
-        for (var, _) in self.vars.clone() {
-            index = index + var * (self.choices.below(9) as i64 - 2).max(-1);
+        for (var, extent) in self.vars.clone() {
+            let step = (self.choices.below(9) as i64 - 2).max(-1);
+            // A loop that runs backwards begins as much further on.
+            index = index + var * step + if step < 0 { extent } else { 0 };
         }
-        index + 8
+        index
     }
 
     fn store(&mut self, value: Value) {

@@ -2,12 +2,11 @@
 
 use std::rc::Rc;
 
-use half::{bf16, f16};
-
 use super::error::EvalError;
 use super::number::Undefined;
 use super::scalar::Scalar;
 use crate::dtype::DType;
+use crate::narrow::{bf16_from_f64, bf16_from_i64, f16_from_f64};
 use crate::tensor::{Tensor, TensorError};
 use crate::types::TensorType;
 
@@ -289,11 +288,11 @@ impl<S: Scalar> Datum<S> {
     }
 }
 
-/// An integer in a float dtype, rounded once: f16 and bf16 by way of f64, in which neither has ties that i64 misses
-/// below 2^53.
+/// An integer in a float dtype, rounded once. What an f64 does not hold is beyond f16, so f16 may go by way of it.
 fn integer_in<S: Scalar>(v: i64, dtype: DType) -> Result<S, Undefined> {
     match dtype {
-        DType::F16 | DType::BF16 if !S::holds(DType::F64) => S::from_f64(v as f64, dtype),
+        DType::F16 if !S::holds(DType::F64) => S::from_f64(v as f64, dtype),
+        DType::BF16 if !S::holds(DType::F64) => S::from_f64(bf16_from_i64(v).to_f64(), dtype),
         _ => Ok(S::from_i64(v)),
     }
 }
@@ -302,8 +301,8 @@ fn from_real<S>(v: f64, dtype: DType) -> Datum<S> {
     match dtype {
         // The float dtypes that reach this are computed in f64.
         DType::F64 | DType::F32 => Datum::F64(v),
-        DType::F16 => Datum::F64(f16::from_f64(v).to_f64()),
-        DType::BF16 => Datum::F64(bf16::from_f64(v).to_f64()),
+        DType::F16 => Datum::F64(f16_from_f64(v).to_f64()),
+        DType::BF16 => Datum::F64(bf16_from_f64(v).to_f64()),
         DType::I64 => Datum::I64(v as i64),
         DType::I32 => Datum::I32(v as i32),
         DType::I8 => Datum::I8(v as i8),

@@ -93,7 +93,8 @@ pub fn conv<S: Scalar>(x: &Array<S>, w: &Array<S>, dims: &[usize], a: &ConvAttri
 
     let data = zip_data!(&*x.data, &*w.data, |xs, ws| {
         let mut out = vec![Number::ZERO; dims.iter().product()];
-        for place in places(out_spatial) {
+        // Without channels there is nothing to sum, and a window without elements may have any extents.
+        for place in places(out_spatial).filter(|_| inputs > 0) {
             let at: usize = place.iter().zip(out_spatial_steps).map(|(&p, &s)| p * s as usize).sum();
             let window = covered(&axes, &place);
             let terms: Vec<(usize, usize)> =

@@ -99,6 +99,8 @@ fn dispatch<S: Scalar>(
             let joined = joined_dims(x);
             let dtypes: Vec<_> = x.iter().map(|x| x.dtype).collect();
             let dtype = prologue.result_type(&dtypes).map_err(|_| EvalError::Bug { what: "an ill-typed prologue" })?;
+            // What is reduced is held as a whole here, and may be far larger than the operands.
+            static_dims(&TensorType::fixed(dtype, &joined))?;
             let inner = elementwise::evaluate(prologue, x, &joined, dtype)?;
             reduction::reduce(&inner, dims, axes, *reducer)?
         }

@@ -1,9 +1,8 @@
 //! The scalars that float tensors are computed in: f32, f64, and (in [`super::field`]) a prime field.
 
-use half::{bf16, f16};
-
 use super::number::{Number, Undefined, compare_ordered, undefined};
 use crate::dtype::DType;
+use crate::narrow::{bf16_from_f64, f16_from_f64};
 use crate::scalar::{BinaryFn, UnaryFn};
 use crate::tensor::{Tensor, TensorError};
 
@@ -39,8 +38,8 @@ pub trait Scalar: Number {
 /// The f32 nearest to `v` among those that `dtype` (f32, f16 or bf16) can hold.
 fn narrow(v: f64, dtype: DType) -> f32 {
     match dtype {
-        DType::F16 => f16::from_f64(v).to_f32(),
-        DType::BF16 => bf16::from_f64(v).to_f32(),
+        DType::F16 => f16_from_f64(v).to_f32(),
+        DType::BF16 => bf16_from_f64(v).to_f32(),
         _ => v as f32,
     }
 }

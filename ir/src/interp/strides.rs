@@ -27,7 +27,8 @@ impl Offsets {
             strides: strides.to_vec(),
             index: vec![0; dims.len()],
             at: start,
-            left: dims.iter().product(),
+            // Beside an extent of 0 the others may have any product.
+            left: if dims.contains(&0) { 0 } else { dims.iter().product() },
         }
     }
 }

@@ -32,13 +32,18 @@ pub struct WindowAxis {
 
 impl WindowAxis {
     /// The elements of x under window number `place`: (offset in x, offset in the window). What falls on padding or
-    /// between dilated elements is left out.
+    /// between dilated elements is left out; a window may be far larger than x, so padding is not even visited.
     fn covered(&self, place: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
-        (0..self.window).filter_map(move |r| {
-            let at = (place * self.stride + r * self.rhs_dilation) as i64 - self.low;
-            let at = usize::try_from(at).ok()?;
-            let i = at / self.lhs_dilation;
-            (at % self.lhs_dilation == 0 && i < self.extent).then_some((i * self.x_step, r * self.window_step))
+        // Attributes may be near the limits of their types; sums and products of two of them fit here.
+        let wide = |n: usize| n as i128;
+        let start = wide(place) * wide(self.stride) - i128::from(self.low);
+        let end = if self.extent == 0 { 0 } else { wide(self.extent - 1) * wide(self.lhs_dilation) + 1 };
+        let step = wide(self.rhs_dilation);
+        // The numbers r of the window's elements with 0 ≤ start + r · step < end.
+        let reaching = |at: i128| ((at - start + step - 1).div_euclid(step)).clamp(0, wide(self.window)) as usize;
+        (reaching(0)..reaching(end)).filter_map(move |r| {
+            let at = (start + wide(r) * step) as usize;
+            at.is_multiple_of(self.lhs_dilation).then_some((at / self.lhs_dilation * self.x_step, r * self.window_step))
         })
     }
 }

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use crate::dtype::DType;
+use crate::narrow::{bf16_from_f64, f16_from_f64};
 use crate::tensor::{Element, Tensor};
 
 /// Bytes that the tensors written in one text may take together: what keeps a short hostile text from asking for
@@ -59,8 +60,8 @@ pub(super) fn read_element(dtype: DType, text: &str, out: &mut Vec<u8>) -> bool 
         DType::F32 => append(text.parse::<f32>().ok(), out),
         // The text is rounded to f64 and then to 16 bits. What `element_text` writes is within an f64 ulp of an
         // exact 16-bit value, so that it comes back.
-        DType::F16 => append(text.parse().ok().map(f16::from_f64), out),
-        DType::BF16 => append(text.parse().ok().map(bf16::from_f64), out),
+        DType::F16 => append(text.parse().ok().map(f16_from_f64), out),
+        DType::BF16 => append(text.parse().ok().map(bf16_from_f64), out),
         DType::I64 => append(text.parse::<i64>().ok(), out),
         DType::I32 => append(text.parse::<i32>().ok(), out),
         DType::I8 => append(text.parse::<i8>().ok(), out),

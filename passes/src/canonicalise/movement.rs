@@ -1,6 +1,7 @@
 //! Rules about movement: what moves nothing vanishes, neighbours join, and transposes and broadcasts that only
 //! relabel extents of 1 become reshapes.
 
+use kiln_ir::attribute::Padding;
 use kiln_ir::{DType, Dim, Op, Value};
 
 use super::{Canonicaliser, Rewritten, Rule};
@@ -162,8 +163,14 @@ fn merge_slices(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten 
     let Some((Op::Slice { start: s0, stride: k0, .. }, inner)) = c.made_by(operands) else { return Ok(None) };
     let rank = start.len();
     let step = |list: &[usize], i: usize| list.get(i).copied().unwrap_or(1);
-    let strides: Vec<usize> = (0..rank).map(|i| step(stride, i) * step(&k0, i)).collect();
-    let starts: Vec<usize> = (0..rank).map(|i| s0[i] + start[i] * step(&k0, i)).collect();
+    // A step beyond the extents may be anything, as long as it is taken no further than to the first element.
+    let strides: Vec<usize> = (0..rank).map(|i| step(stride, i).saturating_mul(step(&k0, i))).collect();
+    let starts: Vec<usize> = (0..rank).map(|i| s0[i].saturating_add(start[i].saturating_mul(step(&k0, i)))).collect();
+    // An empty slice may start beyond its operand: let it be.
+    let dims = c.ty(inner[0]).static_dims();
+    if !dims.is_some_and(|d| starts.iter().zip(&d).all(|(s, n)| s <= n)) {
+        return Ok(None);
+    }
     let limits = (0..rank)
         .map(|i| match (limit[i] - start[i]).div_ceil(step(stride, i)) {
             0 => starts[i],
@@ -171,11 +178,6 @@ fn merge_slices(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten 
         })
         .collect();
     let plain = strides.iter().all(|&s| s == 1);
-    // An empty slice may start beyond its operand: let it be.
-    let dims = c.ty(inner[0]).static_dims();
-    if !dims.is_some_and(|d| starts.iter().zip(&d).all(|(s, n)| s <= n)) {
-        return Ok(None);
-    }
     let op = Op::Slice { start: starts, limit: limits, stride: if plain { Vec::new() } else { strides } };
     Ok(Some(c.emit(op, &inner)?))
 }
@@ -188,11 +190,7 @@ fn merge_pads(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
     if *value != v0 || interior.iter().chain(&i0).any(|&n| n != 0) {
         return Ok(None);
     }
-    let padding = padding
-        .iter()
-        .zip(first)
-        .map(|(p, q)| kiln_ir::attribute::Padding { low: p.low + q.low, high: p.high + q.high })
-        .collect();
+    let Some(padding) = Padding::sum(padding, &first) else { return Ok(None) };
     Ok(Some(c.emit(Op::Pad { padding, interior: Vec::new(), value: *value }, &inner)?))
 }
 

@@ -5,6 +5,7 @@ use kiln_ir::ops::Level;
 use kiln_ir::text::{ParseErrors, parse};
 use kiln_ir::{Graph, Location, VerifyError, specialize, verify};
 
+use super::compiled;
 use super::expect::check_errors;
 use super::header::{Command, Header};
 
@@ -62,6 +63,7 @@ fn apply(
     match command {
         Command::Parse => {}
         Command::Print => output.push_str(&graph.to_string()),
+        Command::Compile(stage) => output.push_str(&compiled::show(graph, *stage).map_err(unplaced)?),
         Command::Verify(stage) => verify(graph, *stage).map_err(placed)?,
         Command::Expand => {
             let expanded = expand_graph(graph, Level::L0).map_err(unplaced)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln_ir::Stage;
 
+use super::compiled;
 use super::run::Run;
 
 /// What is done with the graph.
@@ -16,6 +17,8 @@ pub(super) enum Command {
     Specialize(BTreeMap<String, usize>),
     /// With whether the result is compared with a snapshot.
     Optimize(kiln_passes::Options, bool),
+    /// With what is compared with the snapshot.
+    Compile(compiled::Stage),
 }
 
 /// All that a file's comments say.
@@ -92,6 +95,9 @@ impl Command {
         match (name, pairs.as_slice()) {
             ("parse", []) => Ok(Command::Parse),
             ("print", []) => Ok(Command::Print),
+            ("kir", []) => Ok(Command::Compile(compiled::Stage::Kir)),
+            ("clif", []) => Ok(Command::Compile(compiled::Stage::Clif)),
+            ("artifact", []) => Ok(Command::Compile(compiled::Stage::Artifact)),
             ("expand", []) => Ok(Command::Expand),
             ("verify", [("primitive", "")]) => Ok(Command::Verify(Stage::Primitive)),
             ("verify", [("composite", "")]) => Ok(Command::Verify(Stage::Composite)),

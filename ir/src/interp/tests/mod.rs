@@ -4,6 +4,7 @@
 mod composites;
 mod contraction;
 mod elementwise;
+mod extremes;
 mod indexing;
 mod movement;
 mod quantize;

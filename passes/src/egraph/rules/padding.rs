@@ -24,10 +24,6 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-fn sum(a: &[Padding], b: &[Padding]) -> Vec<Padding> {
-    a.iter().zip(b).map(|(p, q)| Padding { low: p.low + q.low, high: p.high + q.high }).collect()
-}
-
 fn pad_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let (Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout }, &[padded, w]) = (m.op, m.children)
     else {
@@ -45,9 +41,10 @@ fn pad_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
         if value.0 != 0.0 || !others || interior.iter().any(|&n| n != 0) {
             continue;
         }
+        let Some(padding) = Padding::sum(&padding_or_none(padding, rank - 2), &outer[spatial]) else { continue };
         let op = Op::Conv {
             strides: strides.clone(),
-            padding: sum(&padding_or_none(padding, rank - 2), &outer[spatial]),
+            padding,
             lhs_dilation: lhs_dilation.clone(),
             rhs_dilation: rhs_dilation.clone(),
             groups: *groups,
@@ -77,10 +74,11 @@ fn pad_into_window(r: &mut Rewrites, m: &Matched<'_>) -> Found {
         if value.0 != neutral || interior.iter().any(|&n| n != 0) {
             continue;
         }
+        let Some(padding) = Padding::sum(&padding_or_none(padding, outer.len()), outer) else { continue };
         let op = Op::ReduceWindow {
             window: window.clone(),
             strides: strides.clone(),
-            padding: sum(&padding_or_none(padding, outer.len()), outer),
+            padding,
             dilation: dilation.clone(),
             reducer: *reducer,
         };

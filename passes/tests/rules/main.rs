@@ -1,0 +1,167 @@
+//! Every rule alone: graphs drawn from its precondition become the same function, and a mistake in what it made of them
+//! would have been noticed.
+//!
+//! A rule is a row of [`canonical::ROWS`], [`recognised::ROWS`], [`rewrites::ROWS`] or [`fused::ROWS`]: which others must
+//! be on for it to be reached, how results are compared, and how a graph is drawn. To prove another rule, add a row.
+
+mod canonical;
+mod draw;
+mod fused;
+mod mutants;
+mod recognised;
+mod rewrites;
+
+use std::collections::BTreeSet;
+
+use draw::Draw;
+use kiln_ir::interp::{Fp, run};
+use kiln_ir::{DType, Graph, Tensor};
+use kiln_passes::{Options, optimize, rule_names};
+use mutants::mutants;
+
+/// A rule with graphs of its precondition.
+pub struct Row {
+    /// The rule.
+    pub rule: &'static str,
+    /// Rules that must be on too.
+    pub with: &'static [&'static str],
+    /// How results are compared.
+    pub how: How,
+    /// Draws a graph in which the rule must fire.
+    pub make: fn(&mut Draw),
+}
+
+/// How results are compared.
+#[derive(Clone, Copy, PartialEq)]
+pub enum How {
+    /// In the prime field 2³¹ − 1, where sums and products are exact: equal.
+    Exactly,
+    /// In f64: equal.
+    Identically,
+    /// In f64: within this many parts of the largest magnitude. 1e-12 is some thousand roundings; 1e-6 where the rule
+    /// makes constants, which are rounded to f32.
+    Closely(f64),
+}
+
+/// Graphs drawn for each rule.
+const DRAWS: u64 = 24;
+
+fn rows() -> impl Iterator<Item = &'static Row> {
+    canonical::ROWS.iter().chain(recognised::ROWS).chain(rewrites::ROWS).chain(fused::ROWS)
+}
+
+/// Outputs in numbers: residues, or f64.
+#[derive(Clone, Debug, PartialEq)]
+enum Results {
+    Residues(Vec<Vec<i64>>),
+    Reals(Vec<Vec<f64>>),
+}
+
+/// The outputs for random feeds.
+fn results(graph: &Graph, how: How, seed: u64) -> Result<Results, String> {
+    let feeds: Vec<(&str, Tensor)> = graph
+        .input_types()
+        .zip(1..)
+        .map(|((name, ty), i)| {
+            let dims = ty.static_dims().unwrap();
+            let random = kiln_ir::random::uniform(seed * 100 + i, dims.iter().product());
+            let field = how == How::Exactly && ty.dtype.is_float();
+            let positive = name.starts_with("positive");
+            let values: Vec<f64> = random
+                .map(|u| match ty.dtype {
+                    _ if field => (u * 2147483647.0).floor(),
+                    DType::Bool => u.round(),
+                    d if d.is_integer() => (u * 5.0).floor(),
+                    _ if positive => 0.5 + u,
+                    _ => u * 6.0 - 3.0,
+                })
+                .collect();
+            let dtype = match ty.dtype {
+                _ if field => DType::I64,
+                d if d.is_float() => DType::F64,
+                d => d,
+            };
+            (name, Tensor::from_f64(dtype, &dims, &values).unwrap())
+        })
+        .collect();
+    let error = |e: kiln_ir::interp::InterpError| e.to_string();
+    Ok(match how {
+        How::Exactly => {
+            let found = run::<Fp>(graph, &feeds, None).map_err(error)?;
+            Results::Residues(found.iter().map(|(_, t)| t.to_i64_vec()).collect())
+        }
+        _ => {
+            let found = run::<f64>(graph, &feeds, None).map_err(error)?;
+            Results::Reals(found.iter().map(|(_, t)| t.to_f64_vec()).collect())
+        }
+    })
+}
+
+fn same(a: &Results, b: &Results, how: How) -> bool {
+    match (a, b, how) {
+        (Results::Reals(a), Results::Reals(b), How::Closely(tolerance)) => a.iter().zip(b).all(|(a, b)| {
+            let scale = a.iter().filter(|v| v.is_finite()).fold(1.0, |m: f64, v| m.max(v.abs()));
+            let close =
+                |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * scale;
+            a.len() == b.len() && a.iter().zip(b).all(close)
+        }),
+        (a, b, _) => a == b,
+    }
+}
+
+/// Only `row`'s rules.
+fn only(row: &Row) -> Options {
+    let on = |rule: &str| rule == row.rule || row.with.contains(&rule);
+    rule_names().filter(|rule| !on(rule)).fold(Options::default(), |options, rule| options.without(rule))
+}
+
+/// Checks a row over many graphs. The error says what is wrong with the first of them.
+fn check(row: &Row) -> Result<(), String> {
+    let options = only(row);
+    let (mut noticed, mut missed) = (0, Vec::new());
+    for seed in 0..DRAWS {
+        let before = Draw::graph(seed, row.make);
+        let got = optimize(&before, &options).map_err(|e| format!("{e}\n{before}"))?;
+        let after = &got.graph;
+        if got.report.fired(row.rule) == 0 {
+            return Err(format!("did not fire on\n{before}"));
+        }
+        let want = results(&before, row.how, seed).map_err(|e| format!("{e}\n{before}"))?;
+        let found = results(after, row.how, seed).map_err(|e| format!("{e}\n{after}"))?;
+        if !same(&want, &found, row.how) {
+            return Err(format!("{want:?} became {found:?}\n{before}\n{after}"));
+        }
+        if after.to_string() == before.to_string() {
+            return Err(format!("fired, but nothing came of it\n{before}"));
+        }
+        for mutant in mutants(after, seed) {
+            // Another function: the comparison must see it, or have none to compare.
+            match results(&mutant, row.how, seed) {
+                Ok(found) if same(&want, &found, row.how) => missed.push(mutant),
+                _ => noticed += 1,
+            }
+        }
+    }
+    // A mutant may be the same function: a limit that nothing reaches, a comparison of equal things.
+    if noticed == 0 || missed.len() * 5 > noticed {
+        let first = missed.first().map(ToString::to_string).unwrap_or_default();
+        return Err(format!("{noticed} mutants were noticed and {} were not, among them\n{first}", missed.len()));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_rule_makes_is_the_same_function_and_a_mistake_in_it_would_be_noticed() {
+    let failures: Vec<String> =
+        rows().filter_map(|row| check(row).err().map(|e| format!("---- {}: {e}", row.rule))).collect();
+    assert!(failures.is_empty(), "{} rules fail\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn every_rule_has_a_row() {
+    let proved: BTreeSet<&str> = rows().map(|row| row.rule).collect();
+    let missing: Vec<&str> = rule_names().filter(|rule| !proved.contains(rule)).collect();
+    assert!(missing.is_empty(), "no row for {missing:?}");
+    let known: BTreeSet<&str> = rule_names().collect();
+    assert!(proved.is_subset(&known), "rows of no rule: {:?}", proved.difference(&known));
+}
