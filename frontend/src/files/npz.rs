@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -62,8 +62,7 @@ pub fn write<'a>(path: &Path, arrays: impl IntoIterator<Item = (&'a str, &'a Ten
                 .large_file(large);
             archive.start_file(format!("{name}.npy"), options).map_err(failed)?;
             let mut put = |bytes: &[u8]| {
-                std::io::Write::write_all(&mut archive, bytes)
-                    .map_err(|source| FileError::Write { path: path.to_owned(), source })
+                archive.write_all(bytes).map_err(|source| FileError::Write { path: path.to_owned(), source })
             };
             put(&header)?;
             put(tensor.bytes())?;
@@ -112,7 +111,7 @@ mod tests {
         archive.start_file("w.npy", options).unwrap();
         let mut bytes = npy::header(&tensor, &path, "w").unwrap();
         bytes.extend_from_slice(tensor.bytes());
-        std::io::Write::write_all(&mut archive, &bytes).unwrap();
+        archive.write_all(&bytes).unwrap();
         archive.finish().unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() < 4_000);
         assert_eq!(read(&path).unwrap()["w"], tensor);

@@ -57,11 +57,36 @@ fn every_wrong_feed_is_reported_at_once() {
 }
 
 #[test]
-fn passes_and_rules_that_do_not_exist_are_named() {
+fn extents_that_memory_does_not_hold_are_reported_by_every_way_of_running() {
     let place = Place::new();
+    // 2^52 bytes: more than any address space has. Constant, so that no feed is needed.
+    let text = "kiln 1
+graph @huge() -> (y = %y: f32[n]) {
+  %0 = constant dense<1.0> : f32[]
+  %y = broadcast %0 {axes = []} : f32[n]
+}
+";
+    place.write("huge.kiln", text);
+    let dim = format!("huge.kiln --dim n={}", 1usize << 50);
+    for command in ["run", "bench", "run --no-opt"] {
+        place
+            .kiln(&format!("{command} {dim}"))
+            .fails(1, &["4503599627370496 bytes", "output `y` f32[1125899906842624]"]);
+    }
+    place.kiln(&format!("run {dim} --interpret")).fails(1, &["f32[1125899906842624]", "memory"]);
     place.write("double.kiln", DOUBLE);
-    place.kiln("opt double.kiln --dim n=1 --disable melt").fails(1, &["melt", "canonicalise"]);
-    place.kiln("opt double.kiln --dim n=1 --until melt").fails(1, &["melt"]);
+    let fed = format!("bench double.kiln --dim n={}", 1usize << 50);
+    place.kiln(&fed).fails(1, &["bytes", "f32[1125899906842624, 3]"]);
+    let variable = "kiln 1
+graph @v() -> (y = %y) {
+  variable \"v\": f32[1125899906842624] = uniform(low=0, high=1, seed=1)
+  %y = read_var {variable = \"v\"} : f32[1125899906842624]
+}
+";
+    place.write("variable.kiln", variable);
+    for command in ["run", "run --interpret", "run --no-opt", "bench", "compile -o v.art"] {
+        place.kiln(&format!("{command} variable.kiln")).fails(1, &["bytes", "f32[1125899906842624]"]);
+    }
 }
 
 #[test]
