@@ -33,16 +33,11 @@ pub fn write_atomically<E>(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".kiln-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // What any new file gets; the process's umask takes from it.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
+    // Opened here and not by the library, so that it gets the permissions of any new file, and an error does not name it.
+    let create = |temporary: &Path| File::options().write(true).create_new(true).open(temporary);
     // Removed when it is dropped, unless it was renamed.
-    let file = builder.tempfile_in(directory).map_err(error("create a temporary file for"))?;
+    let file = tempfile::Builder::new().prefix(".kiln-").suffix(".tmp").make_in(directory, create);
+    let file = file.map_err(error("create a temporary file for"))?;
     fill(file.as_file(), write, &error)?;
     file.as_file().sync_all().map_err(error("flush"))?;
     file.persist(&real).map_err(|e| error("rename a temporary file to")(e.error))?;
@@ -106,7 +101,7 @@ mod tests {
     fn what_the_system_refuses_says_what_was_being_done() {
         let directory = tempfile::tempdir().unwrap();
         let e = write_text(&directory.path().join("no/such/out.bin"), "text").unwrap_err();
-        assert!(e.starts_with("create a temporary file for: "), "{e}");
+        assert!(e.starts_with("create a temporary file for: ") && !e.contains(".tmp"), "{e}");
         let e = write_text(directory.path(), "text").unwrap_err();
         assert!(e.starts_with("open: "), "{e}");
         assert_eq!(names(directory.path()), [""; 0]);

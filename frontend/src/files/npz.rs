@@ -21,6 +21,10 @@ const SLACK: u64 = 1;
 /// Reads every array of an archive, stored or deflated.
 pub fn read(path: &Path) -> Result<Arrays, FileError> {
     let file = File::open(path).map_err(|e| FileError::read(path, e))?;
+    // A directory opens, and is then said to be no archive.
+    if file.metadata().is_ok_and(|m| m.is_dir()) {
+        return Err(FileError::read(path, std::io::ErrorKind::IsADirectory.into()));
+    }
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| FileError::format(path, "npz", e))?;
     let mut arrays = Arrays::new();
     for i in 0..archive.len() {
@@ -131,6 +135,8 @@ mod tests {
         std::fs::write(&path, b"not a zip").unwrap();
         let e = read(&path).unwrap_err().to_string();
         assert!(e.contains("x.npz") && e.contains("npz"), "{e}");
+        let e = read(dir.path()).unwrap_err().to_string();
+        assert!(e.contains("is a directory"), "{e}");
         let e = read(&dir.path().join("absent.npz")).unwrap_err().to_string();
         assert!(e.contains("absent.npz"), "{e}");
     }

@@ -157,3 +157,16 @@ fn a_reader_that_leaves_early_is_no_failure() {
     let output = child.wait_with_output().expect("the command ends");
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
 }
+
+#[test]
+fn an_artifact_for_another_machine_says_which_one() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    let other = if cfg!(target_arch = "x86_64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+    place.kiln(&format!("compile double.kiln --dim n=4 --no-portable --target {other} -o other.art")).ok();
+    for command in ["run", "bench"] {
+        let run =
+            place.kiln(&format!("{command} other.art")).fails(1, &["other.art", "no native code for this machine"]);
+        assert!(run.stderr.contains(other), "{run:?}");
+    }
+}

@@ -10,7 +10,8 @@ fn commands_and_options_that_do_not_exist_are_wrong_usage() {
     place.kiln("compile x").fails(2, &["required"]);
     place.kiln("compile x -o y --no-portable --no-native").fails(2, &["cannot be used with"]);
     place.kiln("bench x --runs 0").fails(2, &["--runs", "at least 1"]);
-    place.kiln("bench x --threads 0").fails(2, &["--threads"]);
+    place.kiln("bench x --threads 0").fails(2, &["--threads", "1 to 1024"]);
+    place.kiln("bench x --threads 65535").fails(2, &["--threads", "1 to 1024"]);
     place.kiln("demo --digit 10").fails(2, &["--digit"]);
     place.kiln("run x --labels l").fails(2, &["required"]);
     let none = place.kiln("");
@@ -67,6 +68,7 @@ fn options_that_do_not_fit_the_model_are_wrong_usage() {
     place.kiln("compile double.kiln -o y --target pdp11").fails(2, &["pdp11", "x86-64-v3"]);
     place.kiln("run double.kiln --dim n=1 --input x.tiff").fails(2, &["x.tiff", ".npy"]);
     place.kiln("run double.kiln --dim n=1 --input x=x.npz").fails(2, &["x.npz", "--inputs"]);
+    place.kiln("run double.kiln --dim n=1 --inputs x.npy").fails(2, &["x.npy", "--input"]);
 }
 
 #[test]
@@ -106,6 +108,10 @@ fn options_that_would_do_nothing_are_wrong_usage() {
     place.kiln(&format!("inspect {model} --digests")).fails(2, &["--digests", "artifacts"]);
     place.kiln("demo --all --digit 1").fails(2, &["cannot be used with"]);
     place.kiln(&format!("compile {model} --no-native --target host -o x.art")).fails(2, &["cannot be used with"]);
+    for stage in ["kir", "clif", "asm"] {
+        let run = place.kiln(&format!("cat {model} --stage {stage} --kernel fry"));
+        run.fails(2, &["--kernel fry", "no kernel", "fused_conv"]);
+    }
     place.write_npz("other.npz", &[("other", crate::harness::digit(1))]);
     place.kiln(&format!("inspect {model} --weights other.npz")).fails(2, &["--weights other.npz", "1 tensor"]);
 
@@ -116,6 +122,7 @@ fn options_that_would_do_nothing_are_wrong_usage() {
         place.kiln(&format!("cat both.art --stage {stage} --target x86-64-v2")).fails(2, &["--target", stage, "again"]);
         place.kiln(&format!("cat both.art --stage {stage} --disable layout")).fails(2, &["--disable", stage, "again"]);
     }
+    place.kiln("cat both.art --stage asm --kernel fry").fails(2, &["--kernel fry", "no kernel", "fused_conv"]);
     place.kiln("verify native.art --stage primitive").fails(2, &["--stage", "native.art", "no portable half"]);
     for command in ["run", "bench --runs 1"] {
         for option in ["--disable layout", "--until layout", "--no-opt", "--fuel 3"] {
@@ -125,6 +132,36 @@ fn options_that_would_do_nothing_are_wrong_usage() {
             place.kiln(&format!("{run} both.art --portable")).ok();
             place.kiln(&format!("{run} portable.art")).ok();
         }
+    }
+}
+
+#[test]
+fn every_option_stands_under_the_heading_it_belongs_to() {
+    let place = Place::new();
+    for (command, heading, option) in [
+        ("run", "Inputs", "--inputs"),
+        ("run", "Images become tensors", "--mean"),
+        ("run", "Outputs", "--top-k"),
+        ("run", "Execution", "--verify-weights"),
+        ("run", "Execution", "--interpret"),
+        ("run", "Passes", "--fuel"),
+        ("bench", "Inputs", "--input"),
+        ("bench", "Execution", "--threads"),
+        ("opt", "Graph text", "--elements"),
+        ("opt", "Reports", "--explain"),
+        ("interp", "Execution", "--f64"),
+    ] {
+        let help = place.kiln(&format!("{command} --help")).ok().stdout;
+        let mut under = "";
+        for line in help.lines() {
+            if !line.starts_with(' ') && line.ends_with(':') {
+                under = line.trim_end_matches(':');
+            }
+            if line.split_whitespace().any(|word| word == option) && line.trim_start().starts_with('-') {
+                assert_eq!(under, heading, "{command} {option}");
+            }
+        }
+        assert!(help.contains(&format!(" {option}")), "{command} {option}");
     }
 }
 

@@ -54,7 +54,8 @@ impl BenchArgs {
         executor.run_named(&borrowed(&feeds))?;
         let mut bound = Bound::new(&executor, feeds)?;
 
-        let progress = bar("measuring", self.warmup + self.runs * (1 + usize::from(self.profile)));
+        let progress =
+            bar("measuring", self.warmup.saturating_add(self.runs.saturating_mul(1 + usize::from(self.profile))));
         for _ in 1..self.warmup {
             bound.run(&mut executor, &progress)?;
         }

@@ -171,6 +171,9 @@ impl CatArgs {
         let mut out = Vec::new();
         for (index, native) in summary.natives.iter().enumerate() {
             let Some((plan, code)) = artifact::native_code(&file, index).map_err(of_file(path))? else { continue };
+            if self.stage == "asm" {
+                self.check_kernel(code.kernels().iter().map(|k| k.name.as_str()))?;
+            }
             out.push(format!("; for {}", native.triple));
             out.push(match self.stage.as_str() {
                 "plan" => plan_text(&plan),
@@ -180,11 +183,26 @@ impl CatArgs {
         Ok(out.join("\n"))
     }
 
+    /// Refuses a `--kernel` that none of these kernels is called.
+    fn check_kernel<'k>(&self, kernels: impl Iterator<Item = &'k str> + Clone) -> Outcome {
+        match &self.kernel {
+            Some(part) if !kernels.clone().any(|name| self.wants(name)) => {
+                let mut names: Vec<&str> = kernels.collect();
+                names.sort_unstable();
+                names.dedup();
+                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                Err(Failure::Usage(format!("--kernel {part}: no kernel is called that; the kernels are {names}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn wants(&self, kernel: &str) -> bool {
         self.kernel.as_ref().is_none_or(|part| kernel.contains(part))
     }
 
     fn kernels(&self, compiled: &Compiled) -> Outcome<String> {
+        self.check_kernel(compiled.kernels().iter().map(|k| k.name.as_str()))?;
         let mut out = Vec::new();
         for kernel in compiled.kernels().iter().filter(|k| self.wants(&k.name)) {
             out.push(match self.stage.as_str() {

@@ -10,6 +10,7 @@ use clap::Args;
 use kiln::compile::{CompileOptions, Compiler, compile};
 use kiln::measure::milliseconds;
 use kiln_runtime::artifact::{self, Digests, PortableCompiler, PortableModel};
+use kiln_runtime::pool::MOST_THREADS;
 use kiln_runtime::{Executable, Executor, PoolHandle};
 
 use crate::failure::{Failure, Outcome};
@@ -20,10 +21,11 @@ use crate::progress::spinning;
 
 /// How a model is made to run.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Execution")]
 pub struct EngineArgs {
     /// Threads to run on; all cores where it is not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
     /// Run no machine code of an artifact: verify its portable graph and compile it here. For files from elsewhere
     #[arg(long)]
     portable: bool,
@@ -93,7 +95,7 @@ impl EngineArgs {
 
     /// An executor of the program on the threads that were asked for.
     pub fn executor(&self, executable: &Arc<Executable>) -> Outcome<Executor> {
-        let threads = self.threads.map_or_else(available_threads, usize::from);
+        let threads = self.threads.unwrap_or_else(available_threads);
         Ok(Executor::new(Arc::clone(executable), PoolHandle::new(threads))?)
     }
 }
@@ -111,6 +113,12 @@ impl PortableCompiler for Timed {
         self.time.set(start.elapsed());
         result
     }
+}
+
+/// A number of threads that a pool may have.
+fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n));
+    number.ok_or_else(|| format!("expected a whole number from 1 to {MOST_THREADS}"))
 }
 
 fn available_threads() -> usize {

@@ -15,6 +15,7 @@ use crate::values::{self, Size};
 
 /// Where a run's inputs come from.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Inputs")]
 pub struct InputArgs {
     /// NumPy archive of arrays named like the model's inputs; what the model has no input for is an error
     #[arg(long, value_name = "IN.npz")]
@@ -130,6 +131,9 @@ impl InputArgs {
     /// Reads every input that the command line names.
     pub fn read(&self, signature: &Signature) -> Outcome<Feeds> {
         let mut feeds: Feeds = match &self.inputs {
+            Some(path) if extension(path) == "npy" || is_image(path) => {
+                return Err(Failure::Usage(format!("`{}` is no archive: give it with --input", path.display())));
+            }
             Some(path) => npz::read(path)?.into_iter().collect(),
             None => Feeds::new(),
         };

@@ -14,6 +14,7 @@ use crate::values;
 
 /// What to do with the outputs.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Outputs")]
 pub struct ResultArgs {
     /// Write the outputs to a NumPy archive, by name
     #[arg(long, value_name = "OUT.npz")]
