@@ -204,7 +204,8 @@ fn outputs_for_which_there_is_no_memory_are_all_named() {
     };
     // SAFETY: there are no kernels.
     let executable =
-        unsafe { Executable::new(plan, KernelTable::default(), Weights::default()) }.expect("a valid plan");
+        unsafe { Executable::new(plan, KernelTable::new(Vec::new(), std::sync::Arc::new(())), Weights::default()) }
+            .expect("a valid plan");
     let mut executor = Executor::new(executable, PoolHandle::new(1)).unwrap();
     let error = executor.run_named(&[]).unwrap_err();
     let text = error.to_string();
