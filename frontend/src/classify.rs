@@ -22,9 +22,8 @@ pub fn top_k(scores: &Tensor, k: usize) -> Vec<Vec<Scored>> {
     if scores.is_empty() {
         return vec![Vec::new(); rows];
     }
-    let values = scores.to_f64_vec();
-    let classes = values.len() / rows;
-    values.chunks_exact(classes).map(|row| best(row, k)).collect()
+    let classes = scores.len() / rows;
+    (0..rows).map(|row| best(&scores.span(row * classes, classes).to_f64_vec(), k)).collect()
 }
 
 fn best(row: &[f64], k: usize) -> Vec<Scored> {

@@ -15,8 +15,7 @@ pub fn random_tensor(dtype: DType, dims: &[usize], seed: u64) -> Result<Tensor, 
     };
     let values = random::uniform(seed, n).map(|u| low + width * u);
     let whole = !dtype.is_float();
-    let values: Vec<f64> = if whole { values.map(f64::floor).collect() } else { values.collect() };
-    Tensor::from_f64(dtype, dims, &values)
+    Tensor::from_f64_iter(dtype, dims, values.map(|v| if whole { v.floor() } else { v }))
 }
 
 #[cfg(test)]

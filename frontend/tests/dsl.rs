@@ -115,3 +115,97 @@ fn tensors_of_two_scopes_do_not_mix() {
     let errors = left.finish().expect_err("y belongs to the other scope");
     assert_eq!(errors.0.len(), 2, "{errors}");
 }
+
+/// `file:line:` of the line that is `offset` below the one that `line` is.
+fn place(line: u32, offset: u32) -> String {
+    format!("tests/dsl.rs:{}:", line + offset)
+}
+
+#[test]
+fn names_used_twice_and_unfit_initialisers_are_reported_with_their_line() {
+    let scope = Scope::new("twice");
+    let value = kiln_ir::Tensor::from_slice(&[3], &[1.0f32, 2.0, 3.0]).expect("three numbers");
+    let line = line!();
+    let x = scope.placeholder::<f32>("x", dims![2]);
+    scope.placeholder::<f32>("x", dims![3]);
+    scope.variable::<f32>("v", &[2], Initializer::ZEROS);
+    scope.variable::<f32>("v", &[2], Initializer::ZEROS);
+    scope.variable::<f32>("w", &[2], Initializer::Value(value.into()));
+    scope.variable::<i32>("random", &[2], Initializer::Uniform { low: 0.0.into(), high: 1.0.into(), seed: 1 });
+    scope.output("y", x);
+    scope.output("y", x);
+    let errors = scope.finish().expect_err("five mistakes");
+    let text: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    let expected = [
+        (2, "an input named `x`"),
+        (4, "a variable named `v`"),
+        (5, "`w`"),
+        (6, "`random`"),
+        (8, "an output named `y`"),
+    ];
+    assert_eq!(text.len(), expected.len(), "{errors}");
+    for (error, (offset, part)) in text.iter().zip(expected) {
+        assert!(error.contains(&place(line, offset)) && error.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn layers_that_need_the_number_of_a_symbolic_extent_name_it_and_the_line() {
+    let scope = Scope::new("symbolic");
+    let rows = scope.placeholder::<f32>("rows", dims![4, "n"]);
+    let deep = scope.placeholder::<f32>("deep", dims![1, "c", 8, 8]);
+    let wide = scope.placeholder::<f32>("wide", dims![1, 3, 8, "w"]);
+    let line = line!();
+    scope.output("dense", layers::dense("fc", rows, 10));
+    scope.output("conv", Conv2d::new(4, 3).apply("conv", deep));
+    scope.output("same", Conv2d::new(4, 3).padding(Padding::Same).apply("same", wide));
+    scope.output("depthwise", layers::depthwise("dw", deep, 3, 1, Padding::Valid));
+    scope.output("norm", layers::batch_norm("bn", deep, 1e-5));
+    scope.output("pool", Pool::new(2).padding(Padding::Same).max(wide));
+    scope.output("mean", Pool::new(2).padding(Padding::Same).avg(wide));
+    scope.output("flat", layers::flatten(wide));
+    scope.output("up", layers::upsample(wide, 2).relu());
+    let errors = scope.finish().expect_err("nine extents");
+    let text: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    let expected = [
+        "layer `fc` needs the number of elements of axis 1, whose extent is n",
+        "layer `conv` needs the number of elements of axis 1, whose extent is c",
+        "layer `same` needs the number of elements of axis 3, whose extent is w",
+        "layer `dw` needs the number of elements of axis 1, whose extent is c",
+        "layer `bn` needs the number of elements of axis 1, whose extent is c",
+        "`Pool` needs the number of elements of axis 3, whose extent is w",
+        "`Pool` needs the number of elements of axis 3, whose extent is w",
+        "`flatten` needs the number of elements of axis 3, whose extent is w",
+        "`upsample` needs the number of elements of axis 3, whose extent is w",
+    ];
+    assert_eq!(text.len(), expected.len(), "{errors}");
+    for (offset, (error, part)) in (1..).zip(text.iter().zip(expected)) {
+        assert!(error.contains(&place(line, offset)) && error.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn layers_on_tensors_of_another_rank_say_which_axes_they_take() {
+    let scope = Scope::new("rank");
+    let row = scope.placeholder::<f32>("row", dims![3]);
+    let number = scope.scalar(1f32);
+    let line = line!();
+    scope.output("dense", layers::dense("fc", number, 10));
+    scope.output("conv", Conv2d::new(4, 3).apply("conv", row));
+    scope.output("norm", layers::batch_norm("bn", row, 1e-5));
+    scope.output("pool", Pool::new(2).max(row));
+    scope.output("up", layers::upsample(row, 2));
+    let errors = scope.finish().expect_err("five ranks");
+    let text: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    let expected = [
+        "layer `fc` takes […, inputs], found f32[]",
+        "layer `conv` takes [N, C, H, W], found f32[3]",
+        "layer `bn` takes [N, C, …], found f32[3]",
+        "`Pool` takes [N, C, H, W], found f32[3]",
+        "`upsample` takes [N, C, H, W], found f32[3]",
+    ];
+    assert_eq!(text.len(), expected.len(), "{errors}");
+    for (offset, (error, part)) in (1..).zip(text.iter().zip(expected)) {
+        assert!(error.contains(&place(line, offset)) && error.contains(part), "{part}: {error}");
+    }
+}

@@ -187,7 +187,7 @@ impl Builder {
         if v != POISON
             && let Err(e) = self.graph.add_output(name, v)
         {
-            self.errors.push(e);
+            self.errors.push(e.located(self.location.clone()));
         }
     }
 
@@ -227,7 +227,7 @@ impl Builder {
     pub fn variable(&mut self, name: &str, dtype: DType, dims: &[usize], init: Initializer) -> Value {
         let ty = TensorType::fixed(dtype, dims);
         if let Err(e) = self.graph.add_variable(Variable { name: name.to_owned(), ty: ty.clone(), init }) {
-            return self.fail(e);
+            return self.fail(e.located(self.location.clone()));
         }
         self.add_op(Op::ReadVar { variable: name.to_owned(), dtype, dims: ty.dims }, &[])
     }
@@ -404,7 +404,8 @@ impl Builder {
                 Some(Dim::Fixed(n)) => count *= *n as f64,
                 Some(dim @ Dim::Symbol(_)) => {
                     let location = self.location.clone();
-                    return self.fail(GraphError::SymbolicMean { axis, dim: dim.to_string(), location });
+                    let (what, dim) = ("a mean".to_owned(), dim.to_string());
+                    return self.fail(GraphError::SymbolicExtent { what, axis, dim, location });
                 }
                 // An axis out of range is reported by the sum.
                 None => {}

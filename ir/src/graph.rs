@@ -138,12 +138,14 @@ pub enum GraphError {
         location: Option<Location>,
     },
     /// Two inputs, outputs or variables of one name.
-    #[error("the graph already has {what} named `{name}`: names are unique")]
+    #[error("{}the graph already has {what} named `{name}`: names are unique", at(.location))]
     Duplicate {
         /// `an input`, `an output` or `a variable`.
         what: &'static str,
         /// The name.
         name: String,
+        /// Where the second one comes from.
+        location: Option<Location>,
     },
     /// A variable that the graph does not have, or has with another type.
     #[error("{}variable `{name}`: expected {expected}, found {found}", at(.location))]
@@ -158,13 +160,27 @@ pub enum GraphError {
         location: Option<Location>,
     },
     /// A number of elements that is needed while the graph is built, of a symbolic extent.
-    #[error("{}a mean needs the number of elements of axis {axis}, whose extent is {dim}: build the graph with a number there", at(.location))]
-    SymbolicMean {
+    #[error("{}{what} needs the number of elements of axis {axis}, whose extent is {dim}: build the graph with a number there", at(.location))]
+    SymbolicExtent {
+        /// What needs it: `a mean`, or a layer.
+        what: String,
         /// The axis.
         axis: usize,
         /// Its extent.
         dim: String,
         /// Where the node comes from.
+        location: Option<Location>,
+    },
+    /// A tensor with too few or too many axes for what is built of it.
+    #[error("{}{what} takes {expected}, found {found}", at(.location))]
+    Rank {
+        /// What is built.
+        what: String,
+        /// The axes it takes.
+        expected: &'static str,
+        /// The tensor's type.
+        found: TensorType,
+        /// Where it is built.
         location: Option<Location>,
     },
     /// A number that its dtype does not hold exactly.
@@ -180,6 +196,30 @@ pub enum GraphError {
     /// More nodes than ids.
     #[error("the graph is full: it has 2^32 − 1 nodes")]
     Full,
+}
+
+impl GraphError {
+    /// Where what is wrong comes from.
+    pub(crate) fn location_mut(&mut self) -> Option<&mut Option<Location>> {
+        match self {
+            GraphError::Infer { location, .. }
+            | GraphError::ForeignValue { location, .. }
+            | GraphError::Duplicate { location, .. }
+            | GraphError::Variable { location, .. }
+            | GraphError::SymbolicExtent { location, .. }
+            | GraphError::Rank { location, .. }
+            | GraphError::Inexact { location, .. } => Some(location),
+            GraphError::Full => None,
+        }
+    }
+
+    /// The same error, coming from `place` unless it says where it comes from.
+    pub(crate) fn located(mut self, place: Option<Location>) -> GraphError {
+        if let Some(location) = self.location_mut() {
+            *location = location.take().or(place);
+        }
+        self
+    }
 }
 
 fn at(location: &Option<Location>) -> String {
@@ -318,7 +358,7 @@ impl Graph {
     /// Declares a variable.
     pub fn add_variable(&mut self, variable: Variable) -> Result<(), GraphError> {
         if self.variable(&variable.name).is_some() {
-            return Err(GraphError::Duplicate { what: "a variable", name: variable.name });
+            return Err(GraphError::Duplicate { what: "a variable", name: variable.name, location: None });
         }
         if !variable.init.fits(&variable.ty) || variable.ty.static_dims().is_none() {
             return Err(GraphError::Variable {
@@ -379,7 +419,7 @@ impl Graph {
         let (variable, ty) = match op {
             Op::Placeholder { name, .. } => {
                 return if self.input_types().any(|(n, _)| n == name) {
-                    Err(GraphError::Duplicate { what: "an input", name: name.clone() })
+                    Err(GraphError::Duplicate { what: "an input", name: name.clone(), location: location.clone() })
                 } else {
                     Ok(())
                 };
@@ -414,7 +454,7 @@ impl Graph {
             return Err(GraphError::ForeignValue { mnemonic: "output", operand: 0, location: None });
         }
         if self.outputs.iter().any(|(n, _)| n == name) {
-            return Err(GraphError::Duplicate { what: "an output", name: name.to_owned() });
+            return Err(GraphError::Duplicate { what: "an output", name: name.to_owned(), location: None });
         }
         self.outputs.push((name.to_owned(), value));
         Ok(())

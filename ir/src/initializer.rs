@@ -72,28 +72,26 @@ impl Initializer {
     /// The value for `dtype` and `dims`. Random values are made in f64 and rounded once.
     pub fn materialize(&self, dtype: DType, dims: &[usize]) -> Result<Tensor, TensorError> {
         let n = element_count(dims).ok_or_else(|| TensorError::TooLarge { dtype, dims: dims.to_vec() })?;
-        // Asked for and given back, so that what this machine has no room for is an error and not the end.
-        let bytes = n.checked_mul(size_of::<f64>() + dtype.size());
-        bytes
-            .and_then(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).ok())
-            .ok_or_else(|| TensorError::TooLarge { dtype, dims: dims.to_vec() })?;
-        let values: Vec<f64> = match self {
-            Initializer::Value(v) => return Ok(v.tensor().clone()),
-            Initializer::Fill(v) => vec![v.0; n],
+        match self {
+            Initializer::Value(v) => Ok(v.tensor().clone()),
+            Initializer::Fill(v) => Tensor::from_f64_iter(dtype, dims, std::iter::repeat_n(v.0, n)),
             Initializer::Uniform { low, high, seed } => {
-                random::uniform(*seed, n).map(|u| low.0 + (high.0 - low.0) * u).collect()
+                let values = random::uniform(*seed, n).map(|u| low.0 + (high.0 - low.0) * u);
+                Tensor::from_f64_iter(dtype, dims, values)
             }
-            Initializer::Normal { mean, std, seed } => random::normal(*seed, n).map(|z| mean.0 + std.0 * z).collect(),
+            Initializer::Normal { mean, std, seed } => {
+                Tensor::from_f64_iter(dtype, dims, random::normal(*seed, n).map(|z| mean.0 + std.0 * z))
+            }
             Initializer::Xavier { fan_in, fan_out, seed } => {
                 let limit = (6.0 / (*fan_in as f64 + *fan_out as f64).max(1.0)).sqrt();
-                random::uniform(*seed, n).map(|u| limit * (2.0 * u - 1.0)).collect()
+                let values = random::uniform(*seed, n).map(|u| limit * (2.0 * u - 1.0));
+                Tensor::from_f64_iter(dtype, dims, values)
             }
             Initializer::He { fan_in, seed } => {
                 let std = (2.0 / (*fan_in as f64).max(1.0)).sqrt();
-                random::normal(*seed, n).map(|z| std * z).collect()
+                Tensor::from_f64_iter(dtype, dims, random::normal(*seed, n).map(|z| std * z))
             }
-        };
-        Tensor::from_f64(dtype, dims, &values)
+        }
     }
 }
 
@@ -109,6 +107,26 @@ impl fmt::Display for Initializer {
                 write!(f, "xavier(fan_in={fan_in}, fan_out={fan_out}, seed={seed})")
             }
             Initializer::He { fan_in, seed } => write!(f, "he(fan_in={fan_in}, seed={seed})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_for_which_there_is_no_memory_is_an_error() {
+        let seed = 1;
+        for recipe in [
+            Initializer::ZEROS,
+            Initializer::Uniform { low: Real(0.0), high: Real(1.0), seed },
+            Initializer::Normal { mean: Real(0.0), std: Real(1.0), seed },
+            Initializer::Xavier { fan_in: 1, fan_out: 1, seed },
+            Initializer::He { fan_in: 1, seed },
+        ] {
+            let made = recipe.materialize(DType::F32, &[1 << 50]);
+            assert!(matches!(made, Err(TensorError::Memory { bytes, .. }) if bytes == 1 << 52), "{recipe}: {made:?}");
         }
     }
 }

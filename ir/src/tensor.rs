@@ -42,6 +42,16 @@ pub enum TensorError {
         /// The extents asked for.
         dims: Vec<usize>,
     },
+    /// The system refused memory for the elements.
+    #[error("cannot get {bytes} bytes for a tensor {dtype}{dims:?}: free memory, or use smaller extents")]
+    Memory {
+        /// The dtype asked for.
+        dtype: DType,
+        /// The extents asked for.
+        dims: Vec<usize>,
+        /// Bytes that were refused.
+        bytes: usize,
+    },
     /// Elements were asked for as another type.
     #[error("the tensor holds {found} elements, not {expected}")]
     DType {
@@ -89,6 +99,18 @@ impl Element for bool {
     }
 }
 
+/// No elements, with room for `n`. Extents decide how much is asked for, so a refusal is an error, not the end.
+fn room<T>(n: usize, dtype: DType, dims: &[usize]) -> Result<Vec<T>, TensorError> {
+    let mut elements = Vec::new();
+    match elements.try_reserve_exact(n) {
+        Ok(()) => Ok(elements),
+        Err(_) => {
+            let bytes = n.saturating_mul(size_of::<T>());
+            Err(TensorError::Memory { dtype, dims: dims.to_vec(), bytes })
+        }
+    }
+}
+
 /// Number of elements, or `None` where the product overflows `usize`.
 pub fn element_count(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
@@ -108,7 +130,7 @@ impl Tensor {
 
     /// A tensor of `values` in row-major order.
     pub fn from_slice<T: Element>(dims: &[usize], values: &[T]) -> Result<Tensor, TensorError> {
-        let mut bytes = Vec::with_capacity(size_of_val(values));
+        let mut bytes = room(size_of_val(values), T::DTYPE, dims)?;
         for &v in values {
             v.write(&mut bytes);
         }
@@ -127,7 +149,9 @@ impl Tensor {
         let n = element_count(dims)
             .and_then(|n| n.checked_mul(dtype.size()))
             .ok_or_else(|| TensorError::TooLarge { dtype, dims: dims.to_vec() })?;
-        Tensor::from_bytes(dtype, dims, Bytes::from(vec![0; n]))
+        let mut bytes = room(n, dtype, dims)?;
+        bytes.resize(n, 0);
+        Tensor::from_bytes(dtype, dims, Bytes::from(bytes))
     }
 
     /// Element type.
@@ -155,12 +179,22 @@ impl Tensor {
         &self.bytes
     }
 
+    /// Elements `start .. start + n`, or as many of them as there are, as a vector that shares the bytes.
+    pub fn span(&self, start: usize, n: usize) -> Tensor {
+        let start = start.min(self.len());
+        let n = n.min(self.len() - start);
+        let size = self.dtype.size();
+        Tensor { dtype: self.dtype, dims: vec![n], bytes: self.bytes.slice(start * size..(start + n) * size) }
+    }
+
     /// The elements, row-major.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>, TensorError> {
         if T::DTYPE != self.dtype {
             return Err(TensorError::DType { expected: T::DTYPE, found: self.dtype });
         }
-        Ok(self.bytes.chunks_exact(self.dtype.size()).map(T::read).collect())
+        let mut elements = room(self.len(), self.dtype, &self.dims)?;
+        elements.extend(self.bytes.chunks_exact(self.dtype.size()).map(T::read));
+        Ok(elements)
     }
 
     /// Every element converted to f64 (exact but for large i64, which round to nearest).
@@ -193,8 +227,17 @@ impl Tensor {
     /// A tensor of `dtype` from f64 values: floats round to nearest even, integers truncate and
     /// saturate, `bool` is `value != 0`.
     pub fn from_f64(dtype: DType, dims: &[usize], values: &[f64]) -> Result<Tensor, TensorError> {
-        let mut out = Vec::with_capacity(values.len() * dtype.size());
-        for &v in values {
+        Tensor::from_f64_iter(dtype, dims, values.iter().copied())
+    }
+
+    /// As [`Tensor::from_f64`], of values that need not exist at the same time.
+    pub fn from_f64_iter(
+        dtype: DType,
+        dims: &[usize],
+        values: impl Iterator<Item = f64>,
+    ) -> Result<Tensor, TensorError> {
+        let mut out = room(values.size_hint().0.saturating_mul(dtype.size()), dtype, dims)?;
+        for v in values {
             match dtype {
                 DType::F64 => v.write(&mut out),
                 DType::F32 => (v as f32).write(&mut out),
@@ -235,5 +278,30 @@ impl fmt::Debug for Tensor {
             write!(f, " {:?}", self.to_f64_vec())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_for_which_there_is_no_memory_are_an_error() {
+        // 2^53 bytes: more than any address space has, and no overflow.
+        let dims = [1 << 50];
+        let refused = TensorError::Memory { dtype: DType::F64, dims: dims.to_vec(), bytes: 1 << 53 };
+        assert_eq!(Tensor::zeros(DType::F64, &dims), Err(refused.clone()));
+        let ones = std::iter::repeat_n(1.0, 1 << 50);
+        assert_eq!(Tensor::from_f64_iter(DType::F64, &dims, ones), Err(refused.clone()));
+        let text = refused.to_string();
+        assert!(text.contains("9007199254740992 bytes") && text.contains("f64[1125899906842624]"), "{text}");
+    }
+
+    #[test]
+    fn a_span_is_cut_where_the_elements_end() {
+        let t = Tensor::from_slice(&[2, 2], &[1i32, 2, 3, 4]).unwrap();
+        let values = |start, n| t.span(start, n).to_vec::<i32>().unwrap();
+        assert_eq!((values(1, 2), values(3, 9), values(9, 1)), (vec![2, 3], vec![4], vec![]));
+        assert_eq!(t.span(1, 2).dims(), [2]);
     }
 }

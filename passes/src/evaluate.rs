@@ -92,10 +92,18 @@ fn row_major(dims: &[usize]) -> Vec<usize> {
     strides
 }
 
+/// `n` zeros, where memory has room for them: what does not fit is not evaluated here.
+fn zeros(n: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    out.try_reserve_exact(n).ok()?;
+    out.resize(n, 0);
+    Some(out)
+}
+
 /// Copies a strided view into row-major order.
 fn gather<const N: usize>(bytes: &[u8], dims: &[usize], strides: &[usize]) -> Option<Vec<u8>> {
     let source = bytes.as_chunks::<N>().0;
-    let mut out = vec![0u8; element_count(dims)?.checked_mul(N)?];
+    let mut out = zeros(element_count(dims)?.checked_mul(N)?)?;
     fill(out.as_chunks_mut::<N>().0, dims, [strides], |row, [from], [step]| match step {
         1 => row.copy_from_slice(&source[from..from + row.len()]),
         _ => row.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
@@ -230,7 +238,7 @@ pub fn fold(op: &Op, operands: &[View]) -> Option<Vec<Tensor>> {
 
 /// `apply` of each element of x and of y, which have the same dims and elements of N bytes, as the result is.
 fn binary<const N: usize>(apply: impl Fn([u8; N], [u8; N]) -> [u8; N] + Sync, x: &View, y: &View) -> Option<Tensor> {
-    let mut out = vec![0u8; element_count(&x.dims)?.checked_mul(N)?];
+    let mut out = zeros(element_count(&x.dims)?.checked_mul(N)?)?;
     let (p, q) = (x.tensor.bytes().as_chunks::<N>().0, y.tensor.bytes().as_chunks::<N>().0);
     // The larger source is followed through memory; the smaller one stays in the cache.
     let flip = y.stored_bytes() > x.stored_bytes();

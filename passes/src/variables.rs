@@ -1,8 +1,8 @@
 //! Variables that nothing assigns are constants: their initialiser's value.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_ir::{Graph, Op};
+use kiln_ir::{Graph, Op, Tensor};
 
 use crate::driver::{Context, PassFailure};
 use crate::rewrite::{Rewriter, Values, live_nodes};
@@ -21,23 +21,34 @@ pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailur
         })
         .collect();
     let live = live_nodes(graph);
-    let becomes_constant = |variable: &str| !assigned.contains(variable);
+    let read: BTreeSet<&str> = graph
+        .node_ids()
+        .filter(|id| live[id.0 as usize])
+        .filter_map(|id| match &graph.node(id).op {
+            Op::ReadVar { variable, .. } => Some(variable.as_str()),
+            _ => None,
+        })
+        .collect();
     let may = context.may_fire(RULE);
-    let mut rewriter = Rewriter::new(graph, context, |v| !may || !becomes_constant(&v.name))?;
+    // One for which there is no memory stays a variable: whoever stores it says so.
+    let constants: BTreeMap<&str, Tensor> = graph
+        .variables()
+        .iter()
+        .filter(|v| may && read.contains(v.name.as_str()) && !assigned.contains(v.name.as_str()))
+        .filter_map(|v| Some((v.name.as_str(), v.init.materialize(v.ty.dtype, &v.ty.static_dims()?).ok()?)))
+        .collect();
+    let stays = |name: &str| assigned.contains(name) || (read.contains(name) && !constants.contains_key(name));
+    let mut rewriter = Rewriter::new(graph, context, |v| !may || stays(&v.name))?;
     for id in graph.node_ids().filter(|id| live[id.0 as usize]) {
         rewriter.enter(id);
-        let node = graph.node(id);
-        let value = match &node.op {
-            Op::ReadVar { variable, .. } if may && becomes_constant(variable) => {
-                let dims = node.types[0].static_dims();
-                graph.variable(variable).zip(dims).and_then(|(v, d)| v.init.materialize(v.ty.dtype, &d).ok())
-            }
+        let value = match &graph.node(id).op {
+            Op::ReadVar { variable, .. } => constants.get(variable.as_str()),
             _ => None,
         };
         let values = match value {
             Some(tensor) => {
                 rewriter.fired(RULE);
-                Values::from_slice(&[rewriter.add(Op::Constant { value: tensor.into() }, &[])?])
+                Values::from_slice(&[rewriter.add(Op::Constant { value: tensor.clone().into() }, &[])?])
             }
             None => rewriter.copy(id)?,
         };

@@ -21,7 +21,7 @@ use std::time::Instant;
 use memmap2::MmapMut;
 
 use crate::executable::Executable;
-use crate::feeds::{FeedError, check_slices};
+use crate::feeds::{FeedError, FeedProblem, check_slices, finish, zeros};
 use crate::kernel::KernelFn;
 use crate::plan::{ALIGNMENT, Argument, Buffer, Split, Work};
 use crate::pool::PoolHandle;
@@ -257,14 +257,22 @@ impl Frame {
         check_slices(signature, inputs, outputs)?;
         // One address per slice and run: every argument that lies in the slice is derived from it.
         let fed = inputs.iter().zip(&signature.inputs).zip(&mut self.input_staging).zip(&mut self.input_starts);
+        let mut problems = Vec::new();
         for (((slice, spec), staging), start) in fed {
-            *start = staging.take_input(spec, slice).unwrap_or(slice.as_ptr().cast_mut());
+            match staging.take_input(spec, slice) {
+                Ok(staged) => *start = staged.unwrap_or(slice.as_ptr().cast_mut()),
+                Err(problem) => problems.push(problem),
+            }
         }
         let filled =
             outputs.iter_mut().zip(&signature.outputs).zip(&mut self.output_staging).zip(&mut self.output_starts);
         for (((slice, spec), staging), start) in filled {
-            *start = staging.take_output(spec, slice).unwrap_or(slice.as_mut_ptr());
+            match staging.take_output(spec, slice) {
+                Ok(staged) => *start = staged.unwrap_or(slice.as_mut_ptr()),
+                Err(problem) => problems.push(problem),
+            }
         }
+        finish(problems)?;
         for (bindings, starts) in [(&self.inputs, &self.input_starts), (&self.outputs, &self.output_starts)] {
             for binding in bindings {
                 if let (Some(start), Some(slot)) = (starts.get(binding.index), self.pointers.get_mut(binding.slot)) {
@@ -367,40 +375,48 @@ struct Staging {
 }
 
 impl Staging {
-    /// Makes room for `len` bytes aligned to `size`.
-    fn reserve(&mut self, len: usize, size: usize) -> &mut [u8] {
+    /// Makes room for `len` bytes aligned to `size`: a whole `what`, which is `spec`.
+    fn reserve(
+        &mut self,
+        len: usize,
+        size: usize,
+        what: &'static str,
+        spec: &TensorSpec,
+    ) -> Result<&mut [u8], FeedProblem> {
         if self.bytes.len() < len.saturating_add(size) {
-            self.bytes = vec![0; len.saturating_add(size)];
+            self.bytes = zeros(len.saturating_add(size), what, spec)?;
         }
         let padding = (size - self.bytes.as_ptr().addr() % size) % size;
         let range = padding..padding + len;
         self.range = Some(range.clone());
-        self.bytes.get_mut(range).unwrap_or_default()
+        Ok(self.bytes.get_mut(range).unwrap_or_default())
     }
 
     /// Copies an input that is not aligned, or whose truth values are not 0 or 1: kernels rely on both. Returns
     /// where the copy is, if there is one.
-    fn take_input(&mut self, spec: &TensorSpec, slice: &[u8]) -> Option<*mut u8> {
+    fn take_input(&mut self, spec: &TensorSpec, slice: &[u8]) -> Result<Option<*mut u8>, FeedProblem> {
         self.range = None;
         let truth = spec.dtype == kiln_ir::DType::Bool;
         if truth && slice.iter().any(|&b| b > 1) {
-            let staged = self.reserve(slice.len(), 1);
+            let staged = self.reserve(slice.len(), 1, "input", spec)?;
             staged.iter_mut().zip(slice).for_each(|(to, &from)| *to = u8::from(from != 0));
-            return Some(staged.as_mut_ptr());
+            return Ok(Some(staged.as_mut_ptr()));
         }
         if slice.as_ptr().addr().is_multiple_of(spec.dtype.size()) {
-            return None;
+            return Ok(None);
         }
-        let staged = self.reserve(slice.len(), spec.dtype.size());
+        let staged = self.reserve(slice.len(), spec.dtype.size(), "input", spec)?;
         staged.copy_from_slice(slice);
-        Some(staged.as_mut_ptr())
+        Ok(Some(staged.as_mut_ptr()))
     }
 
     /// Makes room for an output whose slice is not aligned. Returns where, if so.
-    fn take_output(&mut self, spec: &TensorSpec, slice: &[u8]) -> Option<*mut u8> {
+    fn take_output(&mut self, spec: &TensorSpec, slice: &[u8]) -> Result<Option<*mut u8>, FeedProblem> {
         self.range = None;
-        let aligned = slice.as_ptr().addr().is_multiple_of(spec.dtype.size());
-        (!aligned).then(|| self.reserve(slice.len(), spec.dtype.size()).as_mut_ptr())
+        if slice.as_ptr().addr().is_multiple_of(spec.dtype.size()) {
+            return Ok(None);
+        }
+        Ok(Some(self.reserve(slice.len(), spec.dtype.size(), "output", spec)?.as_mut_ptr()))
     }
 
     /// Copies a staged output to the caller.

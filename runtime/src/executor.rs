@@ -9,7 +9,7 @@ use kiln_ir::{Tensor, TensorError};
 use crate::call::Frame;
 pub use crate::call::MemoryError;
 use crate::executable::Executable;
-use crate::feeds::{FeedError, by_name, check_tensors};
+use crate::feeds::{FeedError, by_name, check_tensors, output_buffers, zeroed};
 use crate::pool::PoolHandle;
 use crate::profile::Profile;
 use crate::signature::{Signature, TensorSpec};
@@ -68,14 +68,18 @@ impl Executor {
         self.frame.run(inputs, outputs, self.profile.as_mut())
     }
 
+    /// Memory for the outputs of [`Executor::run`]: zeros, one buffer each, in signature order.
+    pub fn output_buffers(&self) -> Result<Vec<Vec<u8>>, FeedError> {
+        output_buffers(self.signature())
+    }
+
     /// Runs once on tensors in signature order and returns the outputs in signature order.
     pub fn run_tensors(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, RunError> {
         let executable = Arc::clone(self.frame.executable());
         let signature = executable.signature();
         check_tensors(signature, inputs)?;
         let inputs: Vec<&[u8]> = inputs.iter().map(|t| &t.bytes()[..]).collect();
-        let mut results: Vec<Vec<u8>> =
-            signature.outputs.iter().map(|spec| vec![0; spec.byte_len().unwrap_or(0)]).collect();
+        let mut results = self.output_buffers()?;
         let mut outputs: Vec<&mut [u8]> = results.iter_mut().map(Vec::as_mut_slice).collect();
         self.run(&inputs, &mut outputs)?;
         let tensors = signature.outputs.iter().zip(results);
@@ -128,8 +132,11 @@ impl Executor {
     /// The value of the persistent variable `name`.
     pub fn state(&self, name: &str) -> Result<Tensor, RunError> {
         let (index, spec) = self.state_spec(name)?;
-        let bytes = self.frame.state(index).unwrap_or_default();
-        Ok(Tensor::from_bytes(spec.dtype, &spec.dims, Bytes::copy_from_slice(bytes))?)
+        let mut bytes = zeroed("variable", &spec).map_err(|problem| FeedError { problems: vec![problem] })?;
+        if let Some(value) = self.frame.state(index) {
+            bytes.copy_from_slice(value);
+        }
+        Ok(Tensor::from_bytes(spec.dtype, &spec.dims, Bytes::from(bytes))?)
     }
 
     /// Sets the persistent variable `name`.

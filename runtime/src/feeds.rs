@@ -71,6 +71,16 @@ pub enum FeedProblem {
         /// How many were bound.
         found: usize,
     },
+    /// Memory for a whole input or output that the system refused.
+    #[error("cannot get {bytes} bytes for {what} {spec}: free memory, or compile for smaller extents")]
+    Memory {
+        /// `input`, `output` or `variable`.
+        what: &'static str,
+        /// What the signature says.
+        spec: TensorSpec,
+        /// How much was asked for.
+        bytes: usize,
+    },
     /// A slice of the wrong length.
     #[error("{what} {spec} takes {expected} bytes, found a slice of {found}")]
     Bytes {
@@ -85,7 +95,35 @@ pub enum FeedProblem {
     },
 }
 
-fn finish(problems: Vec<FeedProblem>) -> Result<(), FeedError> {
+/// Zeros for the elements of `spec`. A model decides how many, so a refusal is an error, not the end.
+pub(crate) fn zeroed(what: &'static str, spec: &TensorSpec) -> Result<Vec<u8>, FeedProblem> {
+    zeros(spec.byte_len().unwrap_or(usize::MAX), what, spec)
+}
+
+/// `len` zeros for `spec`.
+pub(crate) fn zeros(len: usize, what: &'static str, spec: &TensorSpec) -> Result<Vec<u8>, FeedProblem> {
+    let refused = |_| FeedProblem::Memory { what, spec: spec.clone(), bytes: len };
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(refused)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
+/// Zeros for every output, in signature order, or all outputs for which there is no memory.
+pub(crate) fn output_buffers(signature: &Signature) -> Result<Vec<Vec<u8>>, FeedError> {
+    let (mut buffers, mut problems) = (Vec::with_capacity(signature.outputs.len()), Vec::new());
+    for spec in &signature.outputs {
+        match zeroed("output", spec) {
+            Ok(buffer) => buffers.push(buffer),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    finish(problems)?;
+    Ok(buffers)
+}
+
+/// All problems as one error, if there are any.
+pub(crate) fn finish(problems: Vec<FeedProblem>) -> Result<(), FeedError> {
     if problems.is_empty() { Ok(()) } else { Err(FeedError { problems }) }
 }
 

@@ -85,6 +85,7 @@
 //!   machines get an error from [`Executable::new`].
 
 pub mod artifact;
+pub mod atomic_file;
 mod call;
 pub mod code_memory;
 pub mod cpu;

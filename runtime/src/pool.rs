@@ -19,6 +19,9 @@ use crate::erased_job::Slot;
 /// Rounds a worker spins before it parks; about 50 µs where a pause takes 40 ns.
 const SPINS: u32 = 1200;
 
+/// The most threads of a pool. Far above it, a system grants threads that then find no memory to start with.
+pub const MOST_THREADS: usize = 1024;
+
 /// A shared handle to a thread pool; the threads end when the last handle is dropped.
 #[derive(Clone)]
 pub struct PoolHandle(Arc<Pool>);
@@ -46,11 +49,11 @@ struct Shared {
 }
 
 impl PoolHandle {
-    /// A pool of `threads` threads, the caller included; 0 counts as 1.
+    /// A pool of `threads` threads, the caller included; 0 counts as 1, and more than [`MOST_THREADS`] as that.
     ///
     /// Where the system refuses a thread, the pool has fewer: [`PoolHandle::threads`] tells.
     pub fn new(threads: usize) -> PoolHandle {
-        let wanted = threads.saturating_sub(1);
+        let wanted = threads.min(MOST_THREADS).saturating_sub(1);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             slot: Slot::new(),
@@ -212,6 +215,12 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pool_has_no_more_threads_than_a_system_has_memory_to_start() {
+        let pool = PoolHandle::new(usize::MAX);
+        assert!((1..=MOST_THREADS).contains(&pool.threads()), "{}", pool.threads());
+    }
 
     #[test]
     fn every_iteration_runs_exactly_once_whatever_the_chunk() {

@@ -184,3 +184,33 @@ fn a_program_does_not_accept_too_few_kernels_or_weights() {
     let error = unsafe { Executable::new(plan, common::kernels(), Weights::default()) }.unwrap_err();
     assert!(matches!(error, ExecutableError::Weights { start: 0, found: 0, .. }), "{error}");
 }
+
+#[test]
+fn outputs_for_which_there_is_no_memory_are_all_named() {
+    // 2^53 bytes: more than any address space has, and no overflow.
+    let extent = 1usize << 53;
+    let (y, z) = (TensorSpec::new("y", DType::U8, [extent]), TensorSpec::new("z", DType::F64, [4, extent / 32]));
+    let fill = |buffer, dtype| Step {
+        label: "fill".to_owned(),
+        work: Work::Fill { to: Argument::write(buffer, dtype, 0, extent), element: 0 },
+        flops: 0,
+        bytes: 0,
+    };
+    let plan = Plan {
+        signature: Signature { inputs: Vec::new(), outputs: vec![y, z], metadata: Default::default() },
+        buffers: vec![Buffer::Output(0), Buffer::Output(1)],
+        steps: vec![fill(0, DType::U8), fill(1, DType::F64)],
+        ..Plan::default()
+    };
+    // SAFETY: there are no kernels.
+    let executable =
+        unsafe { Executable::new(plan, KernelTable::new(Vec::new(), std::sync::Arc::new(())), Weights::default()) }
+            .expect("a valid plan");
+    let mut executor = Executor::new(executable, PoolHandle::new(1)).unwrap();
+    let error = executor.run_named(&[]).unwrap_err();
+    let text = error.to_string();
+    for output in ["output `y` u8[9007199254740992]", "output `z` f64[4, 281474976710656]"] {
+        assert!(text.contains(&format!("cannot get {extent} bytes for {output}")), "{text}");
+    }
+    assert!(matches!(error, RunError::Feed(FeedError { problems }) if problems.len() == 2));
+}

@@ -42,7 +42,7 @@ impl Emitter<'_> {
                 let parts = self.parts(*value);
                 let places = self.lane_places(from, &parts);
                 let lanes: Vec<(VReg, u32)> = lanes.iter().map(|&lane| places[lane as usize]).collect();
-                self.from_lane_places(ty.dtype, &lanes)
+                self.gather_places(ty.dtype, &lanes)
             }
             kir::Inst::Concat(values) => self.concat(ty.dtype, values),
             kir::Inst::Unary(op, a) => self.unary(*op, ty, *a),
@@ -128,7 +128,7 @@ impl Emitter<'_> {
             let parts = self.parts(value);
             lanes.extend(self.lane_places(self.kernel.type_of(value), &parts));
         }
-        self.from_lane_places(dtype, &lanes)
+        self.gather_places(dtype, &lanes)
     }
 
     /// Brings the low bits of a 32-bit lane into the form that narrow integers have.
@@ -453,7 +453,7 @@ impl Emitter<'_> {
         if !is_wide(ty.dtype) {
             return masks.to_vec();
         }
-        let half = |e: &mut Self, i: usize| if i % 2 == 0 { masks[i / 2] } else { e.upper_mask(masks[i / 2]) };
+        let half = |e: &mut Self, i: usize| if i.is_multiple_of(2) { masks[i / 2] } else { e.upper_mask(masks[i / 2]) };
         (0..parts(ty)).map(|i| half(self, i)).collect()
     }
 
@@ -491,7 +491,7 @@ impl Emitter<'_> {
                 vec![self.rotate(registers[0], words)]
             } else {
                 let places = self.lane_places(now, &registers);
-                self.from_lane_places(ty.dtype, &places[half as usize..])
+                self.gather_places(ty.dtype, &places[half as usize..])
             };
             let kept = ty.with_lanes(half);
             registers.truncate(parts(kept));

@@ -63,7 +63,7 @@ impl Emitter<'_> {
     fn widen(&mut self, op: Op, to: VType, a: &[VReg]) -> Parts {
         let one = |e: &mut Self, i: usize| {
             let w = width(to, i);
-            let half = if i % 2 == 0 { a[i / 2] } else { e.upper_half(a[i / 2]) };
+            let half = if i.is_multiple_of(2) { a[i / 2] } else { e.upper_half(a[i / 2]) };
             e.vector(op.code(w), w, &[Arg::Use(half, Size::V(w.half()))])
         };
         (0..parts(to)).map(|i| one(self, i)).collect()

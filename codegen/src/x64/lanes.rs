@@ -339,7 +339,7 @@ impl Emitter<'_> {
     }
 
     /// The parts of a value with these lanes.
-    pub(super) fn from_lane_places(&mut self, dtype: DType, lanes: &[(VReg, u32)]) -> Parts {
+    pub(super) fn gather_places(&mut self, dtype: DType, lanes: &[(VReg, u32)]) -> Parts {
         let registers = self.permute(is_wide(dtype), lanes);
         match dtype {
             DType::Bool => registers.into_iter().map(|reg| self.lanes_to_mask(reg)).collect(),

@@ -2,8 +2,8 @@
 
 use crate::run::run_jit;
 use half::{bf16, f16};
-use kiln_codegen::clif::{Features, Target};
 use kiln_codegen::kir::*;
+use kiln_codegen::native::{Features, Target};
 use kiln_ir::DType;
 use kiln_ir::narrow::{bf16_from_f64, bf16_from_i64, f16_from_f64};
 

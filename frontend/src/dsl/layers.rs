@@ -7,7 +7,7 @@ use std::panic::Location as Caller;
 
 use kiln_ir::attribute::Padding as AxisPadding;
 use kiln_ir::infer::window_extent;
-use kiln_ir::{ConvOptions, DType, Dim, Initializer, WindowOptions};
+use kiln_ir::{ConvOptions, DType, Dim, GraphError, Initializer, Location, WindowOptions};
 
 use super::{Scope, Tensor};
 
@@ -26,6 +26,18 @@ pub enum Padding {
 }
 
 impl Padding {
+    /// For both spatial axes of x, of which only [`Padding::Same`] needs to know the extents.
+    fn of_image<'g>(
+        self,
+        what: &str,
+        x: Tensor<'g>,
+        (window, stride): ((usize, usize), (usize, usize)),
+        at: &Caller<'_>,
+    ) -> Result<[AxisPadding; 2], Tensor<'g>> {
+        let [height, width] = if self == Padding::Same { extents(what, x, [2, 3], at)? } else { [0; 2] };
+        Ok([self.of_axis(0, height, window.0, stride.0), self.of_axis(1, width, window.1, stride.1)])
+    }
+
     fn of_axis(self, axis: usize, extent: usize, window: usize, stride: usize) -> AxisPadding {
         let pair = |(low, high): (usize, usize)| AxisPadding { low: low as i64, high: high as i64 };
         match self {
@@ -41,9 +53,56 @@ impl Padding {
     }
 }
 
-/// The extent of axis `i` of x; 0 (which no layer accepts) where it is symbolic or missing.
-fn extent(x: Tensor<'_>, i: usize) -> usize {
-    x.dims().get(i).and_then(Dim::fixed).unwrap_or(0)
+/// The extents of `axes` of x, numbers that `what` is built with. Every symbolic one is reported; what comes of the layer
+/// is poisoned then, as it is where x is.
+fn extents<'g, const N: usize>(
+    what: &str,
+    x: Tensor<'g>,
+    axes: [usize; N],
+    at: &Caller<'_>,
+) -> Result<[usize; N], Tensor<'g>> {
+    let mut wrong = x.ty().is_none().then_some(x);
+    let dims = x.dims();
+    let numbers = axes.map(|axis| match dims.get(axis) {
+        Some(Dim::Fixed(n)) => *n,
+        Some(Dim::Symbol(name)) => {
+            let location = Some(Location::caller(at));
+            let error = GraphError::SymbolicExtent { what: what.to_owned(), axis, dim: name.to_string(), location };
+            wrong = Some(x.scope.emit(at, |b| b.fail(error)));
+            0
+        }
+        None => 0,
+    });
+    wrong.map_or(Ok(numbers), Err)
+}
+
+/// An error unless x has as many axes as `expected` shows, at least `least` and at most `most`.
+fn check_rank<'g>(
+    what: &str,
+    x: Tensor<'g>,
+    (least, most): (usize, usize),
+    expected: &'static str,
+    at: &Caller<'_>,
+) -> Result<(), Tensor<'g>> {
+    match x.ty() {
+        None => Err(x),
+        Some(found) if found.rank() < least || found.rank() > most => {
+            let location = Some(Location::caller(at));
+            let error = GraphError::Rank { what: what.to_owned(), expected, found, location };
+            Err(x.scope.emit(at, |b| b.fail(error)))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// An error unless x is a batch of images.
+fn check_image<'g>(what: &str, x: Tensor<'g>, at: &Caller<'_>) -> Result<(), Tensor<'g>> {
+    check_rank(what, x, (4, 4), "[N, C, H, W]", at)
+}
+
+/// What errors call the layer `name`.
+fn layer(name: &str) -> String {
+    format!("layer `{name}`")
 }
 
 fn dtype(x: Tensor<'_>) -> DType {
@@ -70,20 +129,26 @@ fn variable<'g>(
     scope.variable_of(at, &name, dtype(x), dims, init)
 }
 
-/// Fully connected layer: x · Wᵀ + b over the last axis; `name/weight` [units, inputs], `name/bias` `[units]`.
+/// Fully connected layer: x · Wᵀ + b over the last axis, whose extent is a number; `name/weight` [units, inputs],
+/// `name/bias` `[units]`.
 #[track_caller]
 pub fn dense<'g>(name: &str, x: Tensor<'g>, units: usize) -> Tensor<'g> {
-    let (at, scope) = (Caller::caller(), x.scope);
-    let rank = x.dims().len();
-    let inputs = extent(x, rank.wrapping_sub(1));
-    scope.named(name, || {
+    let at = Caller::caller();
+    build_dense(name, x, units, at).unwrap_or_else(|wrong| wrong)
+}
+
+fn build_dense<'g>(name: &str, x: Tensor<'g>, units: usize, at: &Caller<'_>) -> Result<Tensor<'g>, Tensor<'g>> {
+    let (scope, what) = (x.scope, layer(name));
+    check_rank(&what, x, (1, usize::MAX), "[…, inputs]", at)?;
+    let last = x.dims().len() - 1;
+    let [inputs] = extents(&what, x, [last], at)?;
+    Ok(scope.named(name, || {
         let init = Initializer::Xavier { fan_in: inputs, fan_out: units, seed: scope.seed_of(name) };
         let w = variable(scope, at, format!("{name}/weight"), x, &[units, inputs], init);
         let b = variable(scope, at, format!("{name}/bias"), x, &[units], Initializer::ZEROS);
-        let last = rank.saturating_sub(1);
         let y = scope.emit(at, |g| g.dot(x.value, w.value, &[], &[], &[last], &[1]));
         add_bias(y, b, last, at)
-    })
+    }))
 }
 
 /// 2-D convolution of [N, C, H, W]; `name/weight` [filters, C / groups, kh, kw], `name/bias` `[filters]`.
@@ -147,22 +212,28 @@ impl Conv2d {
     /// Adds the layer to the graph.
     #[track_caller]
     pub fn apply<'g>(&self, name: &str, x: Tensor<'g>) -> Tensor<'g> {
-        let (at, scope) = (Caller::caller(), x.scope);
-        let per_group = extent(x, 1) / self.groups.max(1);
+        self.build(name, x, Caller::caller()).unwrap_or_else(|wrong| wrong)
+    }
+
+    fn build<'g>(&self, name: &str, x: Tensor<'g>, at: &Caller<'_>) -> Result<Tensor<'g>, Tensor<'g>> {
+        let (scope, what) = (x.scope, layer(name));
+        check_image(&what, x, at)?;
+        let span = |k: usize, d: usize| k.saturating_sub(1) * d + 1;
+        let windows = (span(self.kernel.0, self.dilation.0), span(self.kernel.1, self.dilation.1));
+        let (channels, padding) =
+            (extents(&what, x, [1], at), self.padding.of_image(&what, x, (windows, self.stride), at));
+        let ([channels], padding) = (channels?, padding?);
+        let per_group = channels / self.groups.max(1);
         let fan_in = per_group * self.kernel.0 * self.kernel.1;
         let dims = [self.filters, per_group, self.kernel.0, self.kernel.1];
-        let span = |k: usize, d: usize| k.saturating_sub(1) * d + 1;
         let options = ConvOptions {
             strides: vec![self.stride.0, self.stride.1],
-            padding: vec![
-                self.padding.of_axis(0, extent(x, 2), span(self.kernel.0, self.dilation.0), self.stride.0),
-                self.padding.of_axis(1, extent(x, 3), span(self.kernel.1, self.dilation.1), self.stride.1),
-            ],
+            padding: padding.to_vec(),
             rhs_dilation: vec![self.dilation.0, self.dilation.1],
             groups: self.groups,
             ..ConvOptions::default()
         };
-        scope.named(name, || {
+        Ok(scope.named(name, || {
             let init = Initializer::He { fan_in, seed: scope.seed_of(name) };
             let w = variable(scope, at, format!("{name}/weight"), x, &dims, init);
             let y = scope.emit(at, |b| b.conv(x.value, w.value, &options));
@@ -171,23 +242,33 @@ impl Conv2d {
             }
             let bias = variable(scope, at, format!("{name}/bias"), x, &[self.filters], Initializer::ZEROS);
             add_bias(y, bias, 1, at)
-        })
+        }))
     }
 }
 
 /// Depthwise 2-D convolution: one `kernel` × `kernel` window a channel, without bias.
 #[track_caller]
 pub fn depthwise<'g>(name: &str, x: Tensor<'g>, kernel: usize, stride: usize, padding: Padding) -> Tensor<'g> {
-    let channels = extent(x, 1);
-    Conv2d::new(channels, kernel).stride(stride).padding(padding).groups(channels).no_bias().apply(name, x)
+    let (at, what) = (Caller::caller(), layer(name));
+    let build = || {
+        check_image(&what, x, at)?;
+        let [channels] = extents(&what, x, [1], at)?;
+        let conv = Conv2d::new(channels, kernel).stride(stride).padding(padding).groups(channels).no_bias();
+        conv.build(name, x, at)
+    };
+    build().unwrap_or_else(|wrong| wrong)
 }
 
 /// Batch normalisation over axis 1 by stored statistics; `name/weight`, `name/bias`, `name/running_mean`,
 /// `name/running_var`, each `[C]`.
 #[track_caller]
 pub fn batch_norm<'g>(name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
-    let (at, scope) = (Caller::caller(), x.scope);
-    let c = [extent(x, 1)];
+    let (at, scope, what) = (Caller::caller(), x.scope, layer(name));
+    let channels = check_rank(&what, x, (2, usize::MAX), "[N, C, …]", at).and_then(|()| extents(&what, x, [1], at));
+    let c = match channels {
+        Ok(channels) => channels,
+        Err(wrong) => return wrong,
+    };
     scope.named(name, || {
         let part = |suffix: &str, init| variable(scope, at, format!("{name}/{suffix}"), x, &c, init).value;
         let statistics = [
@@ -227,28 +308,32 @@ impl Pool {
         Pool { padding, ..self }
     }
 
-    fn options(&self, x: Tensor<'_>) -> WindowOptions {
-        let of = |axis: usize| self.padding.of_axis(axis, extent(x, axis + 2), self.window, self.stride);
-        WindowOptions {
+    fn options<'g>(&self, x: Tensor<'g>, at: &Caller<'_>) -> Result<WindowOptions, Tensor<'g>> {
+        check_image("`Pool`", x, at)?;
+        let (window, stride) = ((self.window, self.window), (self.stride, self.stride));
+        let [vertical, horizontal] = self.padding.of_image("`Pool`", x, (window, stride), at)?;
+        Ok(WindowOptions {
             window: vec![1, 1, self.window, self.window],
             strides: vec![1, 1, self.stride, self.stride],
-            padding: vec![AxisPadding::NONE, AxisPadding::NONE, of(0), of(1)],
+            padding: vec![AxisPadding::NONE, AxisPadding::NONE, vertical, horizontal],
             dilation: Vec::new(),
-        }
+        })
     }
 
     /// Largest element of each window.
     #[track_caller]
     pub fn max<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
-        let options = self.options(x);
-        x.scope.emit(Caller::caller(), |b| b.max_pool(x.value, &options))
+        let at = Caller::caller();
+        let pooled = |options| x.scope.emit(at, |b| b.max_pool(x.value, &options));
+        self.options(x, at).map_or_else(|wrong| wrong, pooled)
     }
 
     /// Mean of each window.
     #[track_caller]
     pub fn avg<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
-        let options = self.options(x);
-        x.scope.emit(Caller::caller(), |b| b.avg_pool(x.value, &options, false))
+        let at = Caller::caller();
+        let pooled = |options| x.scope.emit(at, |b| b.avg_pool(x.value, &options, false));
+        self.options(x, at).map_or_else(|wrong| wrong, pooled)
     }
 
     /// How many windows fit an axis of `extent` elements; `None` where none does.
@@ -263,27 +348,37 @@ pub fn global_avg_pool(x: Tensor<'_>) -> Tensor<'_> {
     x.mean(&[2, 3])
 }
 
-/// [N, …] to [N, product of the rest].
+/// [N, …] to [N, product of the rest]. N may be symbolic, the rest are numbers.
 #[track_caller]
 pub fn flatten(x: Tensor<'_>) -> Tensor<'_> {
+    let at = Caller::caller();
     let dims = x.dims();
-    let rest: usize = dims.iter().skip(1).map(|d| d.fixed().unwrap_or(0)).product();
+    let (mut rest, mut wrong) = (1usize, None);
+    for axis in 1..dims.len() {
+        match extents("`flatten`", x, [axis], at) {
+            Ok([n]) => rest = n.saturating_mul(rest),
+            Err(symbolic) => wrong = Some(symbolic),
+        }
+    }
     let first = dims.first().cloned().unwrap_or(Dim::Fixed(1));
-    x.reshape([first, Dim::Fixed(rest)])
+    wrong.unwrap_or_else(|| x.reshape([first, Dim::Fixed(rest)]))
 }
 
-/// Repeats each pixel `scale` × `scale` times (nearest-neighbour upsampling).
+/// Repeats each pixel `scale` × `scale` times (nearest-neighbour upsampling). H and W are numbers.
 #[track_caller]
 pub fn upsample(x: Tensor<'_>, scale: usize) -> Tensor<'_> {
-    let dims = x.dims();
-    let [n, c, h, w] = dims.as_slice() else {
-        // Not an image: the convolution-shaped reshape below reports it with the tensor's type.
-        return x.reshape([Dim::Fixed(0)]);
+    let at = Caller::caller();
+    let spatial = check_image("`upsample`", x, at).and_then(|()| extents("`upsample`", x, [2, 3], at));
+    let [height, width] = match spatial {
+        Ok(spatial) => spatial,
+        Err(wrong) => return wrong,
     };
-    let (h_in, w_in) = (h.fixed().unwrap_or(0), w.fixed().unwrap_or(0));
-    let spread = [n.clone(), c.clone(), h.clone(), Dim::Fixed(scale), w.clone(), Dim::Fixed(scale)];
-    let result = [n.clone(), c.clone(), Dim::Fixed(h_in * scale), Dim::Fixed(w_in * scale)];
-    x.scope.emit(Caller::caller(), |b| {
+    let batch = x.dims().into_iter().take(2).collect::<Vec<_>>();
+    let (h, w, times) = (Dim::Fixed(height), Dim::Fixed(width), Dim::Fixed(scale));
+    let spread = [&batch[..], &[h, times.clone(), w, times]].concat();
+    let result =
+        [&batch[..], &[Dim::Fixed(height.saturating_mul(scale)), Dim::Fixed(width.saturating_mul(scale))]].concat();
+    x.scope.emit(at, |b| {
         let wide = b.broadcast(x.value, &spread, &[0, 1, 2, 4]);
         b.reshape(wide, &result)
     })

@@ -94,8 +94,11 @@ impl Scope {
     /// Names a result.
     #[track_caller]
     pub fn output<'g>(&'g self, name: &str, value: Tensor<'g>) {
-        let value = self.own(value, Caller::caller());
-        self.builder.borrow_mut().output(name, value.value);
+        let at = Caller::caller();
+        let value = self.own(value, at);
+        let mut builder = self.builder.borrow_mut();
+        builder.set_location(Some(Location::caller(at)));
+        builder.output(name, value.value);
     }
 
     /// The graph, or every error in it, each with the line that made it.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FileError;
 pub use super::resample::Filter;
-use super::resample::Pixels;
+use super::resample::{Pixels, room};
 
 /// How the image is brought to a size before the crop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,9 +143,10 @@ impl ImagePreprocess {
     }
 
     fn apply(&self, image: Pixels) -> Result<Tensor, String> {
+        self.check_numbers()?;
         let image = if self.channels == Channels::Gray { luma(&image) } else { image };
         let image = match self.target(&image)? {
-            Some((height, width)) => image.resized(width, height, self.filter),
+            Some((height, width)) => image.resized(width, height, self.filter)?,
             None => image,
         };
         let image = match self.crop {
@@ -161,6 +162,18 @@ impl ImagePreprocess {
             None => image,
         };
         self.normalise(&image)
+    }
+
+    /// Whether every value has a finite number to become.
+    fn check_numbers(&self) -> Result<(), String> {
+        let all = [self.scale].into_iter().chain(self.mean).chain(self.std);
+        if let Some(odd) = all.into_iter().find(|v| !v.is_finite()) {
+            return Err(format!("scale, mean and std must be finite numbers, found {odd}"));
+        }
+        if self.std.contains(&0.0) {
+            return Err(format!("std must not be 0, because values are divided by it; found {:?}", self.std));
+        }
+        Ok(())
     }
 
     /// (height, width) that the resize step gives.
@@ -196,7 +209,7 @@ impl ImagePreprocess {
             let source = if self.channels == Channels::Bgr { channels - 1 - channel } else { channel };
             (f32::from(pixel[source]) * self.scale - self.mean[channel]) / self.std[channel]
         };
-        let mut values = Vec::with_capacity(data.len());
+        let mut values = room(width, height, channels)?;
         let dims = match self.layout {
             Layout::Nchw => {
                 for channel in 0..channels {
@@ -243,6 +256,15 @@ mod tests {
 
     fn values(p: &ImagePreprocess) -> Vec<f32> {
         p.from_rgb(&RGB, 2, 2).unwrap().to_vec().unwrap()
+    }
+
+    #[test]
+    fn numbers_that_no_value_survives_are_refused() {
+        let refused = |p: ImagePreprocess| p.from_rgb(&RGB, 2, 2).unwrap_err();
+        let e = refused(ImagePreprocess { std: [1.0, 0.0, 1.0], ..ImagePreprocess::default() });
+        assert!(e.contains("std must not be 0"), "{e}");
+        let e = refused(ImagePreprocess { scale: f32::INFINITY, ..ImagePreprocess::default() });
+        assert!(e.contains("finite") && e.contains("inf"), "{e}");
     }
 
     #[test]

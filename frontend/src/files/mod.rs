@@ -3,7 +3,6 @@
 //! Readers check every length against the bytes that are there, and name the file and the array in
 //! their errors. Writers write beside the target and rename, so that a file is never half there.
 
-mod atomic;
 mod error;
 pub mod image;
 pub mod labels;
@@ -12,5 +11,18 @@ pub mod npz;
 mod resample;
 pub mod safetensors;
 
-pub use atomic::write_atomically;
 pub use error::FileError;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use kiln_runtime::atomic_file;
+
+/// [`atomic_file::write_atomically`], its errors as a [`FileError`].
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), FileError>,
+) -> Result<(), FileError> {
+    atomic_file::write_atomically(path, |_, source| FileError::Write { path: path.to_owned(), source }, write)
+}

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -62,24 +63,34 @@ pub(super) fn decode(bytes: Bytes, path: &Path, name: &str) -> Result<Tensor, Fi
     let data = bytes.slice(start..);
     let size = header.dtype.size();
     let data = if header.big_endian && size > 1 {
-        let mut swapped = data.to_vec();
+        let mut swapped = room(data.len(), path, name)?;
+        swapped.extend_from_slice(&data);
         swapped.chunks_exact_mut(size).for_each(<[u8]>::reverse);
         Bytes::from(swapped)
     } else {
         data
     };
     let tensor = Tensor::from_bytes(header.dtype, &header.dims, data).map_err(|e| FileError::tensor(path, name, e))?;
-    let tensor = if header.fortran_order && header.dims.len() > 1 {
-        Tensor::from_bytes(header.dtype, &header.dims, row_major(&tensor))
-            .map_err(|e| FileError::tensor(path, name, e))?
+    // The strides of an empty array may be anything, too large for this machine too.
+    let tensor = if header.fortran_order && header.dims.len() > 1 && !tensor.is_empty() {
+        let elements = row_major(&tensor, room(tensor.bytes().len(), path, name)?);
+        Tensor::from_bytes(header.dtype, &header.dims, elements).map_err(|e| FileError::tensor(path, name, e))?
     } else {
         tensor
     };
     Ok(tensor)
 }
 
-/// The elements of a column-major tensor, row-major.
-fn row_major(tensor: &Tensor) -> Bytes {
+/// No bytes, with room for `n`.
+fn room(n: usize, path: &Path, name: &str) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    let refused = |_| FileError::array(path, name, format!("cannot get {n} bytes of memory for it"));
+    bytes.try_reserve_exact(n).map_err(refused)?;
+    Ok(bytes)
+}
+
+/// The elements of a column-major tensor, row-major, in `out`.
+fn row_major(tensor: &Tensor, mut out: Vec<u8>) -> Bytes {
     let (dims, size, from) = (tensor.dims(), tensor.dtype().size(), tensor.bytes());
     let mut strides = Vec::with_capacity(dims.len());
     let mut stride = size;
@@ -87,7 +98,6 @@ fn row_major(tensor: &Tensor) -> Bytes {
         strides.push(stride);
         stride *= d;
     }
-    let mut out = Vec::with_capacity(from.len());
     let mut index = vec![0; dims.len()];
     let mut offset = 0;
     for _ in 0..tensor.len() {
@@ -299,6 +309,8 @@ mod tests {
         assert!(t.dims().is_empty());
         let t = decode_here(file("{'descr': '<f8', 'fortran_order': True, 'shape': (3, 0, 2)}", &[])).unwrap();
         assert_eq!(t.dims(), [3, 0, 2]);
+        let t = decode_here(file("{'descr': '<f8', 'fortran_order': True, 'shape': (4611686018427387904, 0)}", &[]));
+        assert_eq!(t.unwrap().dims(), [1 << 62, 0]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -21,6 +21,10 @@ const SLACK: u64 = 1;
 /// Reads every array of an archive, stored or deflated.
 pub fn read(path: &Path) -> Result<Arrays, FileError> {
     let file = File::open(path).map_err(|e| FileError::read(path, e))?;
+    // A directory opens, and is then said to be no archive.
+    if file.metadata().is_ok_and(|m| m.is_dir()) {
+        return Err(FileError::read(path, std::io::ErrorKind::IsADirectory.into()));
+    }
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| FileError::format(path, "npz", e))?;
     let mut arrays = Arrays::new();
     for i in 0..archive.len() {
@@ -62,8 +66,7 @@ pub fn write<'a>(path: &Path, arrays: impl IntoIterator<Item = (&'a str, &'a Ten
                 .large_file(large);
             archive.start_file(format!("{name}.npy"), options).map_err(failed)?;
             let mut put = |bytes: &[u8]| {
-                std::io::Write::write_all(&mut archive, bytes)
-                    .map_err(|source| FileError::Write { path: path.to_owned(), source })
+                archive.write_all(bytes).map_err(|source| FileError::Write { path: path.to_owned(), source })
             };
             put(&header)?;
             put(tensor.bytes())?;
@@ -112,7 +115,7 @@ mod tests {
         archive.start_file("w.npy", options).unwrap();
         let mut bytes = npy::header(&tensor, &path, "w").unwrap();
         bytes.extend_from_slice(tensor.bytes());
-        std::io::Write::write_all(&mut archive, &bytes).unwrap();
+        archive.write_all(&bytes).unwrap();
         archive.finish().unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() < 4_000);
         assert_eq!(read(&path).unwrap()["w"], tensor);
@@ -132,6 +135,8 @@ mod tests {
         std::fs::write(&path, b"not a zip").unwrap();
         let e = read(&path).unwrap_err().to_string();
         assert!(e.contains("x.npz") && e.contains("npz"), "{e}");
+        let e = read(dir.path()).unwrap_err().to_string();
+        assert!(e.contains("is a directory"), "{e}");
         let e = read(&dir.path().join("absent.npz")).unwrap_err().to_string();
         assert!(e.contains("absent.npz"), "{e}");
     }

@@ -114,20 +114,34 @@ pub(super) struct Pixels {
     pub data: Vec<u8>,
 }
 
+/// No values, with room for those of an image of these extents. Options decide how many, so a refusal is an error, not
+/// the end.
+pub(super) fn room<T>(width: usize, height: usize, channels: usize) -> Result<Vec<T>, String> {
+    let mut values = Vec::new();
+    let count = width.saturating_mul(height).saturating_mul(channels);
+    match values.try_reserve_exact(count) {
+        Ok(()) => Ok(values),
+        Err(_) => Err(format!(
+            "cannot get {} bytes for {height} × {width} pixels: free memory, or resize it to less",
+            count.saturating_mul(size_of::<T>())
+        )),
+    }
+}
+
 impl Pixels {
-    /// The image at another size; neither extent is 0.
-    pub fn resized(self, width: usize, height: usize, filter: Filter) -> Pixels {
-        let across = if width == self.width { self } else { self.resized_across(width, filter) };
+    /// The image at another size; neither extent is 0. An error is a text for people.
+    pub fn resized(self, width: usize, height: usize, filter: Filter) -> Result<Pixels, String> {
+        let across = if width == self.width { self } else { self.resized_across(width, filter)? };
         if height == across.height {
-            return across;
+            return Ok(across);
         }
-        across.transposed().resized_across(height, filter).transposed()
+        across.transposed()?.resized_across(height, filter)?.transposed()
     }
 
-    fn resized_across(&self, width: usize, filter: Filter) -> Pixels {
-        let taps = taps(filter, self.width, width);
+    fn resized_across(&self, width: usize, filter: Filter) -> Result<Pixels, String> {
         let channels = self.channels;
-        let mut data = Vec::with_capacity(width * self.height * channels);
+        let mut data = room(width, self.height, channels)?;
+        let taps = taps(filter, self.width, width);
         for row in self.data.chunks_exact(self.width * channels) {
             for tap in &taps {
                 for channel in 0..channels {
@@ -138,18 +152,18 @@ impl Pixels {
                 }
             }
         }
-        Pixels { width, height: self.height, channels, data }
+        Ok(Pixels { width, height: self.height, channels, data })
     }
 
-    fn transposed(&self) -> Pixels {
-        let mut data = Vec::with_capacity(self.data.len());
+    fn transposed(&self) -> Result<Pixels, String> {
+        let mut data = room(self.width, self.height, self.channels)?;
         for x in 0..self.width {
             for y in 0..self.height {
                 let at = (y * self.width + x) * self.channels;
                 data.extend_from_slice(&self.data[at..at + self.channels]);
             }
         }
-        Pixels { width: self.height, height: self.width, channels: self.channels, data }
+        Ok(Pixels { width: self.height, height: self.width, channels: self.channels, data })
     }
 
     /// The window of `height` × `width` whose first pixel is (`top`, `left`); it lies inside.
@@ -176,7 +190,7 @@ mod tests {
     fn rows_are_resized_as_pillow_does() {
         let x = [0u8, 10, 200, 255, 3, 77, 128, 50, 90, 250];
         for (filter, n, expected) in PILLOW {
-            assert_eq!(row(&x).resized(*n, 1, *filter).data, *expected, "{filter:?} to {n}");
+            assert_eq!(row(&x).resized(*n, 1, *filter).unwrap().data, *expected, "{filter:?} to {n}");
         }
     }
 
@@ -203,11 +217,17 @@ mod tests {
         let image = Pixels { width: 7, height: 5, channels: 3, data: [9u8, 128, 255].repeat(35) };
         for filter in [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
             for (w, h) in [(3, 2), (7, 11), (20, 5), (1, 1)] {
-                let out = image.clone().resized(w, h, filter);
+                let out = image.clone().resized(w, h, filter).unwrap();
                 assert_eq!((out.width, out.height), (w, h));
                 assert_eq!(out.data, [9u8, 128, 255].repeat(w * h), "{filter:?} to {w}x{h}");
             }
         }
+    }
+
+    #[test]
+    fn an_image_for_which_there_is_no_memory_is_an_error() {
+        let e = row(&[1, 2, 3]).resized(usize::MAX, 1, Filter::Nearest).unwrap_err();
+        assert!(e.contains(&format!("bytes for 1 × {} pixels", usize::MAX)), "{e}");
     }
 
     #[test]

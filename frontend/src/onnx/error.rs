@@ -37,6 +37,13 @@ pub enum ImportError {
     },
 }
 
+impl ImportError {
+    /// Whether the [`super::ImportOptions`] are wrong, whatever else is.
+    pub fn is_about_options(&self) -> bool {
+        matches!(self, ImportError::Refused { problems, .. } if problems.iter().any(|p| matches!(p, Problem::Option(_))))
+    }
+}
+
 fn listed(problems: &[Problem]) -> String {
     match problems {
         [only] => only.to_string(),
@@ -60,9 +67,12 @@ pub enum Problem {
         /// The extent's name, where it has one.
         symbol: Option<String>,
     },
-    /// An input or a setting that does not fit the model's signature.
+    /// An input that import cannot take.
     #[error("{0}")]
     Signature(String),
+    /// An extent or a shape among the [`super::ImportOptions`] that does not fit the model.
+    #[error("{0}")]
+    Option(String),
     /// An operator that import does not know.
     #[error("operator {} is not supported: {} node{} ({})", qualified(domain, op_type, *opset), nodes.len(), if nodes.len() == 1 { "" } else { "s" }, first_names(nodes))]
     UnsupportedOp {

@@ -89,7 +89,7 @@ fn bind(declared: &[Declared<'_>], options: &ImportOptions, problems: &mut Vec<P
     let names = || declared.iter().map(|d| format!("`{}`", d.name)).collect::<Vec<_>>().join(", ");
     for name in options.shapes.keys() {
         if !declared.iter().any(|d| d.name == name) {
-            problems.push(Problem::Signature(format!("a shape is given for `{name}`, but the inputs are {}", names())));
+            problems.push(Problem::Option(format!("a shape is given for `{name}`, but the inputs are {}", names())));
         }
     }
     let symbols: BTreeSet<&str> = declared
@@ -104,9 +104,8 @@ fn bind(declared: &[Declared<'_>], options: &ImportOptions, problems: &mut Vec<P
         } else {
             let known: Vec<String> = symbols.iter().map(|s| format!("`{s}`")).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            problems.push(Problem::Signature(format!(
-                "dim `{symbol}` is bound, but the inputs' symbolic dims are: {known}"
-            )));
+            problems
+                .push(Problem::Option(format!("dim `{symbol}` is bound, but the inputs' symbolic dims are: {known}")));
         }
     }
     for d in declared {
@@ -115,7 +114,7 @@ fn bind(declared: &[Declared<'_>], options: &ImportOptions, problems: &mut Vec<P
             if let Extent::Symbol(s) = extent {
                 let first = *bound.entry((*s).to_owned()).or_insert(given);
                 if first != given {
-                    problems.push(Problem::Signature(format!(
+                    problems.push(Problem::Option(format!(
                         "dim `{s}` would be both {first} and {given} (in the shape given for `{}`)",
                         d.name
                     )));
@@ -145,7 +144,7 @@ fn resolve(
     if let Some(given) = given
         && given.len() != extents.len()
     {
-        problems.push(Problem::Signature(format!(
+        problems.push(Problem::Option(format!(
             "input `{}` has rank {}, but the shape given is {given:?}",
             d.name,
             extents.len()
@@ -156,7 +155,7 @@ fn resolve(
     for (axis, extent) in extents.iter().enumerate() {
         let stated = given.and_then(|g| g.get(axis)).copied();
         match (extent, stated) {
-            (Extent::Fixed(n), Some(s)) if s != *n => problems.push(Problem::Signature(format!(
+            (Extent::Fixed(n), Some(s)) if s != *n => problems.push(Problem::Option(format!(
                 "input `{}`, axis {axis}: the model fixes the extent at {n}, but the shape given is {:?}",
                 d.name,
                 given.map(Vec::as_slice).unwrap_or_default()

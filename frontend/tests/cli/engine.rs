@@ -124,6 +124,8 @@ fn images_become_inputs_as_the_options_say() {
     assert_eq!(run.json()["top_k"][0][0]["class"], 7);
     // Three channels do not fit the network's one.
     place.kiln(&format!("{arguments} --input seven.png")).fails(1, &["image", "[1, 3, 28, 28]"]);
+    place.write("zero.json", r#"{ "channels": "gray", "std": [0, 1, 1] }"#);
+    place.kiln(&format!("{arguments} --input seven.png --preprocess zero.json")).fails(1, &["seven.png", "std", "0"]);
     place.write("wrong.json", r#"{ "sharpen": true }"#);
     place.kiln(&format!("{arguments} --input seven.png --preprocess wrong.json")).fails(1, &["wrong.json", "sharpen"]);
 }
@@ -161,4 +163,39 @@ fn the_demo_reads_its_digits() {
     }
     let all = place.kiln("demo --all").ok().stdout;
     assert!(all.contains("but it is a") && !all.contains("graph @"), "{all}");
+}
+
+#[test]
+fn damaged_weights_are_found_before_a_run_that_asks_for_it() {
+    let place = Place::with_digits();
+    for (name, half, ways) in [
+        ("native.art", "--no-portable", ["run", "bench --runs 1"]),
+        ("both.art", "", ["run", "bench --runs 1"]),
+        ("portable.art", "--no-native", ["run", "run --portable"]),
+    ] {
+        place.kiln(&format!("compile {DIGITS} -o {name} {half}")).ok();
+        let mut bytes = std::fs::read(place.path(name)).expect("the artifact");
+        for way in ways {
+            place.kiln(&format!("{way} {name} --inputs digit.npz --verify-weights")).ok();
+        }
+        // The weight section is the file's end.
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        place.write(name, bytes);
+        for way in ways {
+            let run = place.kiln(&format!("{way} {name} --inputs digit.npz --verify-weights"));
+            run.fails(1, &[name, "weight", "compile the model again"]);
+        }
+    }
+    // Not asked for, they are not read.
+    place.kiln("run native.art --inputs digit.npz").ok();
+}
+
+#[test]
+fn a_program_without_an_arena_has_none() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    let shown = place.kiln("compile double.kiln --dim n=4 -o double.art").ok().stdout;
+    let arena = shown.lines().find(|line| line.starts_with("arena")).expect("a line about the arena");
+    assert_eq!(arena.split_whitespace().collect::<Vec<_>>(), ["arena", "none"]);
 }

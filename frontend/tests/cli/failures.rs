@@ -57,11 +57,36 @@ fn every_wrong_feed_is_reported_at_once() {
 }
 
 #[test]
-fn passes_and_rules_that_do_not_exist_are_named() {
+fn extents_that_memory_does_not_hold_are_reported_by_every_way_of_running() {
     let place = Place::new();
+    // 2^52 bytes: more than any address space has. Constant, so that no feed is needed.
+    let text = "kiln 1
+graph @huge() -> (y = %y: f32[n]) {
+  %0 = constant dense<1.0> : f32[]
+  %y = broadcast %0 {axes = []} : f32[n]
+}
+";
+    place.write("huge.kiln", text);
+    let dim = format!("huge.kiln --dim n={}", 1usize << 50);
+    for command in ["run", "bench", "run --no-opt"] {
+        place
+            .kiln(&format!("{command} {dim}"))
+            .fails(1, &["4503599627370496 bytes", "output `y` f32[1125899906842624]"]);
+    }
+    place.kiln(&format!("run {dim} --interpret")).fails(1, &["f32[1125899906842624]", "memory"]);
     place.write("double.kiln", DOUBLE);
-    place.kiln("opt double.kiln --dim n=1 --disable melt").fails(1, &["melt", "canonicalise"]);
-    place.kiln("opt double.kiln --dim n=1 --until melt").fails(1, &["melt"]);
+    let fed = format!("bench double.kiln --dim n={}", 1usize << 50);
+    place.kiln(&fed).fails(1, &["bytes", "f32[1125899906842624, 3]"]);
+    let variable = "kiln 1
+graph @v() -> (y = %y) {
+  variable \"v\": f32[1125899906842624] = uniform(low=0, high=1, seed=1)
+  %y = read_var {variable = \"v\"} : f32[1125899906842624]
+}
+";
+    place.write("variable.kiln", variable);
+    for command in ["run", "run --interpret", "run --no-opt", "bench", "compile -o v.art"] {
+        place.kiln(&format!("{command} variable.kiln")).fails(1, &["bytes", "f32[1125899906842624]"]);
+    }
 }
 
 #[test]
@@ -131,4 +156,17 @@ fn a_reader_that_leaves_early_is_no_failure() {
     drop(stdin);
     let output = child.wait_with_output().expect("the command ends");
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
+
+#[test]
+fn an_artifact_for_another_machine_says_which_one() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    let other = if cfg!(target_arch = "x86_64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+    place.kiln(&format!("compile double.kiln --dim n=4 --no-portable --target {other} -o other.art")).ok();
+    for command in ["run", "bench"] {
+        let run =
+            place.kiln(&format!("{command} other.art")).fails(1, &["other.art", "no native code for this machine"]);
+        assert!(run.stderr.contains(other), "{run:?}");
+    }
 }

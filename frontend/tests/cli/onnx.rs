@@ -73,7 +73,20 @@ fn extents_and_operators_that_are_missing_are_named() {
     let place = Place::new();
     place.write("small.onnx", model(&["Relu"]));
     place.kiln("compile small.onnx -o x.art").fails(1, &["small.onnx", "`batch`", "--dim batch="]);
-    place.kiln("compile small.onnx --shape z=1x4 -o x.art").fails(1, &["small.onnx"]);
+    for (wrong, parts) in [
+        ("--dim z=1", ["`z`", "`batch`"]),
+        ("--dim batch=1 --dim z=1", ["`z`", "`batch`"]),
+        ("--shape z=1x4", ["`z`", "`x`"]),
+        ("--shape x=1", ["`x`", "rank 2"]),
+        ("--shape x=1x5", ["`x`", "extent at 4"]),
+        ("--shape x=2x4 --dim batch=1", ["`batch`", "`x`"]),
+        ("--dim batch=1 --weights small.onnx", ["--weights", "ONNX"]),
+    ] {
+        let run = place.kiln(&format!("compile small.onnx -o x.art {wrong}")).fails(2, &["small.onnx"]);
+        assert!(parts.iter().all(|part| run.stderr.contains(part)), "{wrong}: {run:?}");
+        let run = place.kiln(&format!("inspect small.onnx --json {wrong}")).fails(2, &["small.onnx"]);
+        assert!(run.json()["error"].as_str().is_some_and(|e| parts.iter().all(|p| e.contains(p))), "{wrong}: {run:?}");
+    }
     place.write("odd.onnx", model(&["Fizz", "Relu", "Buzz"]));
     let run = place.kiln("compile odd.onnx --dim batch=1 -o x.art").fails(1, &["odd.onnx"]);
     assert!(run.stderr.contains("Fizz") && run.stderr.contains("Buzz") && run.stderr.contains("node2"), "{run:?}");

@@ -51,7 +51,7 @@ pub enum ArtifactError {
     },
     /// Native code, but none that this machine runs.
     #[error(
-        "the artifact has no native code for this machine ({host}):{}; compile it for this machine, or load its portable half",
+        "the artifact has no native code for this machine ({host}):{}; compile it for this machine, or load its portable half where it has one",
         lines(candidates)
     )]
     NoNativeCode {

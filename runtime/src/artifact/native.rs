@@ -72,8 +72,9 @@ pub unsafe fn load_native(file: &Bytes, options: NativeOptions<'_>) -> Result<Ar
     }
     let Some((_, native, code)) = best else {
         return match options.fallback {
-            Some(compiler) => load(file, compiler),
-            None => Err(ArtifactError::NoNativeCode { host: host_triple(), candidates: rejected }),
+            // Where there is neither, what the native code is for says more.
+            Some(compiler) if sections.portable.is_some() => load(file, compiler),
+            _ => Err(ArtifactError::NoNativeCode { host: host_triple(), candidates: rejected }),
         };
     };
     code.verify(file)?;

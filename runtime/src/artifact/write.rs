@@ -1,8 +1,7 @@
 //! Writing an artifact: deterministic, and never a half-written file.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use kiln_ir::{Graph, Tensor};
 use super::contents::{Native, Stored, WeightEntry, encode};
 use super::error::ArtifactError;
 use super::layout::{Layout, SectionKind};
+use crate::atomic_file::write_atomically;
 use crate::code_memory::KernelCode;
 use crate::plan::{Buffer, Plan};
 use crate::profile::Profile;
@@ -115,35 +115,8 @@ impl Artifact {
     /// disk and renamed. A process that has the old file mapped keeps the old contents.
     pub fn write(&self, path: &Path) -> Result<(), ArtifactError> {
         let encoded = self.encode()?;
-        let error = |action| move |source| ArtifactError::Io { action, path: path.to_owned(), source };
-        // Renaming would replace a symbolic link, or a device, by a file: a link is followed, a device is written to.
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if std::fs::metadata(&real).is_ok_and(|m| !m.is_file()) {
-            let file = File::options().write(true).open(&real).map_err(error("open"))?;
-            let mut out = BufWriter::with_capacity(1 << 20, file);
-            return encoded.write(&mut out).and_then(|()| out.flush()).map_err(error("write"));
-        }
-        let directory = match real.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".kiln-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // What any new file gets; the process's umask takes from it.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.tempfile_in(directory).map_err(error("create a temporary file for"))?;
-        let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
-        encoded.write(&mut out).and_then(|()| out.flush()).map_err(error("write"))?;
-        drop(out);
-        file.as_file().sync_all().map_err(error("flush"))?;
-        file.persist(&real).map_err(|e| error("rename a temporary file to")(e.error))?;
-        // The rename itself is durable once the directory is; not every system lets a directory be flushed.
-        let _ = File::open(directory).and_then(|d| d.sync_all());
-        Ok(())
+        let failed = |action, source| ArtifactError::Io { action, path: path.to_owned(), source };
+        write_atomically(path, failed, |out| encoded.write(out).map_err(|e| failed("write", e)))
     }
 
     fn encode(&self) -> Result<Encoded, ArtifactError> {

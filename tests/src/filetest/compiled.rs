@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use kiln::compile::{ArtifactOptions, CompileOptions, Compiled, compile};
-use kiln_codegen::clif::{Target, emit_clif};
+use kiln_codegen::clif::emit_clif;
+use kiln_codegen::native::Target;
 use kiln_ir::Graph;
 use kiln_runtime::artifact::{Digests, inspect, native_code};
 use kiln_runtime::{Access, Argument, Buffer, Plan, Split, TensorSpec, Work};
@@ -22,7 +23,7 @@ pub(super) enum Stage {
 /// The text of `stage` for `graph`.
 pub(super) fn show(graph: &Graph, stage: Stage) -> Result<String, String> {
     let triple = TRIPLE.parse().map_err(|e| format!("{TRIPLE}: {e}"))?;
-    let target = Target::new(triple, kiln_codegen::clif::Features::V3).map_err(text)?;
+    let target = Target::new(triple, kiln_codegen::native::Features::V3).map_err(text)?;
     let options = CompileOptions { target: Some(target), threads: Some(1), ..CompileOptions::default() };
     let compiled = compile(graph, &options).map_err(text)?;
     match stage {

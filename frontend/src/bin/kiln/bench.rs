@@ -15,6 +15,7 @@ use crate::inputs::{InputArgs, borrowed, fill_randomly};
 use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts, table};
 use crate::progress::bar;
+use crate::values;
 
 /// Measure how long a model takes to load, compile and run, and the memory it takes.
 ///
@@ -27,7 +28,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "W", default_value_t = 10)]
     warmup: usize,
     /// Runs measured
-    #[arg(long, value_name = "R", default_value_t = 100, value_parser = at_least_one)]
+    #[arg(long, value_name = "R", default_value_t = 100, value_parser = values::at_least_one)]
     runs: usize,
     /// Measure every kernel too, in as many runs again
     #[arg(long)]
@@ -41,10 +42,6 @@ pub struct BenchArgs {
     inputs: InputArgs,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_owned())
-}
-
 impl BenchArgs {
     /// Measures and reports.
     pub fn run(self, output: Output) -> Outcome {
@@ -55,9 +52,10 @@ impl BenchArgs {
         let mut executor = self.engine.executor(&engine.executable)?;
         // Checks the feeds, all at once, and warms up.
         executor.run_named(&borrowed(&feeds))?;
-        let mut bound = Bound::new(&executor, feeds);
+        let mut bound = Bound::new(&executor, feeds)?;
 
-        let progress = bar("measuring", self.warmup + self.runs * (1 + usize::from(self.profile)));
+        let progress =
+            bar("measuring", self.warmup.saturating_add(self.runs.saturating_mul(1 + usize::from(self.profile))));
         for _ in 1..self.warmup {
             bound.run(&mut executor, &progress)?;
         }
@@ -126,13 +124,11 @@ struct Bound {
 
 impl Bound {
     /// `feeds` has a tensor for every input.
-    fn new(executor: &Executor, mut feeds: Vec<(String, Tensor)>) -> Bound {
+    fn new(executor: &Executor, mut feeds: Vec<(String, Tensor)>) -> Outcome<Bound> {
         let signature = executor.signature();
         feeds.sort_by_key(|(name, _)| signature.input_index(name));
-        Bound {
-            inputs: feeds.into_iter().map(|(_, tensor)| tensor).collect(),
-            outputs: signature.outputs.iter().map(|spec| vec![0; spec.byte_len().unwrap_or(0)]).collect(),
-        }
+        let inputs = feeds.into_iter().map(|(_, tensor)| tensor).collect();
+        Ok(Bound { inputs, outputs: executor.output_buffers()? })
     }
 
     fn run(&mut self, executor: &mut Executor, progress: &ProgressBar) -> Outcome {

@@ -1,6 +1,7 @@
 //! What a graph needs beside its file: extents and weights.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,7 +9,7 @@ use kiln::files::npz::{self, Arrays};
 use kiln::files::safetensors;
 use kiln::onnx::{self, ImportOptions};
 use kiln_ir::text::{WeightStore, parse_with};
-use kiln_ir::{Dim, Graph, Initializer};
+use kiln_ir::{Dim, Graph, Initializer, Tensor};
 
 use crate::failure::{Failure, Outcome};
 use crate::model::{Format, Source};
@@ -24,7 +25,7 @@ pub struct BindingArgs {
     /// Bind all extents of an input (repeatable)
     #[arg(long = "shape", value_name = "INPUT=1x3x48x320", value_parser = values::shape)]
     shapes: Vec<(String, Vec<usize>)>,
-    /// Weights: tensors that graph text names by content id, and values of variables by name (repeatable)
+    /// Weights of graph text: tensors that it names by content id, and values of variables by name (repeatable)
     #[arg(long, value_name = "FILE.{safetensors,npz}")]
     weights: Vec<PathBuf>,
 }
@@ -47,21 +48,52 @@ impl BindingArgs {
 
     /// Imports an ONNX model.
     pub fn import(&self, path: &Path) -> Outcome<Source> {
+        if !self.weights.is_empty() {
+            return Err(Failure::Usage(format!(
+                "--weights is for graph text, and `{}` is an ONNX model, which has its weights: leave it out",
+                path.display()
+            )));
+        }
         let options = ImportOptions { dims: self.dims()?, shapes: unique(&self.shapes, "--shape")? };
-        let mut graph = spinning("importing", || onnx::import(path, &options))?.graph;
-        load_variables(&mut graph, &self.tensors()?)?;
+        let imported = spinning("importing", || onnx::import(path, &options));
+        let refused = |e: onnx::ImportError| match e.is_about_options() {
+            true => Failure::Usage(e.to_string()),
+            false => e.into(),
+        };
+        let graph = imported.map_err(refused)?.graph;
         // Import has bound all dims.
         Ok(Source { graph, format: Format::Onnx, dims: BTreeMap::new() })
     }
 
     /// Parses graph text.
     pub fn parse(&self, text: &str, name: &str) -> Outcome<Source> {
-        let (tensors, mut store) = (self.tensors()?, WeightStore::new());
-        for tensor in tensors.values() {
+        let (files, mut store) = (self.tensors()?, WeightStore::new());
+        for tensor in files.iter().flat_map(|(_, tensors)| tensors.values()) {
             store.insert(tensor.clone());
         }
-        let mut graph = parse_with(text, name, &|id| store.get(id).cloned())?;
-        load_variables(&mut graph, &tensors)?;
+        let named = RefCell::new(BTreeSet::new());
+        let resolve = |id: &blake3::Hash| {
+            named.borrow_mut().insert(*id.as_bytes());
+            store.get(id).cloned()
+        };
+        let mut graph = parse_with(text, name, &resolve)?;
+        let named = named.into_inner();
+        for (path, tensors) in &files {
+            let used = |(name, tensor): (&String, &Tensor)| {
+                graph.variable(name).is_some() || named.contains(tensor.content_id().as_bytes())
+            };
+            if !tensors.is_empty() && !tensors.iter().any(used) {
+                return Err(Failure::Usage(format!(
+                    "--weights {}: the graph has no variable and names no constant that is among its {} tensors; leave it \
+                     out, or give the weights of this graph",
+                    path.display(),
+                    tensors.len()
+                )));
+            }
+        }
+        for (_, tensors) in &files {
+            load_variables(&mut graph, tensors)?;
+        }
         let mut dims = self.dims()?;
         self.bind_shapes(&graph, &mut dims)?;
         let known = graph.symbols();
@@ -72,14 +104,13 @@ impl BindingArgs {
         Ok(Source { graph, format: Format::Text, dims })
     }
 
-    /// The tensors of all weight files, by name; a later file replaces those of an earlier one.
-    fn tensors(&self) -> Outcome<Arrays> {
-        let mut all = Arrays::new();
-        for path in &self.weights {
+    /// The tensors of each weight file, in the order of the command line: later ones replace earlier ones.
+    fn tensors(&self) -> Outcome<Vec<(&Path, Arrays)>> {
+        let read = |path: &PathBuf| -> Outcome<Arrays> {
             let archive = path.extension().is_some_and(|e| e == "npz");
-            all.extend(if archive { npz::read(path)? } else { safetensors::read(path)?.tensors });
-        }
-        Ok(all)
+            Ok(if archive { npz::read(path)? } else { safetensors::read(path)?.tensors })
+        };
+        self.weights.iter().map(|path| Ok((path.as_path(), read(path)?))).collect()
     }
 
     fn dims(&self) -> Outcome<BTreeMap<String, usize>> {

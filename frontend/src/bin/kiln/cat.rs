@@ -36,9 +36,9 @@ pub struct CatArgs {
     /// How a graph is printed
     #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
     format: GraphFormat,
-    /// What machine code is for: host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple
-    #[arg(long, value_name = "TARGET", default_value = "host")]
-    target: String,
+    /// What code is made for: host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple [default: host]
+    #[arg(long, value_name = "TARGET")]
+    target: Option<String>,
     /// Print only kernels whose name contains this (kir, clif, asm)
     #[arg(long, value_name = "TEXT")]
     kernel: Option<String>,
@@ -69,6 +69,7 @@ impl CatArgs {
                 passes.join(", ")
             )));
         }
+        self.refuse_idle_options(is_graph)?;
         let text = if is_graph {
             let graph = self.graph_stage(&self.model.source()?)?;
             match self.format {
@@ -79,6 +80,34 @@ impl CatArgs {
             self.text.write_text(&self.code_stage()?)?
         };
         output.write(&json!({ "stage": self.stage, "text": text }), || text.clone().unwrap_or_default())
+    }
+
+    /// Refuses options that say nothing about the stage.
+    fn refuse_idle_options(&self, is_graph: bool) -> Outcome {
+        let dot = self.format == GraphFormat::Dot;
+        let idle = if is_graph {
+            let early = ["import", "specialized"].contains(&self.stage.as_str());
+            let code = [("--target", self.target.is_some()), ("--kernel", self.kernel.is_some())];
+            let code = code.into_iter().find(|(_, given)| *given).map(|(option, _)| option);
+            let code = code.map(|option| (option, "is for code: choose the stage kir, clif or asm"));
+            let passes = self.passes.given().filter(|_| early);
+            let passes = passes.map(|option| (option, "is for what comes after passes: choose a later stage"));
+            let text =
+                self.text.given().filter(|_| dot).map(|option| (option, "is for graph text: leave out --format dot"));
+            code.or(passes).or(text)
+        } else {
+            let format = dot.then_some("--format dot").or(self.text.given());
+            let format =
+                format.map(|option| (option, "is for graphs: choose import, specialized, a pass or optimized"));
+            let kernel = self.kernel.as_ref().filter(|_| self.stage == "plan");
+            format.or(kernel.map(|_| ("--kernel", "is for kernels: choose the stage kir, clif or asm")))
+        };
+        match idle {
+            Some((option, why)) => {
+                Err(Failure::Usage(format!("{option} does not go with --stage {}: it {why}", self.stage)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The graph at one of the graph stages.
@@ -114,7 +143,8 @@ impl CatArgs {
             Model::Artifact(path) => portable_graph(&path)?,
             Model::Graph(source) => source,
         };
-        let target = Target::named(&self.target).map_err(|e| Failure::Usage(e.to_string()))?;
+        let target = self.target.as_deref().unwrap_or("host");
+        let target = Target::named(target).map_err(|e| Failure::Usage(e.to_string()))?;
         let options = CompileOptions {
             dims: source.dims,
             passes: self.passes.options(),
@@ -127,6 +157,13 @@ impl CatArgs {
 
     /// Plan or machine code of every native part of an artifact, as they are stored.
     fn stored(&self, path: &Path) -> Outcome<String> {
+        if let Some(option) = self.target.as_ref().map(|_| "--target").or(self.passes.given()) {
+            return Err(Failure::Usage(format!(
+                "{option} does not go with --stage {} of an artifact, which prints what the file holds: compile the model \
+                 again with it",
+                self.stage
+            )));
+        }
         let file = artifact::read_file(path)?;
         let summary = artifact::inspect(&file, Digests::Skip).map_err(of_file(path))?;
         if summary.natives.is_empty() {
@@ -135,6 +172,9 @@ impl CatArgs {
         let mut out = Vec::new();
         for (index, native) in summary.natives.iter().enumerate() {
             let Some((plan, code)) = artifact::native_code(&file, index).map_err(of_file(path))? else { continue };
+            if self.stage == "asm" {
+                self.check_kernel(code.kernels().iter().map(|k| k.name.as_str()))?;
+            }
             out.push(format!("; for {}", native.triple));
             out.push(match self.stage.as_str() {
                 "plan" => plan_text(&plan),
@@ -144,11 +184,26 @@ impl CatArgs {
         Ok(out.join("\n"))
     }
 
+    /// Refuses a `--kernel` that none of these kernels is called.
+    fn check_kernel<'k>(&self, kernels: impl Iterator<Item = &'k str> + Clone) -> Outcome {
+        match &self.kernel {
+            Some(part) if !kernels.clone().any(|name| self.wants(name)) => {
+                let mut names: Vec<&str> = kernels.collect();
+                names.sort_unstable();
+                names.dedup();
+                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                Err(Failure::Usage(format!("--kernel {part}: no kernel is called that; the kernels are {names}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn wants(&self, kernel: &str) -> bool {
         self.kernel.as_ref().is_none_or(|part| kernel.contains(part))
     }
 
     fn kernels(&self, compiled: &Compiled) -> Outcome<String> {
+        self.check_kernel(compiled.kernels().iter().map(|k| k.name.as_str()))?;
         let mut out = Vec::new();
         for kernel in compiled.kernels().iter().filter(|k| self.wants(&k.name)) {
             out.push(match self.stage.as_str() {

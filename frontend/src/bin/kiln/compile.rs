@@ -30,7 +30,7 @@ pub struct CompileArgs {
     #[arg(long)]
     no_portable: bool,
     /// Leave out machine code: the artifact is compiled where it is loaded
-    #[arg(long, conflicts_with = "no_portable")]
+    #[arg(long, conflicts_with_all = ["no_portable", "target"])]
     no_native: bool,
     #[command(flatten)]
     passes: PassArgs,
@@ -81,7 +81,6 @@ impl CompileArgs {
             "passes": report_json(report),
         });
         output.write(&object, || {
-            let above = 100.0 * (plan.arena_bytes as f64 / (plan.arena_lower_bound as f64).max(1.0) - 1.0);
             let rows = facts([
                 ("artifact", format!("{} ({})", self.output.display(), bytes(size))),
                 ("target", compiled.target().to_string()),
@@ -95,14 +94,7 @@ impl CompileArgs {
                         plan.flops() as f64 / 1e9
                     ),
                 ),
-                (
-                    "arena",
-                    format!(
-                        "{}, {above:.1} % above the lower bound of {}",
-                        bytes(plan.arena_bytes as u64),
-                        bytes(plan.arena_lower_bound as u64)
-                    ),
-                ),
+                ("arena", arena_text(plan.arena_bytes, plan.arena_lower_bound)),
                 ("weights", bytes(plan.weight_bytes as u64)),
                 ("load", format!("{load_ms:.1} ms")),
                 (
@@ -118,5 +110,29 @@ impl CompileArgs {
             ]);
             format!("{rows}\n{}", report_text(report))
         })
+    }
+}
+
+/// The arena's size, and how far it is from the least possible.
+fn arena_text(size: usize, lower_bound: usize) -> String {
+    match (size, lower_bound) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => bytes(size as u64),
+        _ => {
+            let above = 100.0 * (size as f64 / lower_bound as f64 - 1.0);
+            format!("{}, {above:.1} % above the lower bound of {}", bytes(size as u64), bytes(lower_bound as u64))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::arena_text;
+
+    #[test]
+    fn a_program_without_an_arena_is_no_percentage_of_anything() {
+        assert_eq!(arena_text(0, 0), "none");
+        assert_eq!(arena_text(64, 0), "64 B");
+        assert_eq!(arena_text(1536, 1024), "1.50 KiB, 50.0 % above the lower bound of 1.00 KiB");
     }
 }

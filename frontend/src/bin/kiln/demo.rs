@@ -25,7 +25,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "0-9", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=9))]
     digit: u8,
     /// Show every embedded digit that the network reads, not the graph
-    #[arg(long)]
+    #[arg(long, conflicts_with = "digit")]
     all: bool,
 }
 

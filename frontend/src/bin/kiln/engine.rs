@@ -2,16 +2,18 @@
 
 use std::cell::Cell;
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use kiln::compile::{CompileOptions, Compiler, compile};
 use kiln::measure::milliseconds;
-use kiln_runtime::artifact::{self, PortableCompiler, PortableModel};
+use kiln_runtime::artifact::{self, Digests, PortableCompiler, PortableModel};
+use kiln_runtime::pool::MOST_THREADS;
 use kiln_runtime::{Executable, Executor, PoolHandle};
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::model::{Model, ModelArgs, of_file};
 use crate::native;
 use crate::passes::PassArgs;
@@ -19,13 +21,17 @@ use crate::progress::spinning;
 
 /// How a model is made to run.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Execution")]
 pub struct EngineArgs {
     /// Threads to run on; all cores where it is not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
     /// Run no machine code of an artifact: verify its portable graph and compile it here. For files from elsewhere
     #[arg(long)]
     portable: bool,
+    /// Compare an artifact's weights with their digests first, which reads all of them
+    #[arg(long)]
+    verify_weights: bool,
     #[command(flatten)]
     passes: PassArgs,
 }
@@ -45,6 +51,10 @@ impl EngineArgs {
     pub fn load(&self, model: &ModelArgs) -> Outcome<Engine> {
         let start = Instant::now();
         match model.open()? {
+            Model::Graph(_) if self.verify_weights => Err(Failure::Usage(format!(
+                "--verify-weights is for artifacts, and `{}` is none: it has no digests to compare with; leave it out",
+                model.path.display()
+            ))),
             Model::Graph(source) => {
                 let load_ms = milliseconds(start.elapsed());
                 let start = Instant::now();
@@ -57,9 +67,11 @@ impl EngineArgs {
                 let options = CompileOptions { passes: self.passes.options(), ..CompileOptions::default() };
                 let compiler = Timed { compiler: Compiler(options), time: Cell::default() };
                 let executable = if self.portable {
+                    // The portable half has a digest for each weight, and they are always compared.
                     artifact::load(&artifact::read_file(&path)?, &compiler).map_err(of_file(&path))?
                 } else {
-                    native::load(&path, &compiler)?
+                    self.refuse_passes_for_native(&path)?;
+                    native::load(&path, self.verify_weights, &compiler)?
                 };
                 let compile_ms = milliseconds(compiler.time.get());
                 Ok(Engine { executable, load_ms: milliseconds(start.elapsed()) - compile_ms, compile_ms })
@@ -67,9 +79,23 @@ impl EngineArgs {
         }
     }
 
+    /// Refuses pass options for machine code, which has been through the passes already.
+    fn refuse_passes_for_native(&self, path: &Path) -> Outcome {
+        let Some(option) = self.passes.given() else { return Ok(()) };
+        let summary = artifact::inspect(&artifact::read_file(path)?, Digests::Skip).map_err(of_file(path))?;
+        if summary.natives.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "{option} does not go with the machine code of `{}`, which is compiled already: add --portable to compile its \
+             graph here",
+            path.display()
+        )))
+    }
+
     /// An executor of the program on the threads that were asked for.
     pub fn executor(&self, executable: &Arc<Executable>) -> Outcome<Executor> {
-        let threads = self.threads.map_or_else(available_threads, usize::from);
+        let threads = self.threads.unwrap_or_else(available_threads);
         Ok(Executor::new(Arc::clone(executable), PoolHandle::new(threads))?)
     }
 }
@@ -87,6 +113,12 @@ impl PortableCompiler for Timed {
         self.time.set(start.elapsed());
         result
     }
+}
+
+/// A number of threads that a pool may have.
+fn threads(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n));
+    number.ok_or_else(|| format!("expected a whole number from 1 to {MOST_THREADS}"))
 }
 
 fn available_threads() -> usize {

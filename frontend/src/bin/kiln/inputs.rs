@@ -15,6 +15,7 @@ use crate::values::{self, Size};
 
 /// Where a run's inputs come from.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Inputs")]
 pub struct InputArgs {
     /// NumPy archive of arrays named like the model's inputs; what the model has no input for is an error
     #[arg(long, value_name = "IN.npz")]
@@ -57,8 +58,8 @@ pub struct PreprocessArgs {
     /// Subtracted after scaling: one number, or one a channel
     #[arg(long, value_name = "M[,M,M]", value_parser = values::channels, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
-    /// Divided by last: one number, or one a channel
-    #[arg(long, value_name = "S[,S,S]", value_parser = values::channels)]
+    /// Divided by last: one number, or one a channel; not 0
+    #[arg(long, value_name = "S[,S,S]", value_parser = values::divisors, allow_hyphen_values = true)]
     std: Option<[f32; 3]>,
 }
 
@@ -71,6 +72,23 @@ enum Preset {
 }
 
 impl PreprocessArgs {
+    /// The first of these options that the command line has, for whoever has no use for them.
+    fn given(&self) -> Option<&'static str> {
+        let options = [
+            ("--preset", self.preset.is_some()),
+            ("--preprocess", self.preprocess.is_some()),
+            ("--resize", self.resize.is_some()),
+            ("--filter", self.filter.is_some()),
+            ("--crop", self.crop.is_some()),
+            ("--channels", self.channels.is_some()),
+            ("--layout", self.layout.is_some()),
+            ("--scale", self.scale.is_some()),
+            ("--mean", self.mean.is_some()),
+            ("--std", self.std.is_some()),
+        ];
+        options.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
     /// The preprocessing that the options state.
     pub fn build(&self) -> Outcome<ImagePreprocess> {
         let mut p = match (&self.preprocess, self.preset) {
@@ -113,9 +131,17 @@ impl InputArgs {
     /// Reads every input that the command line names.
     pub fn read(&self, signature: &Signature) -> Outcome<Feeds> {
         let mut feeds: Feeds = match &self.inputs {
+            Some(path) if extension(path) == "npy" || is_image(path) => {
+                return Err(Failure::Usage(format!("`{}` is no archive: give it with --input", path.display())));
+            }
             Some(path) => npz::read(path)?.into_iter().collect(),
             None => Feeds::new(),
         };
+        if let Some(option) = self.preprocess.given().filter(|_| !self.input.iter().any(|(_, path)| is_image(path))) {
+            return Err(Failure::Usage(format!(
+                "{option} is for images, and no --input is one: give a .png or .jpg file, or leave it out"
+            )));
+        }
         let preprocess = self.preprocess.build()?;
         for (name, path) in &self.input {
             let name = match (name, &signature.inputs[..]) {
@@ -137,11 +163,19 @@ impl InputArgs {
     }
 }
 
+/// What comes after the last dot of a file's name, in small letters.
+fn extension(path: &Path) -> String {
+    path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase()
+}
+
+fn is_image(path: &Path) -> bool {
+    ["png", "jpg", "jpeg"].contains(&extension(path).as_str())
+}
+
 fn read_file(path: &Path, preprocess: &ImagePreprocess) -> Outcome<Tensor> {
-    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
-    match extension.as_str() {
+    match extension(path).as_str() {
         "npy" => Ok(npy::read(path)?),
-        "png" | "jpg" | "jpeg" => Ok(preprocess.load(path)?),
+        _ if is_image(path) => Ok(preprocess.load(path)?),
         "npz" => Err(Failure::Usage(format!("`{}` is an archive: give it with --inputs", path.display()))),
         _ => Err(Failure::Usage(format!("`{}` is neither .npy nor .png nor .jpg", path.display()))),
     }

@@ -9,7 +9,7 @@ use kiln_ir::{Graph, Op};
 use kiln_runtime::artifact::{self, Digests, Summary};
 use serde_json::{Value, json};
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::model::{Format, Model, ModelArgs, of_file};
 use crate::output::{Output, bytes, facts, table, tensor_type};
 
@@ -27,6 +27,10 @@ impl InspectArgs {
     /// Reports.
     pub fn run(self, output: Output) -> Outcome {
         match self.model.open()? {
+            Model::Graph(_) if self.digests => Err(Failure::Usage(format!(
+                "--digests is for artifacts, and `{}` is none: leave it out",
+                self.model.path.display()
+            ))),
             Model::Graph(source) => {
                 let facts = GraphFacts::of(&source.graph);
                 output.write(&facts.json(source.format), || facts.text(source.format))

@@ -22,7 +22,7 @@ pub struct InterpArgs {
     #[command(flatten)]
     results: ResultArgs,
     /// Compute floats in f64; results are f64 then
-    #[arg(long)]
+    #[arg(long, help_heading = "Execution")]
     f64: bool,
 }
 

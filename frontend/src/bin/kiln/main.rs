@@ -96,8 +96,10 @@ fn wrong_usage(error: &clap::Error) -> ! {
     // The command line was not understood, so it is searched for the flag.
     if error.use_stderr() && std::env::args_os().any(|a| a == "--json") {
         let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        output::print_error(first.strip_prefix("error: ").unwrap_or(first));
+        // How to write it rightly, and where help is, is for people.
+        let what = text.split("\n\nUsage:").next().and_then(|t| t.split("\n\nFor more information").next());
+        let what = what.unwrap_or_default().trim_end();
+        output::print_error(what.strip_prefix("error: ").unwrap_or(what));
     }
     error.exit()
 }

@@ -20,10 +20,10 @@ pub struct OptArgs {
     #[command(flatten)]
     text: TextArgs,
     /// Print what each pass did, in place of the graph
-    #[arg(long)]
+    #[arg(long, help_heading = "Reports")]
     report: bool,
     /// Print which nodes of the model and which rules each node comes from, in place of the graph
-    #[arg(long, conflicts_with = "report")]
+    #[arg(long, conflicts_with = "report", help_heading = "Reports")]
     explain: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Which passes run, and what they did.
 
 use clap::Args;
-use kiln_passes::{Options, Report};
+use kiln_passes::{Options, PASSES, Report, rule_names};
 use serde_json::{Value, json};
 
 use crate::output::table;
@@ -10,11 +10,10 @@ use crate::output::table;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Passes")]
 pub struct PassArgs {
-    /// Stop after this pass
-    #[arg(long, value_name = "PASS")]
+    #[arg(long, value_name = "PASS", value_parser = pass, help = format!("Stop after this pass: {}", pass_names()))]
     until: Option<String>,
-    /// Leave out a pass or a rule (repeatable, or separated by commas)
-    #[arg(long, value_name = "PASS|RULE", value_delimiter = ',')]
+    /// Leave out a pass, or a rule as `kiln opt --report` names it (repeatable, or separated by commas)
+    #[arg(long, value_name = "PASS|RULE", value_delimiter = ',', value_parser = pass_or_rule)]
     disable: Vec<String>,
     /// Run no pass that can be left out
     #[arg(long = "no-opt", conflicts_with_all = ["until", "disable"])]
@@ -25,6 +24,17 @@ pub struct PassArgs {
 }
 
 impl PassArgs {
+    /// The first of these options that the command line has, for whoever has no use for them.
+    pub fn given(&self) -> Option<&'static str> {
+        let options = [
+            ("--until", self.until.is_some()),
+            ("--disable", !self.disable.is_empty()),
+            ("--no-opt", self.none),
+            ("--fuel", self.fuel.is_some()),
+        ];
+        options.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
     /// The pass options that the command line states.
     pub fn options(&self) -> Options {
         let mut options = if self.none { Options::none() } else { Options::default() };
@@ -33,6 +43,33 @@ impl PassArgs {
         options.fuel = self.fuel;
         options
     }
+}
+
+fn pass_names() -> String {
+    PASSES.iter().map(|p| p.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The name of a pass.
+fn pass(text: &str) -> Result<String, String> {
+    if PASSES.iter().any(|p| p.name == text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("there is no pass `{text}`; there are {}", pass_names()))
+}
+
+/// The name of a pass or of a rule.
+fn pass_or_rule(text: &str) -> Result<String, String> {
+    if rule_names().any(|rule| rule == text) {
+        return Ok(text.to_owned());
+    }
+    pass(text).map_err(|_| {
+        let rules: Vec<&str> = rule_names().collect();
+        format!(
+            "there is no pass or rule `{text}`; the passes are {}; the rules are {}",
+            pass_names(),
+            rules.join(", ")
+        )
+    })
 }
 
 /// What each pass did, for programs.

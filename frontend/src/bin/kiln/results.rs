@@ -10,15 +10,17 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, number, table, tensor_type};
+use crate::values;
 
 /// What to do with the outputs.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Outputs")]
 pub struct ResultArgs {
     /// Write the outputs to a NumPy archive, by name
     #[arg(long, value_name = "OUT.npz")]
     pub outputs: Option<PathBuf>,
     /// Show the K best classes of every row of the output
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = values::at_least_one)]
     top_k: Option<usize>,
     /// Class names, one a line
     #[arg(long, value_name = "FILE", requires = "top_k")]
@@ -109,13 +111,13 @@ fn outputs_text(results: &[(String, Tensor)]) -> String {
 
 /// The first elements of a tensor, in row-major order.
 fn first_values(tensor: &Tensor) -> String {
-    let shown = tensor.to_f64_vec();
-    let mut text: Vec<String> = shown
-        .iter()
-        .take(SHOWN)
+    let mut text: Vec<String> = tensor
+        .span(0, SHOWN)
+        .to_f64_vec()
+        .into_iter()
         .map(|v| if tensor.dtype().is_float() { format!("{v:.6}") } else { v.to_string() })
         .collect();
-    if shown.len() > SHOWN {
+    if tensor.len() > SHOWN {
         text.push("…".to_owned());
     }
     text.join(" ")

@@ -26,7 +26,11 @@ pub struct RunArgs {
     #[command(flatten)]
     engine: EngineArgs,
     /// Run the reference interpreter instead of compiled code
-    #[arg(long, conflicts_with_all = ["threads", "portable"])]
+    #[arg(
+        long,
+        help_heading = "Execution",
+        conflicts_with_all = ["threads", "portable", "verify_weights", "until", "disable", "none", "fuel"]
+    )]
     interpret: bool,
 }
 

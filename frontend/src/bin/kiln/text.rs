@@ -1,5 +1,6 @@
 //! Graph text and the weights beside it, to files or stdout.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -23,16 +24,33 @@ pub struct TextArgs {
     /// Print where each node comes from
     #[arg(long)]
     locations: bool,
-    /// Print constants of at most this many elements; larger ones by content id
-    #[arg(long, value_name = "N", default_value_t = PrintOptions::default().elements)]
-    elements: usize,
+    #[arg(
+        long,
+        value_name = "N",
+        help = format!(
+            "Print constants of at most this many elements; larger ones by content id [default: {}]",
+            PrintOptions::default().elements
+        )
+    )]
+    elements: Option<usize>,
 }
 
 impl TextArgs {
+    /// The first option on the command line that says how a graph is written, for what is no graph text.
+    pub fn given(&self) -> Option<&'static str> {
+        let options = [
+            ("--save-weights", self.save_weights.is_some()),
+            ("--locations", self.locations),
+            ("--elements", self.elements.is_some()),
+        ];
+        options.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
     /// The graph's text, after writing the files that were asked for. `None` where the text is in a file.
     pub fn write(&self, graph: &Graph) -> Outcome<Option<String>> {
         let mut weights = WeightStore::new();
-        let options = PrintOptions { locations: self.locations, elements: self.elements };
+        let elements = self.elements.unwrap_or(PrintOptions::default().elements);
+        let options = PrintOptions { locations: self.locations, elements };
         let text = print_into(graph, &options, &mut weights);
         if let Some(path) = &self.save_weights {
             let mut contents = Contents::default();

@@ -68,6 +68,21 @@ pub fn real(text: &str) -> Result<f32, String> {
     if value.is_finite() { Ok(value) } else { Err(format!("`{text}` is not a finite number")) }
 }
 
+/// A whole number from 1 on.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}
+
+/// What values are divided by: [`channels`], none of them 0.
+pub fn divisors(text: &str) -> Result<[f32; 3], String> {
+    let values = channels(text)?;
+    if values.contains(&0.0) {
+        Err("values are divided by it: expected numbers other than 0".into())
+    } else {
+        Ok(values)
+    }
+}
+
 /// One number for all channels, or three between commas.
 pub fn channels(text: &str) -> Result<[f32; 3], String> {
     let values = text.split(',').map(real).collect::<Result<Vec<f32>, String>>()?;
@@ -115,6 +130,9 @@ mod tests {
         assert_eq!(channels("1, 2,3"), Ok([1.0, 2.0, 3.0]));
         assert_eq!((size("256"), size("48x320")), (Ok(Size::One(256)), Ok(Size::Two(48, 320))));
         assert!(channels("1,2").is_err() && real("1/0").is_err() && real("nan").is_err());
+        assert_eq!(divisors("-0.5"), Ok([-0.5; 3]));
+        assert!(divisors("0").is_err() && divisors("1,-0,1").is_err() && divisors("1,1e-60,1").is_err());
+        assert!(at_least_one("0").is_err() && at_least_one("-1").is_err() && at_least_one("2") == Ok(2));
         assert!(size("0").is_err() && size("3x").is_err());
     }
 }

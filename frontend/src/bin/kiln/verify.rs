@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use kiln_ir::Graph;
 use kiln_ir::verify::{Stage, verify};
-use kiln_runtime::artifact::{self, Digests};
+use kiln_runtime::artifact::{self, Digests, Summary};
 use serde_json::json;
 
 use crate::failure::{Failure, Outcome};
@@ -20,9 +21,9 @@ use crate::output::Output;
 pub struct VerifyArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// The highest level of ops that the graph may have
-    #[arg(long, value_enum, default_value_t = StageName::Lowered)]
-    stage: StageName,
+    /// The highest level of ops that the graph may have [default: lowered]
+    #[arg(long, value_enum)]
+    stage: Option<StageName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,12 +49,22 @@ impl StageName {
 impl VerifyArgs {
     /// Verifies and reports.
     pub fn run(self, output: Output) -> Outcome {
-        let stage = self.stage.stage();
+        let stage = self.stage.unwrap_or(StageName::Lowered).stage();
         let (problems, summary) = match self.model.open()? {
             Model::Graph(source) => {
                 (graph_problems(&source.graph, stage), format!("valid: {} nodes", source.graph.len()))
             }
-            Model::Artifact(path) => artifact_problems(&path, stage)?,
+            Model::Artifact(path) => {
+                let file = artifact::read_file(&path)?;
+                let summary = artifact::inspect(&file, Digests::Check).map_err(of_file(&path))?;
+                if self.stage.is_some() && summary.portable.is_none() {
+                    return Err(Failure::Usage(format!(
+                        "--stage is for graphs, and `{}` has no portable half: leave it out",
+                        path.display()
+                    )));
+                }
+                artifact_problems(&path, &file, &summary, stage)?
+            }
         };
         let object = json!({ "valid": problems.is_empty(), "problems": problems });
         if problems.is_empty() {
@@ -72,15 +83,13 @@ fn graph_problems(graph: &Graph, stage: Stage) -> Vec<String> {
     verify(graph, stage).err().into_iter().flatten().map(|e| e.to_string()).collect()
 }
 
-/// The problems of an artifact that can be opened at all, and what to say where there are none.
-fn artifact_problems(path: &Path, stage: Stage) -> Outcome<(Vec<String>, String)> {
-    let bytes = artifact::read_file(path)?;
-    // Without these nothing else can be trusted to be there.
-    let summary = artifact::inspect(&bytes, Digests::Check).map_err(of_file(path))?;
+/// The problems of an artifact whose digests are right, without which nothing could be trusted to be there; and what to
+/// say where there are none.
+fn artifact_problems(path: &Path, bytes: &Bytes, summary: &Summary, stage: Stage) -> Outcome<(Vec<String>, String)> {
     let mut problems = Vec::new();
     let mut checked = vec![format!("{} sections", summary.sections.len())];
     if summary.portable.is_some() {
-        match artifact::read_portable(&bytes) {
+        match artifact::read_portable(bytes) {
             Ok(model) => {
                 problems.extend(graph_problems(&model.graph, stage));
                 checked.push(format!("a portable graph of {} nodes", model.graph.len()));
@@ -89,7 +98,7 @@ fn artifact_problems(path: &Path, stage: Stage) -> Outcome<(Vec<String>, String)
         }
     }
     for (index, native) in summary.natives.iter().enumerate() {
-        match artifact::native_code(&bytes, index).map_err(of_file(path))? {
+        match artifact::native_code(bytes, index).map_err(of_file(path))? {
             Some((plan, code)) => {
                 problems.extend(plan.validate().err().map(|e| format!("{}: {e}", native.triple)));
                 if code.kernels().len() != plan.kernel_count {

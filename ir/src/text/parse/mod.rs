@@ -130,10 +130,7 @@ impl<'a> Parser<'a> {
 
     /// The graph's own error; its place is said by `mark`.
     fn graph_error(&mut self, mark: Mark, mut error: GraphError) -> Reported {
-        if let GraphError::Infer { location, .. }
-        | GraphError::ForeignValue { location, .. }
-        | GraphError::Variable { location, .. } = &mut error
-        {
+        if let Some(location) = error.location_mut() {
             *location = None;
         }
         self.error(mark, ParseErrorKind::Graph(Box::new(error)))
