@@ -17,16 +17,19 @@ use crate::lower::{LowerError, Machine, lower};
 use crate::native::{self, Backend, CompiledKernel, Target};
 use crate::plan::{Planned, build};
 
-/// How to compile. No choice changes results.
+/// How to compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileOptions {
-    /// Threads that compile and pack weights.
+    /// Threads that compile and pack weights. Results do not depend on it.
     pub threads: usize,
+    /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions, whose relative error is
+    /// below 1e-4 but larger than that of sums of products.
+    pub exact: bool,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { threads: std::thread::available_parallelism().map_or(1, usize::from) }
+        CompileOptions { threads: std::thread::available_parallelism().map_or(1, usize::from), exact: false }
     }
 }
 
@@ -80,7 +83,7 @@ pub fn compile_for(
     machine: Machine,
     options: CompileOptions,
 ) -> Result<CompiledModule, CompileError> {
-    let program = lower(graph, machine)?;
+    let program = lower(graph, machine, options.exact)?;
     let Planned { plan, kernels, weights, packed } = build(program, options.threads)?;
     Ok(CompiledModule { plan, kernels, weights, packed, target: target.clone(), options })
 }

@@ -32,12 +32,20 @@ pub struct CompileOptions {
     pub target: Option<Target>,
     /// Threads that compile; `None` is as many as there are.
     pub threads: Option<usize>,
+    /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions.
+    pub exact: bool,
 }
 
 impl Default for CompileOptions {
     /// Everything on, for this machine.
     fn default() -> CompileOptions {
-        CompileOptions { dims: BTreeMap::new(), passes: kiln_passes::Options::default(), target: None, threads: None }
+        CompileOptions {
+            dims: BTreeMap::new(),
+            passes: kiln_passes::Options::default(),
+            target: None,
+            threads: None,
+            exact: false,
+        }
     }
 }
 
@@ -109,7 +117,11 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     let optimized = kiln_passes::optimize(&source, &options.passes)?;
     let optimize = start.elapsed();
     let start = Instant::now();
-    let module = kiln_codegen::compile(&optimized.graph, &target, kiln_codegen::CompileOptions { threads })?;
+    let module = kiln_codegen::compile(
+        &optimized.graph,
+        &target,
+        kiln_codegen::CompileOptions { threads, exact: options.exact },
+    )?;
     let lower = start.elapsed();
     let start = Instant::now();
     let native = module.native()?;

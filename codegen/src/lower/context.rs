@@ -9,6 +9,7 @@ use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
 
 use super::error::LowerError;
 use super::machine::Machine;
+use super::winograd::FilterTransform;
 use crate::kir::{self, KernelBuilder};
 use crate::plan::program::{DraftState, DraftStep, DraftWork, Place, Program, StorageId, Use, View, Weight};
 
@@ -49,6 +50,8 @@ pub struct Lowering<'g> {
     pub graph: &'g Graph,
     /// Where it will run.
     pub machine: Machine,
+    /// Whether only algorithms that multiply what the graph multiplies are used.
+    pub exact: bool,
     pub(super) program: Program,
     held: HashMap<Value, Held>,
     /// Where a value should be made, because what it becomes a part of lies there.
@@ -67,7 +70,7 @@ pub struct Lowering<'g> {
 
 impl<'g> Lowering<'g> {
     /// Nothing lowered yet. All dims must be fixed.
-    pub fn new(graph: &'g Graph, machine: Machine) -> Result<Lowering<'g>, LowerError> {
+    pub fn new(graph: &'g Graph, machine: Machine, exact: bool) -> Result<Lowering<'g>, LowerError> {
         let symbols = graph.symbols();
         if !symbols.is_empty() {
             return Err(LowerError::Symbols { names: symbols });
@@ -83,6 +86,7 @@ impl<'g> Lowering<'g> {
         let mut lowering = Lowering {
             graph,
             machine,
+            exact,
             program: Program::new(signature),
             held: HashMap::new(),
             reserved: HashMap::new(),
@@ -213,6 +217,21 @@ impl<'g> Lowering<'g> {
         let len = len.ok_or_else(|| self.too_large(id, format!("packed elements of a {} tensor", tensor.dtype())))?;
         let storage = self.add_storage(Place::Weight(Weight::Packed(tensor.clone(), relayout)), len * size);
         Ok(View { storage, offset: 0, dtype: tensor.dtype(), dims: vec![len] })
+    }
+
+    /// A dense tensor in the weight section that no constant of the graph is.
+    pub fn constant(&mut self, dtype: DType, dims: &[usize], bytes: Vec<u8>) -> View {
+        let len = bytes.len();
+        let storage = self.add_storage(Place::Weight(Weight::Plain(bytes.into())), len);
+        View { storage, offset: 0, dtype, dims: dims.to_vec() }
+    }
+
+    /// A convolution's filter in the weight section, transformed.
+    pub fn transformed(&mut self, filter: &Tensor, transform: FilterTransform) -> View {
+        let dims = vec![transform.len()];
+        let weight = Weight::Transformed(filter.clone(), transform);
+        let storage = self.add_storage(Place::Weight(weight), dims[0] * DType::F32.size());
+        View { storage, offset: 0, dtype: DType::F32, dims }
     }
 
     /// New memory of the arena.

@@ -8,7 +8,7 @@
 use kiln_ir::attribute::{ConvLayout, Padding};
 use kiln_ir::infer::{ConvAttributes, ConvWindow, conv_dims};
 use kiln_ir::scalar::ScalarExpr;
-use kiln_ir::{NodeId, Value};
+use kiln_ir::{DType, NodeId, Tensor, Value};
 
 use super::context::{Lowering, Slot};
 use super::contraction::{Contraction, Input, Right, Roles, emit};
@@ -16,6 +16,7 @@ use super::error::LowerError;
 use super::movement::padded;
 use super::nest::{self, Axis};
 use super::tile::Guard;
+use super::winograd::{self, Choice, Convolution, Layer, choose};
 use crate::plan::program::View;
 
 /// A convolution with its numbers at hand.
@@ -121,6 +122,29 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         padding = vec![Padding::NONE; n];
         spread = vec![1; n];
     }
+    let unit = |numbers: &[usize]| numbers.iter().all(|&n| n == 1);
+    if n == 2
+        && a.layout == ConvLayout::ChannelsLast
+        && a.groups == 1
+        && unit(&strides)
+        && unit(&spread)
+        && unit(&dilation)
+    {
+        let layer = Layer {
+            batch: shape.batch,
+            results: [y_dims[first], y_dims[first + 1]],
+            taps: w_dims[ws],
+            inputs: shape.inputs,
+            outputs: shape.outputs,
+        };
+        let suits = w_dims[ws] == w_dims[ws + 1] && x.dtype == DType::F32 && !l.exact;
+        let choice = if suits { choose(layer, l.machine) } else { None };
+        if let (Some(choice), Some(filter)) = (choice, l.literal(operands[1]).cloned()) {
+            let w = nest::row_major(&w_dims);
+            let strides = [w[wc], w[wk], w[ws], w[ws + 1]].map(|s| s as usize);
+            return by_winograd(l, id, layer, choice, x, &padding, (filter, strides), epilogue);
+        }
+    }
     let x_dims = x.dims.clone();
     let mut axes: Vec<Vec<Phase>> = (0..n)
         .map(|i| phases(y_dims[first + i], w_dims[ws + i], strides[i], padding[i].low, spread[i], dilation[i]))
@@ -189,6 +213,30 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         emit(l, id, contraction, roles)?;
     }
     Ok(())
+}
+
+/// Lowers a convolution by Winograd's minimal filtering, of x padded so that every tile can be read whole.
+#[allow(clippy::too_many_arguments)] // what `lower` has worked out
+fn by_winograd(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    layer: Layer,
+    choice: Choice,
+    x: View,
+    padding: &[Padding],
+    filter: (Tensor, [usize; 4]),
+    epilogue: &ScalarExpr,
+) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let extras: Vec<View> = l.graph.node(id).operands[2..].to_vec().into_iter().map(|e| l.view(e)).collect();
+    let mut around = vec![Padding::NONE; 4];
+    for i in 0..2 {
+        let needed = winograd::needed(layer.results[i], &choice) as i64;
+        around[1 + i] = Padding { low: padding[i].low, high: needed - padding[i].low - x.dims[1 + i] as i64 };
+    }
+    let x = if around.iter().any(|p| *p != Padding::NONE) { padded(l, id, &x, &around, &[1; 4], 0.0)? } else { x };
+    let y = if l.has_slot(v) { l.slot(v) } else { Slot::whole(l.result_over_extras(id, v)) };
+    winograd::lower(l, Convolution { id, choice, layer, x, filter, y, extras, epilogue })
 }
 
 /// Strides of all operands, by axis.

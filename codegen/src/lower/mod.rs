@@ -33,10 +33,12 @@ mod tile;
 mod top_k;
 mod walk;
 mod window;
+mod winograd;
 
 pub use context::Lowering;
 pub use error::LowerError;
 pub use machine::Machine;
+pub use winograd::FilterTransform;
 
 use kiln_ir::infer::ConvAttributes;
 use kiln_ir::scalar::ScalarExpr;
@@ -45,8 +47,8 @@ use kiln_ir::{Graph, NodeId, Op, elementwise_op};
 use crate::plan::program::Program;
 
 /// Lowers a graph with fixed dims.
-pub fn lower(graph: &Graph, machine: Machine) -> Result<Program, LowerError> {
-    let mut l = Lowering::new(graph, machine)?;
+pub fn lower(graph: &Graph, machine: Machine, exact: bool) -> Result<Program, LowerError> {
+    let mut l = Lowering::new(graph, machine, exact)?;
     l.bind_signature();
     reserve(&mut l);
     for id in graph.node_ids() {

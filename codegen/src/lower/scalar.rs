@@ -44,6 +44,11 @@ pub struct TypedExpr {
 }
 
 impl TypedExpr {
+    /// The argument itself.
+    pub fn identity(dtype: DType) -> TypedExpr {
+        TypedExpr { expr: ScalarExpr::identity(), types: vec![dtype] }
+    }
+
     /// `expr` over arguments of these dtypes.
     pub fn new(expr: &ScalarExpr, arguments: &[DType]) -> Result<TypedExpr, ScalarTypeError> {
         Ok(TypedExpr { expr: expr.clone(), types: expr.types(arguments)? })

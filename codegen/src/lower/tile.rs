@@ -123,6 +123,13 @@ impl Tile {
         b
     }
 
+    /// Emits the nest inside another kernel, serially: its buffers are `buffers`, and `at` their indices where all loops are
+    /// at 0. There are no outer loops and guards.
+    pub fn emit_inside(&self, b: &mut KernelBuilder, buffers: Vec<Buffer>, at: &[Index]) {
+        let emitter = Emitter { tile: self, buffers };
+        emitter.columns(b, at, false, &mut |b, at, width| emitter.rows(b, at, width));
+    }
+
     /// Arithmetic operations.
     pub fn flops(&self) -> u64 {
         let results = volume(&self.outer).saturating_mul(self.row.extent).saturating_mul(self.column.extent) as u64;

@@ -134,6 +134,7 @@ fn collect_weights(program: &Program, threads: usize) -> Result<Collected, Lower
         |(), (_, weight, _)| match weight {
             Weight::Plain(bytes) => Ok(bytes.clone()),
             Weight::Packed(tensor, relayout) => relayout.pack(tensor.bytes(), tensor.dtype().size()).map(Bytes::from),
+            Weight::Transformed(filter, transform) => Ok(Bytes::from(transform.apply(filter))),
         },
     );
     let mut builder = WeightsBuilder::new();

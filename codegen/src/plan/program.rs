@@ -7,6 +7,7 @@ use kiln_ir::{DType, Tensor};
 use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
 
 use crate::kir::Kernel;
+use crate::lower::FilterTransform;
 
 /// Index of a [`Storage`] of one [`Program`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +35,8 @@ pub enum Weight {
     Plain(Bytes),
     /// A tensor's elements in another order.
     Packed(Tensor, Relayout),
+    /// A convolution's filter, transformed for Winograd's minimal filtering.
+    Transformed(Tensor, FilterTransform),
 }
 
 /// A piece of memory that several values may share.

@@ -1,0 +1,66 @@
+//! Filters transformed and packed at compile time.
+
+use kiln_ir::Tensor;
+
+use super::cook_toom::CookToom;
+
+/// How the filter of a convolution becomes the right operands of one product per frequency.
+#[derive(Clone, Debug)]
+pub struct FilterTransform {
+    /// Along both axes.
+    pub transform: CookToom,
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// Elements of the filter between input channels, output channels, rows and columns of taps.
+    pub strides: [usize; 4],
+    /// Output channels of a panel.
+    pub panel: usize,
+}
+
+impl FilterTransform {
+    /// Elements of the result.
+    pub fn len(&self) -> usize {
+        self.transform.products().pow(2) * self.inputs * self.outputs
+    }
+
+    /// The transformed filter as little-endian f32: for each frequency, panels of `panel` output channels (the last may be
+    /// narrower), each with a row for every input channel. Computed in f64 and rounded once.
+    pub fn apply(&self, filter: &Tensor) -> Vec<u8> {
+        let CookToom { r, filter: matrix, .. } = &self.transform;
+        let (r, n) = (*r, self.transform.products());
+        let (c_count, k_count) = (self.inputs, self.outputs);
+        let [cs, ks, hs, ws] = self.strides;
+        let source: Vec<f32> =
+            filter.bytes().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let mut out = vec![0f32; self.len()];
+        // f64 numbers of all output channels, so that the innermost loops are contiguous
+        let mut half = vec![0f64; n * r * k_count];
+        let mut row = vec![0f64; k_count];
+        for c in 0..c_count {
+            half.fill(0.0);
+            for (i, j) in (0..n).flat_map(|i| (0..r).map(move |j| (i, j))) {
+                let to = &mut half[(i * r + j) * k_count..][..k_count];
+                for (a, &factor) in matrix[i].iter().enumerate().filter(|(_, f)| **f != 0.0) {
+                    let from = c * cs + a * hs + j * ws;
+                    to.iter_mut().enumerate().for_each(|(k, t)| *t += factor * f64::from(source[from + k * ks]));
+                }
+            }
+            for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                row.fill(0.0);
+                for (tap, &factor) in matrix[j].iter().enumerate().filter(|(_, f)| **f != 0.0) {
+                    let from = &half[(i * r + tap) * k_count..][..k_count];
+                    row.iter_mut().zip(from).for_each(|(t, &x)| *t += factor * x);
+                }
+                let frequency = (i * n + j) * c_count * k_count;
+                for first in (0..k_count).step_by(self.panel) {
+                    let width = self.panel.min(k_count - first);
+                    let at = frequency + first * c_count + c * width;
+                    out[at..at + width].iter_mut().zip(&row[first..]).for_each(|(to, &x)| *to = x as f32);
+                }
+            }
+        }
+        bytemuck::cast_slice(&out).to_vec()
+    }
+}

@@ -1,0 +1,83 @@
+//! Convolutions by Winograd's minimal filtering against the interpreter in f64.
+
+mod graph;
+
+use graph::Numbers;
+use kiln_codegen::native::Target;
+use kiln_codegen::{CompileOptions, CompiledModule, compile_for, lower::Machine};
+use kiln_ir::attribute::{ConvLayout, Padding};
+use kiln_ir::interp::{self, State};
+use kiln_ir::{Builder, DType, Dim, Graph, Op, Tensor};
+use kiln_runtime::{Executor, PoolHandle};
+
+/// `batch, [height, width], taps, channels in, channels out, padding`
+type Shape = (usize, [usize; 2], usize, usize, usize, Padding);
+
+fn convolution(
+    numbers: &mut Numbers,
+    (batch, [height, width], taps, inputs, outputs, padding): Shape,
+) -> (Graph, Tensor) {
+    let mut b = Builder::new("conv");
+    let dims = [batch, height, width, inputs];
+    let x = b.placeholder("x", DType::F32, &dims.map(Dim::Fixed));
+    let w = b.constant(numbers.tensor(DType::F32, &[taps, taps, inputs, outputs]));
+    let y = b.add_op(
+        Op::Conv {
+            strides: vec![],
+            padding: vec![padding; 2],
+            lhs_dilation: vec![],
+            rhs_dilation: vec![],
+            groups: 1,
+            layout: ConvLayout::ChannelsLast,
+        },
+        &[x, w],
+    );
+    b.output("y", y);
+    (b.finish().expect("the convolution is well formed"), numbers.tensor(DType::F32, &dims))
+}
+
+fn compiled(graph: &Graph, exact: bool) -> CompiledModule {
+    let target = Target::host().expect("this machine is supported");
+    compile_for(graph, &target, Machine::X86_64_512, CompileOptions { threads: 2, exact })
+        .unwrap_or_else(|e| panic!("{e}\n{graph}"))
+}
+
+fn uses_winograd(module: &CompiledModule) -> bool {
+    module.kernels().iter().any(|k| k.name.starts_with("winograd"))
+}
+
+#[test]
+fn layers_of_many_shapes_are_within_1e_4_of_f64() {
+    let (same, none) = (Padding { low: 1, high: 1 }, Padding::NONE);
+    let shapes: [Shape; 9] = [
+        (1, [56, 56], 3, 64, 64, same),
+        (1, [28, 28], 3, 128, 96, same),
+        (2, [14, 14], 3, 64, 64, same),
+        (1, [15, 13], 3, 64, 80, same),
+        (1, [31, 17], 3, 48, 40, none),
+        (3, [9, 30], 3, 40, 72, Padding { low: 0, high: 2 }),
+        (1, [7, 7], 3, 128, 128, same),
+        (1, [27, 27], 5, 64, 64, Padding { low: 2, high: 2 }),
+        (1, [4, 3], 3, 256, 256, same),
+    ];
+    let mut used = 0;
+    for (seed, shape) in (1..).zip(shapes) {
+        let (graph, x) = convolution(&mut Numbers::new(seed), shape);
+        let module = compiled(&graph, false);
+        used += usize::from(uses_winograd(&module));
+        let want = interp::run::<f64>(&graph, &[("x", x.clone())], Some(&mut State::new())).expect("it runs");
+        let want = want[0].1.to_f64_vec();
+        let largest = want.iter().fold(0f64, |m, v| m.max(v.abs()));
+        let executable = module.executable().expect("it compiles");
+        let results = [1, 3].map(|threads| {
+            let mut executor = Executor::new(executable.clone(), PoolHandle::new(threads)).expect("memory");
+            executor.run_named(&[("x", &x)]).expect("the feed fits")[0].1.to_f64_vec()
+        });
+        assert_eq!(results[0], results[1], "{shape:?}: the thread count changes results");
+        let error = results[0].iter().zip(&want).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
+        assert!(results[0].iter().all(|v| v.is_finite()));
+        assert!(error <= 1e-4 * largest, "{shape:?}: error {error:e}, largest result {largest}");
+        assert!(!uses_winograd(&compiled(&graph, true)), "{shape:?}: exact means direct");
+    }
+    assert!(used >= 6, "only {used} of the layers are computed by Winograd's algorithm");
+}
