@@ -5,12 +5,13 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use kiln::compile::{CompileOptions, Compiled, compile};
 use kiln_codegen::clif::emit_clif;
-use kiln_codegen::native::{Target, assembly};
+use kiln_codegen::native::assembly;
 use kiln_ir::Graph;
 use kiln_passes::{PASSES, optimize_observed};
 use kiln_runtime::artifact::{self, Digests};
 use serde_json::json;
 
+use crate::code::CodeArgs;
 use crate::disassembly::disassemble;
 use crate::dot::dot;
 use crate::failure::{Failure, Outcome};
@@ -42,6 +43,8 @@ pub struct CatArgs {
     /// Print only kernels whose name contains this (kir, clif, asm)
     #[arg(long, value_name = "TEXT")]
     kernel: Option<String>,
+    #[command(flatten)]
+    code: CodeArgs,
     #[command(flatten)]
     passes: PassArgs,
     #[command(flatten)]
@@ -88,7 +91,7 @@ impl CatArgs {
         let idle = if is_graph {
             let early = ["import", "specialized"].contains(&self.stage.as_str());
             let code = [("--target", self.target.is_some()), ("--kernel", self.kernel.is_some())];
-            let code = code.into_iter().find(|(_, given)| *given).map(|(option, _)| option);
+            let code = code.into_iter().find(|(_, given)| *given).map(|(option, _)| option).or(self.code.given());
             let code = code.map(|option| (option, "is for code: choose the stage kir, clif or asm"));
             let passes = self.passes.given().filter(|_| early);
             let passes = passes.map(|option| (option, "is for what comes after passes: choose a later stage"));
@@ -144,11 +147,12 @@ impl CatArgs {
             Model::Graph(source) => source,
         };
         let target = self.target.as_deref().unwrap_or("host");
-        let target = Target::named(target).map_err(|e| Failure::Usage(e.to_string()))?;
+        let target = self.code.target(target)?;
         let options = CompileOptions {
             dims: source.dims,
             passes: self.passes.options(),
             target: Some(target),
+            exact: self.code.exact,
             ..CompileOptions::default()
         };
         let compiled = spinning("compiling", || compile(&source.graph, &options))?;
@@ -157,7 +161,7 @@ impl CatArgs {
 
     /// Plan or machine code of every native part of an artifact, as they are stored.
     fn stored(&self, path: &Path) -> Outcome<String> {
-        if let Some(option) = self.target.as_ref().map(|_| "--target").or(self.passes.given()) {
+        if let Some(option) = self.target.as_ref().map(|_| "--target").or(self.code.given()).or(self.passes.given()) {
             return Err(Failure::Usage(format!(
                 "{option} does not go with --stage {} of an artifact, which prints what the file holds: compile the model \
                  again with it",

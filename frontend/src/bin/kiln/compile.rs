@@ -6,10 +6,10 @@ use std::time::Instant;
 use clap::Args;
 use kiln::compile::{ArtifactOptions, CompileOptions, compile};
 use kiln::measure::milliseconds;
-use kiln_codegen::native::Target;
 use serde_json::json;
 
-use crate::failure::{Failure, Outcome};
+use crate::code::CodeArgs;
+use crate::failure::Outcome;
 use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts};
 use crate::passes::{PassArgs, report_json, report_text};
@@ -33,13 +33,15 @@ pub struct CompileArgs {
     #[arg(long, conflicts_with_all = ["no_portable", "target"])]
     no_native: bool,
     #[command(flatten)]
+    code: CodeArgs,
+    #[command(flatten)]
     passes: PassArgs,
 }
 
 impl CompileArgs {
     /// Compiles, writes and reports.
     pub fn run(self, output: Output) -> Outcome {
-        let target = Target::named(&self.target).map_err(|e| Failure::Usage(e.to_string()))?;
+        let target = self.code.target(&self.target)?;
         let start = Instant::now();
         let source = self.model.source()?;
         let load_ms = milliseconds(start.elapsed());
@@ -48,6 +50,7 @@ impl CompileArgs {
             dims: source.dims,
             target: Some(target),
             passes: self.passes.options(),
+            exact: self.code.exact,
             ..CompileOptions::default()
         };
         let compiled = spinning("compiling", || compile(&source.graph, &options))?;

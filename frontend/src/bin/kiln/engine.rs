@@ -13,6 +13,7 @@ use kiln_runtime::artifact::{self, Digests, PortableCompiler, PortableModel};
 use kiln_runtime::pool::MOST_THREADS;
 use kiln_runtime::{Executable, Executor, PoolHandle};
 
+use crate::code::CodeArgs;
 use crate::failure::{Failure, Outcome};
 use crate::model::{Model, ModelArgs, of_file};
 use crate::native;
@@ -32,6 +33,8 @@ pub struct EngineArgs {
     /// Compare an artifact's weights with their digests first, which reads all of them
     #[arg(long)]
     verify_weights: bool,
+    #[command(flatten)]
+    code: CodeArgs,
     #[command(flatten)]
     passes: PassArgs,
 }
@@ -58,19 +61,17 @@ impl EngineArgs {
             Model::Graph(source) => {
                 let load_ms = milliseconds(start.elapsed());
                 let start = Instant::now();
-                let options =
-                    CompileOptions { dims: source.dims, passes: self.passes.options(), ..CompileOptions::default() };
+                let options = CompileOptions { dims: source.dims, ..self.options()? };
                 let executable = spinning("compiling", || compile(&source.graph, &options)?.executable())?;
                 Ok(Engine { executable, load_ms, compile_ms: milliseconds(start.elapsed()) })
             }
             Model::Artifact(path) => {
-                let options = CompileOptions { passes: self.passes.options(), ..CompileOptions::default() };
-                let compiler = Timed { compiler: Compiler(options), time: Cell::default() };
+                let compiler = Timed { compiler: Compiler(self.options()?), time: Cell::default() };
                 let executable = if self.portable {
                     // The portable half has a digest for each weight, and they are always compared.
                     artifact::load(&artifact::read_file(&path)?, &compiler).map_err(of_file(&path))?
                 } else {
-                    self.refuse_passes_for_native(&path)?;
+                    self.refuse_compilation_of_native(&path)?;
                     native::load(&path, self.verify_weights, &compiler)?
                 };
                 let compile_ms = milliseconds(compiler.time.get());
@@ -79,9 +80,18 @@ impl EngineArgs {
         }
     }
 
-    /// Refuses pass options for machine code, which has been through the passes already.
-    fn refuse_passes_for_native(&self, path: &Path) -> Outcome {
-        let Some(option) = self.passes.given() else { return Ok(()) };
+    fn options(&self) -> Outcome<CompileOptions> {
+        Ok(CompileOptions {
+            passes: self.passes.options(),
+            target: Some(self.code.target("host")?),
+            exact: self.code.exact,
+            ..CompileOptions::default()
+        })
+    }
+
+    /// Refuses options of compilation for machine code, which has been through the passes already.
+    fn refuse_compilation_of_native(&self, path: &Path) -> Outcome {
+        let Some(option) = self.passes.given().or(self.code.given()) else { return Ok(()) };
         let summary = artifact::inspect(&artifact::read_file(path)?, Digests::Skip).map_err(of_file(path))?;
         if summary.natives.is_empty() {
             return Ok(());

@@ -7,6 +7,7 @@
 mod bench;
 mod binding;
 mod cat;
+mod code;
 mod compile;
 mod demo;
 mod disassembly;

@@ -1,0 +1,48 @@
+//! Options about machine code: by which back end, and with which algorithms.
+
+use clap::{Args, ValueEnum};
+use kiln_codegen::native::{Backend, Target};
+
+use crate::failure::{Failure, Outcome};
+
+/// How kernels become machine code.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Code generation")]
+pub struct CodeArgs {
+    /// What makes machine code: the fastest back end that the target has, where this is not given
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    backend: Option<BackendName>,
+    /// Use only algorithms that multiply what the graph multiplies: no Winograd convolutions
+    #[arg(long)]
+    pub exact: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BackendName {
+    /// 128-bit vectors, every target
+    Cranelift,
+    /// 512-bit vectors, x86-64-v4
+    Wide,
+}
+
+impl CodeArgs {
+    /// The first of these options that the command line has, for whoever has no use for them.
+    pub fn given(&self) -> Option<&'static str> {
+        let options = [("--backend", self.backend.is_some()), ("--exact", self.exact)];
+        options.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
+    /// The target of a name, with the back end that was asked for.
+    pub fn target(&self, name: &str) -> Outcome<Target> {
+        let target = Target::named(name).map_err(|e| Failure::Usage(e.to_string()))?;
+        match self.backend {
+            None => Ok(target),
+            Some(BackendName::Cranelift) => Ok(target.portable()),
+            Some(BackendName::Wide) if target.backend() == Backend::Wide => Ok(target),
+            Some(BackendName::Wide) => Err(Failure::Usage(format!(
+                "the wide back end makes code for x86-64-v4 on systems with the System V calling convention, not for \
+                 {target}: choose --target x86-64-v4, or leave out --backend"
+            ))),
+        }
+    }
+}
