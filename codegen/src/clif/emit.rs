@@ -191,6 +191,8 @@ impl Emitter<'_> {
             Statement::Scatter { buffer, index, offsets, value, .. } => {
                 self.scatter(*buffer, index, *offsets, *value);
             }
+            // Cranelift has no such instruction
+            Statement::Prefetch { .. } => {}
             Statement::For(inner) => self.for_loop(inner),
             Statement::If(inner) => self.conditional(inner),
         }

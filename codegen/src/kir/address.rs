@@ -70,7 +70,8 @@ impl AddressPlan {
             match statement {
                 Statement::Let(_, Inst::Load { buffer, index, .. } | Inst::Gather { buffer, index, .. })
                 | Statement::Store { buffer, index, .. }
-                | Statement::Scatter { buffer, index, .. } => self.need(kernel, *buffer, index),
+                | Statement::Scatter { buffer, index, .. }
+                | Statement::Prefetch { buffer, index } => self.need(kernel, *buffer, index),
                 Statement::Let(..) => {}
                 Statement::For(inner) => {
                     if inner.kind == LoopKind::Serial {

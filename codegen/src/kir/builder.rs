@@ -229,6 +229,11 @@ impl KernelBuilder {
         self.push(Statement::Scatter { buffer, index: index.into(), offsets, extent, value });
     }
 
+    /// Asks for the cache line of an element that will be read soon; the index may lie outside the buffer.
+    pub fn prefetch(&mut self, buffer: Buffer, index: impl Into<Index>) {
+        self.push(Statement::Prefetch { buffer, index: index.into() });
+    }
+
     // Values
 
     /// `value` in every lane, rounded to the dtype ([`Bits::from_f64`]).

@@ -64,7 +64,7 @@ impl Renumber<'_> {
             statement.operands_mut(|value| self.operand(value));
             match statement {
                 Statement::Let(value, _) => self.define(value, kernel),
-                Statement::Store { .. } | Statement::Scatter { .. } => {}
+                Statement::Store { .. } | Statement::Scatter { .. } | Statement::Prefetch { .. } => {}
                 Statement::For(inner) => {
                     self.define_var(&mut inner.var, &mut kernel.vars);
                     inner.carried.iter_mut().for_each(|c| self.define(&mut c.param, kernel));

@@ -174,6 +174,7 @@ impl Machine<'_> {
                 let mut pairs = offsets.into_iter().zip(lanes);
                 pairs.try_for_each(|(offset, bits)| self.write(*buffer, base.wrapping_add(offset), bits))
             }
+            Statement::Prefetch { .. } => Ok(()),
             Statement::For(inner) => self.for_loop(inner),
             Statement::If(inner) => self.conditional(inner),
         }

@@ -179,6 +179,14 @@ pub enum Statement {
         /// What.
         value: Value,
     },
+    /// Says that the cache line of element `index` will be read soon. It changes nothing that a kernel computes, and the
+    /// index may lie outside the buffer.
+    Prefetch {
+        /// Where from.
+        buffer: Buffer,
+        /// Element.
+        index: Index,
+    },
     /// A counted loop.
     For(Box<For>),
     /// A conditional.
@@ -433,6 +441,7 @@ impl Statement {
                 visit(offsets);
                 visit(value);
             }
+            Statement::Prefetch { index, .. } => index.operands_mut(visit),
             Statement::For(inner) => inner.carried.iter_mut().for_each(|carried| visit(&mut carried.init)),
             Statement::If(inner) => match &mut inner.condition {
                 Condition::Value(value) => visit(value),
@@ -445,7 +454,9 @@ impl Statement {
     pub fn indices_mut(&mut self, mut visit: impl FnMut(&mut Index)) {
         match self {
             Statement::Let(_, inst) => inst.indices_mut(visit),
-            Statement::Store { index, .. } | Statement::Scatter { index, .. } => visit(index),
+            Statement::Store { index, .. } | Statement::Scatter { index, .. } | Statement::Prefetch { index, .. } => {
+                visit(index);
+            }
             Statement::For(_) => {}
             Statement::If(inner) => match &mut inner.condition {
                 Condition::Value(_) => {}

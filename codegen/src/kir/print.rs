@@ -151,6 +151,7 @@ fn statement(f: &mut Formatter<'_>, kernel: &Kernel, statement: &Statement, dept
             let name = kernel.buffer_name(*buffer);
             writeln!(f, "scatter {name}[{index} + {offsets}<{extent}], {value}")
         }
+        Statement::Prefetch { buffer, index } => writeln!(f, "prefetch {}[{index}]", kernel.buffer_name(*buffer)),
         Statement::For(inner) => {
             let kind = match inner.kind {
                 LoopKind::Serial => "for",

@@ -209,6 +209,12 @@ impl Verifier<'_> {
                     self.offsets(*buffer, index, *offsets, *extent, ty.lanes);
                 }
             }
+            Statement::Prefetch { buffer, index } => {
+                self.place = "prefetch".to_owned();
+                let exists = self.kernel.buffer_shape(*buffer).is_some();
+                self.expect(Rule::K7, exists, || format!("buffer {buffer:?} does not exist"));
+                self.index(index);
+            }
             Statement::For(inner) => self.for_loop(inner),
             Statement::If(inner) => self.conditional(inner),
         }

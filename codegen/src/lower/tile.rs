@@ -105,6 +105,12 @@ const ENOUGH_PARALLEL: i64 = 8;
 const UNROLL_WHOLE: i64 = 12;
 /// Steps of the innermost reduction loop per iteration.
 const UNROLL: i64 = 8;
+/// Bytes of packed weights that fit beside everything else into the second-level cache: larger ones are asked for ahead.
+const CACHED_WEIGHTS: i64 = 512 << 10;
+/// Most passes over a panel among which the next panel is divided.
+const MOST_PARTS: i64 = 32;
+/// Bytes of a cache line.
+const LINE: i64 = 64;
 
 impl Tile {
     /// Emits the kernel; its buffers are in the order of `self.buffers`.
@@ -177,6 +183,26 @@ fn balanced(count: i64, most: i64) -> Vec<(i64, i64)> {
 struct Emitter<'t> {
     tile: &'t Tile,
     buffers: Vec<Buffer>,
+}
+
+/// What a pass over a panel of weights asks for meanwhile: its share of the next panel.
+struct Ahead {
+    /// Where the panel starts.
+    panel: Index,
+    /// Where the share starts.
+    share: Index,
+    /// How many shares the next panel has, a power of two.
+    parts: i64,
+}
+
+impl Ahead {
+    /// What corresponds to a place of the panel in the share.
+    fn place(&self, at: &Index) -> Index {
+        let mut moved = at - self.panel.clone();
+        moved.terms.iter_mut().for_each(|(_, stride)| *stride /= self.parts);
+        moved.offset /= self.parts;
+        moved + &self.share
+    }
 }
 
 type Emit<'a> = &'a mut dyn FnMut(&mut KernelBuilder, &[Index], u32);
@@ -280,25 +306,58 @@ impl Emitter<'_> {
     }
 
     fn tiles(&self, b: &mut KernelBuilder, at: &[Index], count: i64, most: i64, width: u32, guarded: bool) {
-        let mut first = 0;
-        for (tiles, rows) in balanced(count, most) {
+        let dealt = balanced(count, most);
+        let passes: i64 = dealt.iter().map(|&(tiles, _)| tiles).sum();
+        let (mut first, mut pass) = (0, 0);
+        for (tiles, rows) in dealt {
             let mut here = at.to_vec();
             advance(&mut here, &self.tile.row, &Index::constant(first));
+            let before = Index::constant(pass);
             first += tiles * rows;
+            pass += tiles;
             if tiles == 1 {
-                self.tile_at(b, &here, rows, width, guarded);
+                let ahead = self.ahead(at, passes, &before, width);
+                self.tile_at(b, &here, rows, width, guarded, ahead.as_ref());
                 continue;
             }
             b.for_each(tiles, |b, var| {
-                let mut at = here.clone();
-                advance(&mut at, &self.tile.row, &(var * rows));
-                self.tile_at(b, &at, rows, width, guarded);
+                let mut moved = here.clone();
+                advance(&mut moved, &self.tile.row, &(var * rows));
+                let ahead = self.ahead(at, passes, &(before + var), width);
+                self.tile_at(b, &moved, rows, width, guarded, ahead.as_ref());
             });
         }
     }
 
+    /// What pass number `pass` of `passes` over a panel asks for, where weights are too many for the cache.
+    fn ahead(&self, at: &[Index], passes: i64, pass: &Index, width: u32) -> Option<Ahead> {
+        let tile = self.tile;
+        if !tile.panels {
+            return None;
+        }
+        let size = tile.buffers[2].dtype.size() as i64;
+        let depth = volume(&tile.reduce);
+        let parts = (1 << passes.ilog2()).min(MOST_PARTS).min(i64::from(width));
+        let large = tile.buffers[2].len * size > CACHED_WEIGHTS;
+        let worth = large && tile.row.extent > 1 && passes <= 2 * MOST_PARTS && i64::from(width) % parts == 0;
+        worth.then(|| {
+            let panel = at[2].clone();
+            let length = depth * i64::from(width);
+            let share = &panel + length + pass * (length / parts);
+            Ahead { panel, share, parts }
+        })
+    }
+
     /// One tile: its accumulators, reduction, epilogue and stores.
-    fn tile_at(&self, b: &mut KernelBuilder, at: &[Index], rows: i64, width: u32, guarded: bool) {
+    fn tile_at(
+        &self,
+        b: &mut KernelBuilder,
+        at: &[Index],
+        rows: i64,
+        width: u32,
+        guarded: bool,
+        ahead: Option<&Ahead>,
+    ) {
         let tile = self.tile;
         let ty = VType::new(tile.accumulator, width);
         let identity = match tile.combine {
@@ -314,7 +373,7 @@ impl Emitter<'_> {
             .filter(|&g| guarded || tile.row.strides[g] == 0)
             .collect();
         let acc = vec![zero; rows as usize];
-        let acc = self.reduction(b, &reduce, &guards, at.to_vec(), acc);
+        let acc = self.reduction(b, &reduce, &guards, at.to_vec(), acc, ahead);
         let extras = &self.buffers[1 + tile.inputs..];
         let mut shared: Vec<Option<Value>> = vec![None; extras.len()];
         for (row, acc) in acc.into_iter().enumerate() {
@@ -352,6 +411,7 @@ impl Emitter<'_> {
         guards: &[usize],
         at: Vec<Index>,
         acc: Vec<Value>,
+        ahead: Option<&Ahead>,
     ) -> Vec<Value> {
         let (known, later): (Vec<usize>, Vec<usize>) =
             guards.iter().copied().partition(|&g| axes.iter().all(|a| a.strides[g] == 0));
@@ -367,9 +427,10 @@ impl Emitter<'_> {
             }
         }
         if conditions.is_empty() {
-            return self.loops(b, axes, &later, at, acc);
+            return self.loops(b, axes, &later, at, acc, ahead);
         }
-        b.if_else(Condition::NonNegative(conditions), |b| self.loops(b, axes, &later, at, acc.clone()), |_| acc.clone())
+        let then = |b: &mut KernelBuilder| self.loops(b, axes, &later, at, acc.clone(), ahead);
+        b.if_else(Condition::NonNegative(conditions), then, |_| acc.clone())
     }
 
     fn loops(
@@ -379,12 +440,13 @@ impl Emitter<'_> {
         guards: &[usize],
         at: Vec<Index>,
         acc: Vec<Value>,
+        ahead: Option<&Ahead>,
     ) -> Vec<Value> {
         let Some((axis, rest)) = axes.split_first() else { return self.combine(b, &at, acc) };
         let step = |b: &mut KernelBuilder, by: &Index, acc: Vec<Value>| {
             let mut at = at.clone();
             advance(&mut at, axis, by);
-            self.reduction(b, rest, guards, at, acc)
+            self.reduction(b, rest, guards, at, acc, ahead)
         };
         let innermost = rest.is_empty() && guards.is_empty();
         if innermost && axis.extent <= UNROLL_WHOLE {
@@ -392,6 +454,18 @@ impl Emitter<'_> {
         }
         let unroll = if innermost { UNROLL } else { 1 };
         let acc = b.for_loop(axis.extent / unroll, &acc, |b, var, acc| {
+            if let Some(ahead) = ahead.filter(|_| innermost) {
+                let mut from = at[2].clone();
+                from += &(var * (unroll * axis.strides[2]));
+                // the lines that correspond to what this iteration reads
+                let bytes = unroll * axis.strides[2] * self.tile.buffers[2].dtype.size() as i64 / ahead.parts;
+                for line in 0..(bytes / LINE).max(1) {
+                    b.prefetch(
+                        self.buffers[2],
+                        ahead.place(&from) + line * LINE / self.tile.buffers[2].dtype.size() as i64,
+                    );
+                }
+            }
             (0..unroll).fold(acc.to_vec(), |acc, i| step(b, &(var * unroll + i), acc))
         });
         let done = axis.extent / unroll * unroll;

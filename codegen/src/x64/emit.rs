@@ -266,6 +266,9 @@ impl Emitter<'_> {
                 Statement::Store { buffer, value, .. } | Statement::Scatter { buffer, value, .. } => {
                     self.f.comment(format!("store {} <- %{}", self.kernel.buffer_name(*buffer), value.0));
                 }
+                Statement::Prefetch { buffer, .. } => {
+                    self.f.comment(format!("prefetch {}", self.kernel.buffer_name(*buffer)));
+                }
                 Statement::For(inner) => {
                     self.f.comment(format!("for i{} in 0..{}", inner.var.0, self.kernel.extent(inner.var)));
                 }
@@ -280,6 +283,12 @@ impl Emitter<'_> {
             Statement::Store { buffer, index, stride, value } => self.store(*buffer, index, *stride, *value),
             Statement::Scatter { buffer, index, offsets, value, .. } => {
                 self.scatter(*buffer, index, *offsets, *value);
+            }
+            Statement::Prefetch { buffer, index } => {
+                let size = self.kernel.buffer_shape(*buffer).map_or(1, |(dtype, _)| dtype.size() as i64);
+                let place = self.address(*buffer, index, size, 0);
+                // into the second level: what is used now needs the first
+                self.f.push(Inst::new(Code::Prefetcht1_m8, &[Arg::Mem(place)]));
             }
             Statement::For(inner) => self.for_loop(inner),
             Statement::If(inner) => self.conditional(inner),

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::lanes::{full_parts, parts};
-use crate::kir::{BinaryOp, Block, Condition, DType, Index, Inst, Kernel, Statement, Value};
+use crate::kir::{BinaryOp, Block, Condition, DType, Inst, Kernel, Statement, Value};
 
 /// By value: whether it is a load that folds.
 pub(super) fn foldable_loads(kernel: &Kernel) -> Vec<bool> {
@@ -20,38 +20,23 @@ pub(super) fn foldable_loads(kernel: &Kernel) -> Vec<bool> {
 
 /// Counts the uses of every value in a block.
 fn count(block: &Block, uses: &mut [u32]) {
-    let add = |uses: &mut [u32], value: Value| uses[value.0 as usize] += 1;
-    let add_index = |uses: &mut [u32], index: &Index| index.dynamic.iter().for_each(|d| add(uses, d.value));
     for statement in &block.statements {
         match statement {
-            Statement::Let(_, inst) => {
-                let mut inst = inst.clone();
-                inst.operands_mut(|value| add(uses, *value));
-                inst.indices_mut(|index| add_index(uses, index));
-            }
-            Statement::Store { index, value, .. } => {
-                add(uses, *value);
-                add_index(uses, index);
-            }
-            Statement::Scatter { index, offsets, value, .. } => {
-                add(uses, *value);
-                add(uses, *offsets);
-                add_index(uses, index);
-            }
             Statement::For(inner) => {
-                inner.carried.iter().for_each(|c| add(uses, c.init));
+                inner.carried.iter().for_each(|c| uses[c.init.0 as usize] += 1);
                 count(&inner.body, uses);
             }
             Statement::If(inner) => {
                 if let Condition::Value(value) = inner.condition {
-                    add(uses, value);
+                    uses[value.0 as usize] += 1;
                 }
                 count(&inner.then, uses);
                 count(&inner.otherwise, uses);
             }
+            simple => simple.clone().operands_mut(|value| uses[value.0 as usize] += 1),
         }
     }
-    block.yields.iter().for_each(|&value| add(uses, value));
+    block.yields.iter().for_each(|&value| uses[value.0 as usize] += 1);
 }
 
 fn block(kernel: &Kernel, body: &Block, uses: &[u32], folds: &mut [bool]) {
@@ -77,6 +62,7 @@ fn block(kernel: &Kernel, body: &Block, uses: &[u32], folds: &mut [bool]) {
                 }
             }
             Statement::Store { .. } | Statement::Scatter { .. } => pending.clear(),
+            Statement::Prefetch { .. } => {}
             Statement::For(inner) => {
                 pending.clear();
                 block(kernel, &inner.body, uses, folds);

@@ -87,7 +87,7 @@ fn renumber(block: &mut Block, f: &impl Fn(&mut Value)) {
         statement.operands_mut(f);
         match statement {
             Statement::Let(value, _) => f(value),
-            Statement::Store { .. } | Statement::Scatter { .. } => {}
+            Statement::Store { .. } | Statement::Scatter { .. } | Statement::Prefetch { .. } => {}
             Statement::For(inner) => {
                 inner.carried.iter_mut().flat_map(|c| [&mut c.param, &mut c.result]).for_each(f);
                 renumber(&mut inner.body, f);

@@ -58,7 +58,7 @@ fn block_has_function(kernel: &Kernel, block: &Block) -> bool {
         Statement::Let(value, inst) => is_function(kernel, *value, inst),
         Statement::For(inner) => block_has_function(kernel, &inner.body),
         Statement::If(inner) => block_has_function(kernel, &inner.then) || block_has_function(kernel, &inner.otherwise),
-        Statement::Store { .. } | Statement::Scatter { .. } => false,
+        Statement::Store { .. } | Statement::Scatter { .. } | Statement::Prefetch { .. } => false,
     })
 }
 
@@ -111,7 +111,7 @@ impl Expander {
                         continue;
                     }
                 }
-                Statement::Store { .. } | Statement::Scatter { .. } => {}
+                Statement::Store { .. } | Statement::Scatter { .. } | Statement::Prefetch { .. } => {}
                 Statement::For(inner) => self.block(&mut inner.body),
                 Statement::If(inner) => {
                     self.block(&mut inner.then);

@@ -18,22 +18,24 @@ pub struct Layer {
     pub outputs: usize,
 }
 
-/// Multiply-adds per nanosecond of one core, in 512-bit code: a little less than the machines measured have.
+/// Multiply-adds per nanosecond of one core, in 512-bit code: the lower end of the machines measured.
 const FMA_PER_NS: f64 = 64.0;
 /// Share of that which a direct convolution reaches.
 const DIRECT: f64 = 0.90;
 /// Share of that which the products of the frequencies reach with tiles enough.
-const FREQUENCIES: f64 = 0.82;
-/// Bytes per nanosecond at which transforms move tiles, and at which transformed filters come from the last cache.
-const TRANSFORM_BYTES_PER_NS: f64 = 50.0;
-/// See [`TRANSFORM_BYTES_PER_NS`].
-const FILTER_BYTES_PER_NS: f64 = 25.0;
+const FREQUENCIES: f64 = 0.85;
+/// Bytes per nanosecond at which filters come from the last cache or from memory.
+const FILTER_BYTES_PER_NS: f64 = 16.0;
+/// Bytes per nanosecond at which transforms move tiles that stay in the second-level cache, and others.
+const CACHED_BYTES_PER_NS: f64 = 50.0;
+/// See [`CACHED_BYTES_PER_NS`].
+const TILE_BYTES_PER_NS: f64 = 18.0;
 /// Winograd must win by so much: its arithmetic is less exact.
 const MARGIN: f64 = 0.92;
-/// Bytes of transformed tiles that should stay in the second-level cache.
-const BLOCK_BYTES: usize = 1 << 20;
-/// Tiles of a block: fewer and the filters are read too often, more and nothing is gained.
-const BLOCK_TILES: std::ops::RangeInclusive<usize> = 14..=56;
+/// Bytes of transformed tiles that stay in the second-level cache.
+const CACHED: usize = 1_200_000;
+/// Most tiles of a block.
+const MOST_TILES: usize = 112;
 
 /// A way to compute a layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +46,9 @@ pub struct Choice {
     pub tiles: usize,
     /// Blocks into which they are dealt.
     pub blocks: usize,
+    /// Parts of the output channels that are computed independently, so that two threads have something to do: each
+    /// transforms the input for itself.
+    pub parts: usize,
 }
 
 impl Choice {
@@ -59,31 +64,45 @@ pub fn choose(layer: Layer, machine: Machine) -> Option<Choice> {
     if machine.vector_bytes < 64 || layer.inputs < 16 || layer.outputs < 16 {
         return None;
     }
-    let pixels = layer.batch * layer.results[0] * layer.results[1];
-    let channels = layer.inputs as f64 * layer.outputs as f64;
-    let direct = pixels as f64 * channels * (layer.taps * layer.taps) as f64 / (FMA_PER_NS * DIRECT);
     let sizes: &[usize] = match layer.taps {
         3 => &[2, 4, 6],
         5 => &[2, 4],
         _ => return None,
     };
-    let candidates = sizes.iter().filter_map(|&m| {
-        let transform = CookToom::new(m, layer.taps)?;
+    let all = sizes.iter().filter_map(|&m| CookToom::new(m, layer.taps)).flat_map(|transform| {
+        let m = transform.m;
         let tiles = layer.batch * layer.results[0].div_ceil(m) * layer.results[1].div_ceil(m);
-        let squared = transform.products() * transform.products();
-        let per_tile = squared * (layer.inputs + layer.outputs) * 4;
-        let most = (BLOCK_BYTES / per_tile).clamp(*BLOCK_TILES.start(), *BLOCK_TILES.end());
-        let blocks = tiles.div_ceil(most);
-        // an even number of blocks keeps two threads busy
-        let blocks = if blocks > 1 && blocks < 16 && tiles >= 2 * blocks { blocks.next_multiple_of(2) } else { blocks };
-        let choice = Choice { transform, tiles, blocks };
-        let rows = choice.block_tiles();
-        let arithmetic =
-            (blocks * rows * squared) as f64 * channels / (FMA_PER_NS * FREQUENCIES * (rows as f64 / 8.0).min(1.0));
-        let filters = blocks as f64 * squared as f64 * channels * 4.0 / FILTER_BYTES_PER_NS;
-        let transforms = 2.0 * (tiles * per_tile) as f64 / TRANSFORM_BYTES_PER_NS;
-        Some((arithmetic.max(filters) + transforms, choice))
+        let counts = (tiles.div_ceil(MOST_TILES)..=tiles).take_while(move |&blocks| tiles / blocks >= 6 || blocks == 1);
+        counts.take(64).map(move |blocks| {
+            // blocks for two threads, or parts of channels
+            let parts = if blocks % 2 == 1 && blocks < 8 && layer.outputs.is_multiple_of(64) { 2 } else { 1 };
+            Choice { transform: transform.clone(), tiles, blocks, parts }
+        })
     });
-    let (time, choice) = candidates.min_by(|a, b| a.0.total_cmp(&b.0))?;
-    (time < MARGIN * direct).then_some(choice)
+    let (time, choice) = all.map(|choice| (time(&layer, &choice), choice)).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    (time < MARGIN * direct(&layer)).then_some(choice)
+}
+
+/// Nanoseconds of a direct convolution on one thread.
+fn direct(layer: &Layer) -> f64 {
+    let pixels = layer.batch * layer.results[0] * layer.results[1];
+    let filter = (layer.taps * layer.taps * layer.inputs * layer.outputs) as f64;
+    (pixels as f64 * filter / (FMA_PER_NS * DIRECT)).max(filter * 4.0 / FILTER_BYTES_PER_NS)
+}
+
+/// Nanoseconds of a choice on one thread.
+fn time(layer: &Layer, choice: &Choice) -> f64 {
+    let frequencies = choice.transform.products() * choice.transform.products();
+    let (inputs, outputs) = (layer.inputs as f64, layer.outputs as f64);
+    let rows = choice.block_tiles();
+    let computed = (choice.blocks * rows * frequencies) as f64;
+    // a register tile has up to 14 rows: fewer read a column of weights for less
+    let passes = rows.div_ceil(14);
+    let efficiency = FREQUENCIES * (rows as f64 / passes as f64 / 10.0).min(1.0);
+    let arithmetic = computed * inputs * outputs / (FMA_PER_NS * efficiency);
+    let filters = (choice.blocks * frequencies) as f64 * inputs * outputs * 4.0 / FILTER_BYTES_PER_NS;
+    let block = (rows * frequencies * 4) as f64 * (inputs + outputs / choice.parts as f64);
+    let speed = if block <= CACHED as f64 { CACHED_BYTES_PER_NS } else { TILE_BYTES_PER_NS };
+    let moved = 2.0 * computed * 4.0 * (inputs * choice.parts as f64 + outputs);
+    arithmetic.max(filters) + moved / speed
 }

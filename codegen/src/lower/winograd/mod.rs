@@ -1,7 +1,7 @@
 //! Convolutions by Winograd's minimal filtering.
 //!
 //! ```text
-//! parallel block of tiles
+//! parallel block of tiles (and part of the output channels)
 //!   for each tile, 16 channels at a time:   V[frequency][tile][c] = Bᵀ x B         in scratch
 //!   for each frequency:                     M[f][tile][k] = V[f] · U[f]            a product, in scratch
 //!   for each tile, 16 channels at a time:   y = epilogue(Aᵀ M A)
@@ -157,10 +157,13 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
         c.extras.iter().enumerate().map(|(i, e)| b.input(format!("x{}", i + 1), e.dtype, e.len() as i64)).collect();
     let (rows, frequencies) = (c.choice.block_tiles() as i64, (n * n) as i64);
     let (inputs, outputs) = (c.layer.inputs as i64, c.layer.outputs as i64);
-    let (v_row, m_row) = (inputs + ROW_PADDING, outputs + ROW_PADDING);
+    let parts = c.choice.parts as i64;
+    let part_outputs = outputs / parts;
+    let (v_row, m_row) = (inputs + ROW_PADDING, part_outputs + ROW_PADDING);
     let v = b.scratch("v", DType::F32, frequencies * rows * v_row);
     let products = b.scratch("m", DType::F32, frequencies * rows * m_row);
     let block = b.parallel(c.choice.blocks as i64);
+    let first_output = b.parallel(parts) * part_outputs;
     let emitter = Emitter {
         transform: &c.choice.transform,
         columns,
@@ -192,7 +195,7 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
             guards: Vec::new(),
             outer: Vec::new(),
             row: Axis { extent: rows, strides: vec![m_row, v_row, 0] },
-            column: Axis { extent: outputs, strides: vec![1, 0, 1] },
+            column: Axis { extent: part_outputs, strides: vec![1, 0, 1] },
             reduce: vec![Axis { extent: inputs, strides: vec![0, 1, 1] }],
             combine: Combine::MulAdd,
             accumulator: DType::F32,
@@ -203,11 +206,13 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
             rows: PRODUCT_ROWS,
             columns_first: false,
         };
-        let at = vec![f * (rows * m_row), f * (rows * v_row), f * (inputs * outputs)];
+        let at = vec![f * (rows * m_row), f * (rows * v_row), f * (inputs * outputs) + &first_output * inputs];
         product.emit_inside(b, vec![products, v, filters], &at);
     });
     b.for_each(rows, |b, tile| {
-        emitter.channels(b, outputs, &mut |b, channel, lanes| emitter.output(b, products, m_row, tile, channel, lanes));
+        emitter.channels(b, part_outputs, &mut |b, channel, lanes| {
+            emitter.output(b, products, m_row, tile, channel, &first_output, lanes);
+        });
     });
     let mut uses = vec![c.y.view.used(Access::Read), c.x.used(Access::Read), u.used(Access::Read)];
     uses.push(table.used(Access::Read));
@@ -280,11 +285,22 @@ impl Emitter<'_> {
         }
     }
 
-    fn output(&self, b: &mut KernelBuilder, products: Buffer, m_row: i64, tile: Var, channel: &Index, lanes: u32) {
+    #[allow(clippy::too_many_arguments)] // where from and where to
+    fn output(
+        &self,
+        b: &mut KernelBuilder,
+        products: Buffer,
+        m_row: i64,
+        tile: Var,
+        channel: &Index,
+        first: &Index,
+        lanes: u32,
+    ) {
         let (n, m) = (self.transform.products(), self.transform.m);
         let loads = (0..n * n).map(|f| b.load(products, tile * m_row + channel + f as i64 * self.rows * m_row, lanes));
         let loads: Vec<Value> = loads.collect();
         let pixels = transform::apply_both(b, &self.transform.output, &loads);
+        let channel = &(channel + first);
         let whole = |b: &mut KernelBuilder| {
             let origins = self.origins(b, tile, |o| o.most_whole);
             for (at, &pixel) in pixels.iter().enumerate() {
