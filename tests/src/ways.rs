@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use kiln::compile::{ArtifactOptions, CompileOptions, Compiled, Compiler, compile};
+use kiln_codegen::native::Target;
 use kiln_ir::{Graph, Tensor};
 use kiln_passes::Options;
 use kiln_runtime::artifact::{NativeOptions, load, load_native};
@@ -18,6 +19,10 @@ pub enum Way {
     Interpreted(Options),
     /// Compiled for this machine, with passes as the options say.
     Compiled(Options),
+    /// Compiled for this machine by Cranelift, where another back end is faster.
+    Cranelift,
+    /// Compiled for this machine, without algorithms that multiply other things than the graph.
+    Exact,
     /// Compiled, written as an artifact, its machine code loaded again.
     NativeArtifact,
     /// Compiled, written as an artifact, its portable half loaded and compiled again.
@@ -28,6 +33,7 @@ impl Way {
     /// Every way: in full, with no pass, and with each pass off.
     pub fn all() -> Vec<Way> {
         let mut ways = vec![Way::Interpreted(Options::default()), Way::NativeArtifact, Way::PortableArtifact];
+        ways.extend([Way::Cranelift, Way::Exact]);
         ways.extend([Options::default(), Options::none()].map(Way::Compiled));
         ways.extend(kiln_passes::PASSES.iter().map(|p| Way::Compiled(Options::default().without(p.name))));
         ways
@@ -41,6 +47,15 @@ impl Way {
                 interpret::<f32>(&optimized.graph, feeds)
             }
             Way::Compiled(options) => execute(compiled(graph, options)?.executable().map_err(text)?, feeds),
+            Way::Cranelift => {
+                let target = Target::host().map_err(text)?.portable();
+                let options = CompileOptions { target: Some(target), ..plain() };
+                execute(compile(graph, &options).map_err(text)?.executable().map_err(text)?, feeds)
+            }
+            Way::Exact => {
+                let options = CompileOptions { exact: true, ..plain() };
+                execute(compile(graph, &options).map_err(text)?.executable().map_err(text)?, feeds)
+            }
             Way::NativeArtifact => {
                 let options = ArtifactOptions { portable: false, native: true };
                 let artifact = compiled(graph, &Options::default())?.artifact(&options).map_err(text)?;
@@ -65,10 +80,13 @@ pub fn interpret<S: kiln_ir::interp::Scalar>(graph: &Graph, feeds: &[(String, Te
     kiln_ir::interp::run::<S>(graph, &feeds, None).map_err(text)
 }
 
+/// Everything on; one thread compiles, for the tests around this one are parallel already.
+fn plain() -> CompileOptions {
+    CompileOptions { threads: Some(1), ..CompileOptions::default() }
+}
+
 fn compiled(graph: &Graph, passes: &Options) -> Result<Compiled, String> {
-    // One thread compiles: the tests around this one are parallel already.
-    let options = CompileOptions { passes: passes.clone(), threads: Some(1), ..CompileOptions::default() };
-    compile(graph, &options).map_err(text)
+    compile(graph, &CompileOptions { passes: passes.clone(), ..plain() }).map_err(text)
 }
 
 fn execute(executable: std::sync::Arc<Executable>, feeds: &[(String, Tensor)]) -> Outcome {
