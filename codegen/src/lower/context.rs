@@ -228,7 +228,7 @@ impl<'g> Lowering<'g> {
 
     /// A convolution's filter in the weight section, transformed.
     pub fn transformed(&mut self, filter: &Tensor, transform: FilterTransform) -> View {
-        let dims = vec![transform.len()];
+        let dims = vec![transform.elements()];
         let weight = Weight::Transformed(filter.clone(), transform);
         let storage = self.add_storage(Place::Weight(weight), dims[0] * DType::F32.size());
         View { storage, offset: 0, dtype: DType::F32, dims }

@@ -228,7 +228,7 @@ fn by_winograd(
     epilogue: &ScalarExpr,
 ) -> Result<(), LowerError> {
     let v = l.graph.value(id);
-    let extras: Vec<View> = l.graph.node(id).operands[2..].to_vec().into_iter().map(|e| l.view(e)).collect();
+    let extras: Vec<View> = l.graph.node(id).operands[2..].iter().map(|&e| l.view(e)).collect();
     let mut around = vec![Padding::NONE; 4];
     for i in 0..2 {
         let needed = winograd::needed(layer.results[i], &choice) as i64;

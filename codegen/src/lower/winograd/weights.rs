@@ -21,7 +21,7 @@ pub struct FilterTransform {
 
 impl FilterTransform {
     /// Elements of the result.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.transform.products().pow(2) * self.inputs * self.outputs
     }
 
@@ -34,7 +34,7 @@ impl FilterTransform {
         let [cs, ks, hs, ws] = self.strides;
         let source: Vec<f32> =
             filter.bytes().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        let mut out = vec![0f32; self.len()];
+        let mut out = vec![0f32; self.elements()];
         // f64 numbers of all output channels, so that the innermost loops are contiguous
         let mut half = vec![0f64; n * r * k_count];
         let mut row = vec![0f64; k_count];
