@@ -3,7 +3,7 @@
 
     python3 tests/benches/peers/compare.py [--models resnet50,vgg16] [--threads 1,2] [--batch 1] [--markdown FILE]
 
-The first run makes a Python environment in target/peers (about 1 GB), generates the benchmark models that are missing,
+The first run makes a Python environment in target/peers (about 600 MB), generates the benchmark models that are missing,
 and builds the `kiln` command. Every engine runs in a process of its own, on the same cores, and they take turns: what
 the machine does meanwhile hits all alike. A ratio is reported only where results agree. Leave the machine alone
 meanwhile. Exit status: 0 measured, 1 something that was asked for could not be measured (the report says what),
@@ -41,7 +41,10 @@ def whole_number(least):
 
 def names(text):
     """Names separated by commas, each once, in order."""
-    return list(dict.fromkeys(part for part in text.split(",") if part))
+    found = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError("expected at least one, found none")
+    return found
 
 
 def threads(text):
@@ -49,8 +52,8 @@ def threads(text):
     counts = [whole_number(1)(part) for part in names(text)]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     too_many = [str(count) for count in counts if count > cpus]
-    if too_many or not counts:
-        raise argparse.ArgumentTypeError(f"expected counts from 1 to {cpus}, the CPUs this process may use; found {', '.join(too_many) or 'none'}")
+    if too_many:
+        raise argparse.ArgumentTypeError(f"expected counts from 1 to {cpus}, the CPUs this process may use; found {', '.join(too_many)}")
     return counts
 
 
@@ -58,8 +61,8 @@ def peers(text):
     """Names of engines."""
     chosen = names(text)
     unknown = [name for name in chosen if name not in PEERS]
-    if unknown or not chosen:
-        raise argparse.ArgumentTypeError(f"expected some of {', '.join(PEERS)}; found {', '.join(unknown) or 'none'}")
+    if unknown:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(PEERS)}; found {', '.join(unknown)}")
     return chosen
 
 

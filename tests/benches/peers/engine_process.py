@@ -62,6 +62,9 @@ class EngineProcess:
 
     def _stop(self):
         self._process.send_signal(signal.SIGSTOP)
+        if hasattr(os, "waitid"):
+            # The signal takes effect later than it is sent. WNOWAIT leaves the status of one that ended to Popen.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _ask(self, request):
         try:
