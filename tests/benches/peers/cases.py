@@ -134,12 +134,16 @@ def fix_shapes(source, target, shapes, batch=None):
     that hold 1 on that axis get the extent too."""
     model = onnx.load(source)
     graph = model.graph
+    # Files before IR version 4 list their weights as inputs too, which not every converter expects.
+    model.ir_version = max(model.ir_version, 4)
+    weights = [value for value in graph.input if value.name not in shapes]
+    for value in weights:
+        graph.input.remove(value)
     for value in graph.input:
-        if value.name in shapes:
-            dims = value.type.tensor_type.shape.dim
-            del dims[:]
-            for extent in shapes[value.name]:
-                dims.add().dim_value = extent
+        dims = value.type.tensor_type.shape.dim
+        del dims[:]
+        for extent in shapes[value.name]:
+            dims.add().dim_value = extent
     if batch:
         axis, extent = batch
         targets = {node.input[1] for node in graph.node if node.op_type == "Reshape"}

@@ -28,8 +28,9 @@ def conditions(head, measurements, engines):
     """Everything that somebody needs to measure again."""
     versions = [f"{NAMES[n]} {next((m.engines[n].version for m in measurements if m.engines[n].version), 'of unknown version')}"
                 for n in engines if n != "kiln"]
+    extensions = ", ".join(head["extensions"]) or "no known extension"
     return "\n".join([
-        f"- CPU: {head['cpu']}, {plural(head['cpus'], 'CPU')}, with {', '.join(head['extensions']) or 'no known extension'}; {head['system']}",
+        f"- CPU: {head['cpu']}, {plural(head['cpus'], 'CPU')}, with {extensions}; {head['system']}",
         f"- Engines: Kiln {head['kiln']}, {', '.join(versions)}",
         f"- {head['started']}, load average {head['load_average']} at the start",
         f"- Batch {head['batch']}, 32-bit floats. Median milliseconds of {plural(head['rounds'], 'turn')}, each the median of at least "

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 CONVERSION_SECONDS = 600
 
 
@@ -64,6 +66,13 @@ def convert(program, options, made, folder):
         Path(made).unlink(missing_ok=True)
         raise RuntimeError(f"{Path(program).name} ended with status {done.returncode} and made no {Path(made).name}: "
                            f"{last_lines(done.stdout)}")
+
+
+def shaped(name, value, shape):
+    """An output in the model's shape, which engines that drop or merge axes do not keep."""
+    if value.size != np.prod(shape, dtype=int):
+        raise RuntimeError(f"gives output `{name}` the shape {list(value.shape)}, the model {list(shape)}")
+    return value.reshape(shape)
 
 
 def last_lines(text, limit=300):

@@ -1,4 +1,5 @@
 """Kiln itself, through its command: an artifact, then one `kiln bench` a turn. Loading it takes about a millisecond.
+One artifact serves every number of threads.
 
 The environment variable KILN names the command.
 """
@@ -19,7 +20,8 @@ LEAST_WARMUP = 3
 
 def kiln(*arguments):
     """What the command writes to stdout; raises RuntimeError with what it says when it fails."""
-    done = subprocess.run([os.environ["KILN"], *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run([os.environ["KILN"], *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=SECONDS)
     if done.returncode:
         raise RuntimeError(f"kiln {arguments[0]}: {last_lines(done.stderr)}")
     return done.stdout

@@ -8,7 +8,7 @@ import MNN
 import numpy as np
 
 from engines import Session as Base
-from engines import convert
+from engines import convert, shaped
 
 # From NumPy's types to MNN's; it has no 64-bit integers.
 ELEMENTS = {"float32": (np.float32, MNN.Halide_Type_Float), "int64": (np.int32, MNN.Halide_Type_Int),
@@ -59,5 +59,5 @@ class Session(Base):
             inside.copyToHostTensor(outside)
 
     def outputs(self):
-        return {name: np.array(outside.getNumpyData()).reshape(shape)
+        return {name: shaped(name, np.array(outside.getNumpyData()), shape)
                 for (name, shape), (_, outside) in zip(self._case.outputs.items(), self._outputs)}

@@ -10,7 +10,7 @@ import ncnn
 import numpy as np
 
 from engines import Session as Base
-from engines import convert
+from engines import convert, shaped
 
 ELEMENTS = {"float32": "f32", "int64": "i64", "int32": "i32"}
 
@@ -104,9 +104,9 @@ class Session(Base):
         for i, (name, shape) in enumerate(case.outputs.items()):
             values = [results[i] for results in self._results]
             if case.batch == 1:
-                outputs[name] = values[0].reshape(shape)
+                outputs[name] = shaped(name, values[0], shape)
             else:
                 axis = case.batch_axis
                 one = [1 if k == axis else extent for k, extent in enumerate(shape)]
-                outputs[name] = np.concatenate([v.reshape(one) for v in values], axis)
+                outputs[name] = np.concatenate([shaped(name, v, one) for v in values], axis)
         return outputs
