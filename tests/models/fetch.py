@@ -35,18 +35,23 @@ def satisfied():
     return True
 
 
-def environment(folder):
-    """The interpreter of a virtual environment with the requirements, made if it is not there."""
+def environment(folder, *requirements, alone=()):
+    """The interpreter of a virtual environment with what the files ask for, made if it is not there. What the files
+    of `alone` ask for is installed without its dependencies."""
+    requirements = requirements or (REQUIREMENTS,)
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     stamp = folder / "requirements.sha256"
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in (*requirements, *alone))).hexdigest()
     if stamp.exists() and stamp.read_text(encoding="utf-8") == digest and python.exists():
         return python
     print(f"making the Python environment {folder}", flush=True)
     try:
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
-                        "-r", REQUIREMENTS], check=True, timeout=INSTALL_SECONDS)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
+        for files, options in ((requirements, []), (alone, ["--no-deps"])):
+            if files:
+                wanted = [option for file in files for option in ("-r", file)]
+                subprocess.run([*install, *options, *wanted], check=True, timeout=INSTALL_SECONDS)
     except (subprocess.SubprocessError, OSError) as error:
         sys.exit(f"cannot make the Python environment {folder}: {error}\n"
                  "It takes Python 3.11 to 3.14 with venv (Debian: python3-venv) and access to PyPI.")
