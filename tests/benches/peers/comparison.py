@@ -3,6 +3,7 @@
 Started by compare.py, in an environment that has the engines.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -34,6 +35,16 @@ RUNS_MOST = 1000
 
 def run(arguments, out):
     """The whole comparison; returns the exit status."""
+    with open(out / "lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit("another comparison is running in this checkout; two at once would measure each other")
+        return compare(arguments, out)
+
+
+def compare(arguments, out):
+    """The whole comparison, while no other runs here."""
     models = Path(os.environ.get("KILN_MODELS", fetch.DEFAULT_OUT))
     rows = find_models(arguments.models or list(MODELS), models)
     command = find_kiln(arguments.kiln)

@@ -46,7 +46,7 @@ def prepare(case):
     program = metadata.distribution("pnnx").locate_file("pnnx/pnnx")
     convert(program, ["model.onnx", f"inputshape={','.join(shapes)}", "fp16=0"], param, folder)
     for left in os.listdir(folder):
-        if left.endswith((".pnnx.bin", ".pnnx.onnx")):
+        if left.endswith((".pnnx.bin", ".pnnx.onnx", ".pnnxsim.onnx")):
             os.remove(os.path.join(folder, left))
 
 
