@@ -107,6 +107,11 @@ const UNROLL_WHOLE: i64 = 12;
 const UNROLL: i64 = 8;
 /// Bytes of packed weights that fit beside everything else into the second-level cache: larger ones are asked for ahead.
 const CACHED_WEIGHTS: i64 = 512 << 10;
+/// Largest panel that is asked for ahead: two of them stay in the second-level cache.
+const MOST_PANEL: i64 = 160 << 10;
+/// Fewest passes of a product over a panel among which asking for the next one is divided: in fewer it gets in the way of
+/// loads. (The frequencies of Winograd's algorithm have so few that it pays from the first.)
+const FEWEST_PASSES: i64 = 3;
 /// Most passes over a panel among which the next panel is divided.
 const MOST_PARTS: i64 = 32;
 /// Bytes of a cache line.
@@ -125,14 +130,16 @@ impl Tile {
         }
         let starts = self.buffers.iter().map(|t| t.start).chain(self.guards.iter().map(|g| g.start));
         let at: Vec<Index> = starts.map(Index::constant).collect();
-        Emitter { tile: self, buffers }.nest(&mut b, at);
+        // where rows come in chunks, weights are read again for each, and from a cache
+        let fewest_passes = if self.columns_first { FEWEST_PASSES } else { i64::MAX };
+        Emitter { tile: self, buffers, fewest_passes }.nest(&mut b, at);
         b
     }
 
     /// Emits the nest inside another kernel, serially: its buffers are `buffers`, and `at` their indices where all loops are
     /// at 0. There are no outer loops and guards.
     pub fn emit_inside(&self, b: &mut KernelBuilder, buffers: Vec<Buffer>, at: &[Index]) {
-        let emitter = Emitter { tile: self, buffers };
+        let emitter = Emitter { tile: self, buffers, fewest_passes: 1 };
         emitter.columns(b, at, false, &mut |b, at, width| emitter.rows(b, at, width));
     }
 
@@ -183,6 +190,8 @@ fn balanced(count: i64, most: i64) -> Vec<(i64, i64)> {
 struct Emitter<'t> {
     tile: &'t Tile,
     buffers: Vec<Buffer>,
+    /// Passes over a panel of weights from which on the next one is asked for.
+    fewest_passes: i64,
 }
 
 /// What a pass over a panel of weights asks for meanwhile: its share of the next panel.
@@ -339,7 +348,10 @@ impl Emitter<'_> {
         let depth = volume(&tile.reduce);
         let parts = (1 << passes.ilog2()).min(MOST_PARTS).min(i64::from(width));
         let large = tile.buffers[2].len * size > CACHED_WEIGHTS;
-        let worth = large && tile.row.extent > 1 && passes <= 2 * MOST_PARTS && i64::from(width) % parts == 0;
+        let worth = large
+            && depth * i64::from(width) * size <= MOST_PANEL
+            && (self.fewest_passes..=2 * MOST_PARTS).contains(&passes)
+            && i64::from(width) % parts == 0;
         worth.then(|| {
             let panel = at[2].clone();
             let length = depth * i64::from(width);
