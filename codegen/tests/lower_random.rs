@@ -73,8 +73,11 @@ proptest! {
             layout: if shape.last { ConvLayout::ChannelsLast } else { ConvLayout::ChannelsFirst },
         };
         let y = c.b.conv(x, w, &options);
+        // made where the convolution reads it, if it reads beyond
+        let made = c.b.neg(x);
+        let z = c.b.conv(made, w, &options);
         // sums of up to 135 products in another order
-        c.check(&[y], 1e-5);
+        c.check(&[y, z], 1e-5);
     }
 
     #[test]

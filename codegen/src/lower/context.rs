@@ -8,6 +8,7 @@ use kiln_ir::{DType, Graph, NodeId, Op, Tensor, Value};
 use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
 
 use super::error::LowerError;
+use super::halo::Halo;
 use super::machine::Machine;
 use super::winograd::FilterTransform;
 use crate::kir::{self, KernelBuilder};
@@ -38,7 +39,7 @@ impl Slot {
 enum Held {
     /// In memory.
     View(View),
-    /// Between other values, where its only user wants it.
+    /// In a part of a wider tensor, where its users look for it.
     Placed(StorageId),
     /// Known now; gets memory only where a kernel reads it.
     Literal(Literal),
@@ -58,6 +59,8 @@ pub struct Lowering<'g> {
     reserved: HashMap<Value, View>,
     /// The same for values that become parts of a wider tensor.
     slots: HashMap<Value, Slot>,
+    /// Values made in a slot that has room around it.
+    halos: HashMap<Value, Halo>,
     /// Uses of the values in a storage that are still to come.
     pending: Vec<usize>,
     /// How often each value is used.
@@ -91,6 +94,7 @@ impl<'g> Lowering<'g> {
             held: HashMap::new(),
             reserved: HashMap::new(),
             slots: HashMap::new(),
+            halos: HashMap::new(),
             pending: Vec::new(),
             uses: HashMap::new(),
             live: vec![false; graph.len()],
@@ -188,7 +192,7 @@ impl<'g> Lowering<'g> {
         let literal = match self.held.get(&v) {
             Some(Held::View(view)) => return view.clone(),
             Some(Held::Literal(literal)) => literal.clone(),
-            // operands are lowered before their users, and a placed value's user does not look at it
+            // operands are lowered before their users, and a placed value's users do not look at it here
             None | Some(Held::Placed(_)) => return self.result(v),
         };
         let tensor = literal.tensor();
@@ -243,7 +247,7 @@ impl<'g> Lowering<'g> {
 
     /// Makes `v` lie at `view`.
     pub fn bind(&mut self, v: Value, view: View) {
-        self.pending[view.storage.0] += self.uses.get(&v).copied().unwrap_or(0);
+        self.pending[view.storage.0] += self.uses(v);
         self.held.insert(v, Held::View(view));
     }
 
@@ -300,12 +304,18 @@ impl<'g> Lowering<'g> {
         }
     }
 
+    /// Where a value goes that is written by strides, or else over an operand as
+    /// [`result_in_place`](Lowering::result_in_place) says.
+    pub fn slot_in_place(&mut self, id: NodeId, v: Value, operands: &[usize]) -> Slot {
+        if self.has_slot(v) { self.slot(v) } else { Slot::whole(self.result_in_place(id, v, operands)) }
+    }
+
     /// Where a value goes that is written by strides.
     pub fn slot(&mut self, v: Value) -> Slot {
         match self.slots.get(&v) {
             Some(slot) => {
                 let slot = slot.clone();
-                self.pending[slot.view.storage.0] += 1;
+                self.pending[slot.view.storage.0] += self.uses(v);
                 self.held.insert(v, Held::Placed(slot.view.storage));
                 slot
             }
@@ -321,11 +331,48 @@ impl<'g> Lowering<'g> {
     /// Asks for `v`, which has one use and is written by strides, to be made in a part of a wider tensor. Returns
     /// whether it will be.
     pub fn reserve_slot(&mut self, v: Value, slot: Slot) -> bool {
-        let free = self.uses.get(&v) == Some(&1) && !self.reserved.contains_key(&v) && !self.slots.contains_key(&v);
+        let free = self.uses(v) == 1 && !self.reserved.contains_key(&v) && !self.slots.contains_key(&v);
         if free {
             self.slots.insert(v, slot);
         }
         free
+    }
+
+    /// The part of a wider tensor where `v` will be made.
+    pub fn reserved_slot(&self, v: Value) -> Option<&Slot> {
+        self.slots.get(&v)
+    }
+
+    /// Asks for `v`, which is written by strides, to be made where its users have the room that they want. They find it
+    /// there with [`halo`](Lowering::halo).
+    pub fn reserve_halo(&mut self, v: Value, slot: Slot, halo: Halo) {
+        if !self.reserved.contains_key(&v) && !self.slots.contains_key(&v) {
+            self.slots.insert(v, slot);
+            self.halos.insert(v, halo);
+        }
+    }
+
+    /// The room in which `v` will be made.
+    pub fn reserved_halo(&self, v: Value) -> Option<Halo> {
+        self.halos.get(&v).cloned()
+    }
+
+    /// Where a value lies, with the room around it.
+    pub fn halo(&mut self, v: Value) -> Halo {
+        match self.reserved_halo(v) {
+            Some(halo) => halo,
+            None => Halo::none(self.view(v)),
+        }
+    }
+
+    /// How often a value is used.
+    pub fn uses(&self, v: Value) -> usize {
+        self.uses.get(&v).copied().unwrap_or(0)
+    }
+
+    /// Whether it is known where the value lies, or what it is.
+    pub fn is_bound(&self, v: Value) -> bool {
+        self.held.contains_key(&v)
     }
 
     /// Where `v` should be made, if that matters.
@@ -444,12 +491,19 @@ impl<'g> Lowering<'g> {
     }
 
     /// Like [`step`](Lowering::step) for uses with gaps; their access is taken from the kernel.
-    pub fn step_with(
+    pub fn step_with(&mut self, label: String, b: KernelBuilder, uses: Vec<Use>, flops: u64) -> Result<(), LowerError> {
+        let bytes = uses.iter().map(|u| u.len as u64).sum();
+        self.step_moving(label, b, uses, flops, bytes)
+    }
+
+    /// Like [`step_with`](Lowering::step_with) for a kernel that touches only `bytes` of what it is given.
+    pub fn step_moving(
         &mut self,
         label: String,
         b: KernelBuilder,
         mut uses: Vec<Use>,
         flops: u64,
+        bytes: u64,
     ) -> Result<(), LowerError> {
         let kernel = b.finish()?;
         for (u, param) in uses.iter_mut().zip(&kernel.buffers) {
@@ -461,7 +515,6 @@ impl<'g> Lowering<'g> {
                 kir::Access::ReadWrite => Access::ReadWrite,
             };
         }
-        let bytes = uses.iter().map(|u| u.len as u64).sum();
         let kernel = self.program.add_kernel(kernel);
         self.push(label, DraftWork::Kernel { kernel, arguments: uses }, flops, bytes);
         Ok(())

@@ -81,7 +81,7 @@ pub struct Contraction<'a> {
 
 /// Columns and rows of a tile. Two registers of columns and as many rows as leave room for an operand of each kind
 /// came out best where there are rows enough; one or two rows need more columns, to hide the latency of a sum.
-fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, i64) {
+pub fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u32, i64) {
     let vector = machine.lanes(dtype);
     let fits = |vectors: u32| vector * vectors <= MAX_LANES && columns >= i64::from(vector * vectors);
     let vectors = match rows {

@@ -2,17 +2,19 @@
 //!
 //! Channels last: a vector of output channels × a row of pixels is a tile, weights packed in panels. A depthwise
 //! convolution has its vectors along the channels of both operands. Channels first: vectors lie along the last spatial
-//! axis, and the tile's rows are output channels. Where x is padded and the tile needs no edges, a padded copy is made;
-//! depthwise convolutions skip what lies outside instead.
+//! axis, and the tile's rows are output channels. What is read beyond x is zeros in memory: x was made with a halo, or is
+//! copied; depthwise convolutions skip what lies outside instead.
 
 use kiln_ir::attribute::{ConvLayout, Padding};
 use kiln_ir::infer::{ConvAttributes, ConvWindow, conv_dims};
 use kiln_ir::scalar::ScalarExpr;
-use kiln_ir::{DType, NodeId, Tensor, Value};
+use kiln_ir::{DType, NodeId, Op, Tensor, Value};
 
 use super::context::{Lowering, Slot};
-use super::contraction::{Contraction, Input, Right, Roles, emit};
+use super::contraction::{Contraction, Input, Right, Roles, accumulator, emit, tile_shape};
+use super::elementwise::Operand;
 use super::error::LowerError;
+use super::halo::{Halo, surrounded};
 use super::movement::padded;
 use super::nest::{self, Axis};
 use super::tile::Guard;
@@ -90,14 +92,189 @@ fn choices<T: Copy>(lists: &[Vec<T>]) -> Vec<Vec<T>> {
     })
 }
 
-/// Lowers a convolution and its epilogue.
-pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: &ScalarExpr) -> Result<(), LowerError> {
-    let v = l.graph.value(id);
-    let operands: Vec<Value> = l.graph.node(id).operands.to_vec();
-    let (x_dims, w_dims, y_dims) = (l.dims(operands[0]), l.dims(operands[1]), l.dims(v));
+/// How a convolution is computed.
+enum Method {
+    /// By Winograd's minimal filtering, with this filter.
+    Winograd(Layer, Choice, Tensor),
+    /// By its definition, in these phases along each spatial axis. Guarded: taps outside x are skipped.
+    Direct { phases: Vec<Vec<Phase>>, guarded: bool },
+}
+
+/// How a convolution is computed, and what it reads beyond x on each side, by axis; never negative.
+struct Scheme {
+    method: Method,
+    around: Vec<Padding>,
+}
+
+fn attributes(op: &Op) -> Option<ConvAttributes<'_>> {
+    match op {
+        Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout }
+        | Op::FusedConv { strides, padding, lhs_dilation, rhs_dilation, groups, layout, .. } => {
+            Some(ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups: *groups, layout: *layout })
+        }
+        _ => None,
+    }
+}
+
+fn unit(numbers: &[usize]) -> bool {
+    numbers.iter().all(|&n| n == 1)
+}
+
+/// Whether x is spread over so many phases that its zeros are put in instead.
+fn spread_far(window: &ConvWindow) -> bool {
+    let phases = window.lhs_dilation.iter().try_fold(1usize, |n, &s| n.checked_mul(s));
+    phases.is_none_or(|phases| phases > MOST_PHASES)
+}
+
+/// What the convolution reads beyond its operand x, wherever that lies; `None` for other nodes, and where nothing is
+/// read beyond x or its zeros are not all around it.
+pub fn reads_beyond(l: &Lowering<'_>, id: NodeId) -> Option<Vec<Padding>> {
+    let a = attributes(&l.graph.node(id).op)?;
+    let x = l.dims(l.operand(id, 0));
+    let window = a.window(x.len().checked_sub(2)?);
+    let elements = x.iter().product();
+    if elements == 0 || l.dims(l.graph.value(id)).contains(&0) || spread_far(&window) {
+        return None;
+    }
+    l.check_window(id, elements, &window.padding, &[&window.strides, &window.lhs_dilation, &window.rhs_dilation])
+        .ok()?;
+    let around = scheme(l, id, a, &window, &x).around;
+    around.iter().any(|p| *p != Padding::NONE).then_some(around)
+}
+
+/// Whether `v` is a convolution that is a matrix product over all pixels, whose tiles would not fit its rows of pixels.
+pub fn needs_whole_images(l: &Lowering<'_>, v: Value) -> bool {
+    let Some(a) = attributes(&l.graph.node(v.node).op) else { return false };
+    let (w, y) = (l.dims(l.operand(v.node, 1)), l.dims(v));
+    let rank = y.len();
+    let (channel, first, _, _, ws) = conv_dims(a.layout, rank);
+    let window = a.window(rank - 2);
+    let product = unit(&w[ws..ws + rank - 2])
+        && unit(&window.strides)
+        && unit(&window.lhs_dilation)
+        && window.padding.iter().all(|p| *p == Padding::NONE);
+    let (pixels, channels) = (y[first + rank - 3] as i64, (y[channel] / a.groups.max(1)) as i64);
+    let tile = |rows, columns| tile_shape(l.machine, accumulator(l.dtype(v)), rows, columns);
+    let whole = match a.layout {
+        ConvLayout::ChannelsLast => pixels % tile(pixels, channels).1,
+        ConvLayout::ChannelsFirst => pixels % i64::from(tile(channels, pixels).0),
+    };
+    product && whole != 0
+}
+
+/// Decides how to compute the convolution of an x of extents `x_dims`.
+fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWindow, x_dims: &[usize]) -> Scheme {
+    let ConvWindow { strides, padding, lhs_dilation: spread, rhs_dilation: dilation } = window;
+    let (w_dims, y_dims) = (l.dims(l.operand(id, 1)), l.dims(l.graph.value(id)));
     let rank = x_dims.len();
     let n = rank - 2;
     let (channel, first, wk, wc, ws) = conv_dims(a.layout, rank);
+    let mut around = vec![Padding::NONE; rank];
+    let one_by_one = unit(strides) && unit(spread) && unit(dilation) && a.groups == 1;
+    if n == 2 && a.layout == ConvLayout::ChannelsLast && one_by_one && w_dims[ws] == w_dims[ws + 1] {
+        let layer = Layer {
+            batch: x_dims[0],
+            results: [y_dims[first], y_dims[first + 1]],
+            taps: w_dims[ws],
+            inputs: w_dims[wc],
+            outputs: w_dims[wk],
+        };
+        let suits = l.dtype(l.operand(id, 0)) == DType::F32 && !l.exact;
+        let choice = if suits { choose(layer, l.machine) } else { None };
+        if let (Some(choice), Some(filter)) = (choice, l.literal(l.operand(id, 1))) {
+            for i in 0..2 {
+                let needed = winograd::needed(layer.results[i], &choice) as i64;
+                let Padding { low, .. } = padding[i];
+                let high = needed - low - x_dims[first + i] as i64;
+                around[first + i] = Padding { low: low.max(0), high: high.max(0) };
+            }
+            return Scheme { method: Method::Winograd(layer, choice, filter.clone()), around };
+        }
+    }
+    let phases: Vec<Vec<Phase>> = (0..n)
+        .map(|i| phases(y_dims[first + i], w_dims[ws + i], strides[i], padding[i].low, spread[i], dilation[i]))
+        .collect();
+    for (i, phases) in phases.iter().enumerate() {
+        let extent = x_dims[first + i] as i64;
+        around[first + i] = Padding {
+            low: phases.iter().map(|p| -p.x.0).max().unwrap_or(0).max(0),
+            high: phases.iter().map(|p| p.last() + 1 - extent).max().unwrap_or(0).max(0),
+        };
+    }
+    let depthwise = is_depthwise(&a, w_dims[wc], y_dims[channel]);
+    let guarded = depthwise && around.iter().any(|p| *p != Padding::NONE);
+    if guarded {
+        around = vec![Padding::NONE; rank];
+    }
+    Scheme { method: Method::Direct { phases, guarded }, around }
+}
+
+/// Whether each output channel comes from an input channel of its own, with channels last.
+fn is_depthwise(a: &ConvAttributes<'_>, inputs: usize, outputs: usize) -> bool {
+    inputs == 1 && outputs == a.groups && a.layout == ConvLayout::ChannelsLast
+}
+
+/// Lowers a convolution and its epilogue.
+pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: &ScalarExpr) -> Result<(), LowerError> {
+    let v = l.graph.value(id);
+    let rank = l.dims(v).len();
+    let n = rank - 2;
+    if l.dims(v).contains(&0) {
+        l.slot(v);
+        return Ok(());
+    }
+    let mut window = a.window(n);
+    let mut x = l.halo(l.operand(id, 0));
+    let lists: [&[usize]; 3] = [&window.strides, &window.lhs_dilation, &window.rhs_dilation];
+    l.check_window(id, x.tensor.len(), &window.padding, &lists)?;
+    if spread_far(&window) {
+        let (_, first, ..) = conv_dims(a.layout, rank);
+        let mut around = vec![Padding::NONE; rank];
+        let mut apart = vec![1; rank];
+        around[first..first + n].copy_from_slice(&window.padding);
+        apart[first..first + n].copy_from_slice(&window.lhs_dilation);
+        x = Halo::none(padded(l, id, &x, &around, &apart, 0.0)?);
+        window.padding = vec![Padding::NONE; n];
+        window.lhs_dilation = vec![1; n];
+    }
+    let Scheme { method, around } = scheme(l, id, a, &window, &x.dims());
+    let x = surrounded(l, id, x, &around)?;
+    match method {
+        Method::Winograd(layer, choice, filter) => {
+            let (_, _, wk, wc, ws) = conv_dims(a.layout, rank);
+            let w = nest::row_major(filter.dims());
+            let filter_strides = [w[wc], w[wk], w[ws], w[ws + 1]].map(|s| s as usize);
+            let strides = x.strides();
+            // the corner of the first tile
+            let start = x.start() - window.padding.iter().zip(&strides[1..]).map(|(p, s)| p.low * s).sum::<i64>();
+            let x = Operand { view: x.tensor, strides, start };
+            let extras: Vec<View> = l.graph.node(id).operands[2..].iter().map(|&e| l.view(e)).collect();
+            let y = result(l, id);
+            let filter = (filter, filter_strides);
+            winograd::lower(l, Convolution { id, choice, layer, x, filter, y, extras, epilogue })
+        }
+        Method::Direct { phases, guarded } => direct(l, id, a, &x, (&phases, guarded), epilogue),
+    }
+}
+
+fn result(l: &mut Lowering<'_>, id: NodeId) -> Slot {
+    let v = l.graph.value(id);
+    if l.has_slot(v) { l.slot(v) } else { Slot::whole(l.result_over_extras(id, v)) }
+}
+
+/// Lowers a convolution by its definition: a contraction per phase.
+fn direct(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    a: ConvAttributes<'_>,
+    x: &Halo,
+    (axes, guarded): (&[Vec<Phase>], bool),
+    epilogue: &ScalarExpr,
+) -> Result<(), LowerError> {
+    let operands: Vec<Value> = l.graph.node(id).operands.to_vec();
+    let (x_dims, w_dims) = (x.dims(), l.dims(operands[1]));
+    let n = axes.len();
+    let (channel, first, wk, wc, ws) = conv_dims(a.layout, n + 2);
     let shape = Shape {
         groups: a.groups,
         inputs: w_dims[wc],
@@ -106,78 +283,17 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         channel,
         first,
     };
-    if y_dims.contains(&0) {
-        l.slot(v);
-        return Ok(());
-    }
-    let ConvWindow { strides, mut padding, lhs_dilation: mut spread, rhs_dilation: dilation } = a.window(n);
-    let mut x = l.view(operands[0]);
-    l.check_window(id, x.len(), &padding, &[&strides, &spread, &dilation])?;
-    if spread.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).is_none_or(|phases| phases > MOST_PHASES) {
-        let mut around = vec![Padding::NONE; rank];
-        let mut apart = vec![1; rank];
-        around[first..first + n].copy_from_slice(&padding);
-        apart[first..first + n].copy_from_slice(&spread);
-        x = padded(l, id, &x, &around, &apart, 0.0)?;
-        padding = vec![Padding::NONE; n];
-        spread = vec![1; n];
-    }
-    let unit = |numbers: &[usize]| numbers.iter().all(|&n| n == 1);
-    if n == 2
-        && a.layout == ConvLayout::ChannelsLast
-        && a.groups == 1
-        && unit(&strides)
-        && unit(&spread)
-        && unit(&dilation)
-    {
-        let layer = Layer {
-            batch: shape.batch,
-            results: [y_dims[first], y_dims[first + 1]],
-            taps: w_dims[ws],
-            inputs: shape.inputs,
-            outputs: shape.outputs,
-        };
-        let suits = w_dims[ws] == w_dims[ws + 1] && x.dtype == DType::F32 && !l.exact;
-        let choice = if suits { choose(layer, l.machine) } else { None };
-        if let (Some(choice), Some(filter)) = (choice, l.literal(operands[1]).cloned()) {
-            let w = nest::row_major(&w_dims);
-            let strides = [w[wc], w[wk], w[ws], w[ws + 1]].map(|s| s as usize);
-            return by_winograd(l, id, layer, choice, x, &padding, (filter, strides), epilogue);
-        }
-    }
-    let x_dims = x.dims.clone();
-    let mut axes: Vec<Vec<Phase>> = (0..n)
-        .map(|i| phases(y_dims[first + i], w_dims[ws + i], strides[i], padding[i].low, spread[i], dilation[i]))
-        .collect();
+    let depthwise = is_depthwise(&a, shape.inputs, w_dims[wk]);
     let extras: Vec<View> = operands[2..].iter().map(|&e| l.view(e)).collect();
-    let depthwise = shape.inputs == 1 && shape.outputs == 1 && a.layout == ConvLayout::ChannelsLast;
-    let around: Vec<Padding> = axes
-        .iter()
-        .zip(&x_dims[first..])
-        .map(|(phases, &extent)| Padding {
-            low: phases.iter().map(|p| -p.x.0).max().unwrap_or(0).max(0),
-            high: phases.iter().map(|p| p.last() + 1 - extent as i64).max().unwrap_or(0).max(0),
-        })
-        .collect();
-    let pads = around.iter().any(|p| *p != Padding::NONE);
-    if pads && !depthwise {
-        let mut padding = vec![Padding::NONE; rank];
-        padding[first..first + n].copy_from_slice(&around);
-        x = padded(l, id, &x, &padding, &vec![1; rank], 0.0)?;
-        for (phases, p) in axes.iter_mut().zip(&around) {
-            phases.iter_mut().for_each(|phase| phase.x.0 += p.low);
-        }
-    }
-    let slot = if l.has_slot(v) { l.slot(v) } else { Slot::whole(l.result_over_extras(id, v)) };
-    let guarded = pads && depthwise;
+    let slot = result(l, id);
     let moves = Moves {
         y: slot.strides.clone(),
-        x: nest::row_major(&x.dims),
+        x: x.strides(),
         w: nest::row_major(&w_dims),
         extras: extras.iter().map(|e| nest::broadcast_strides(&e.dims)).collect(),
         guards: if guarded { n } else { 0 },
     };
-    for chosen in choices(&axes) {
+    for chosen in choices(axes) {
         let roles = match a.layout {
             ConvLayout::ChannelsLast if depthwise => depthwise_last(&shape, &moves, &chosen, wk, ws),
             ConvLayout::ChannelsLast => last(&shape, &moves, &chosen, (wk, wc, ws)),
@@ -186,8 +302,8 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         let sum = |strides: &[i64], at: &dyn Fn(&Phase) -> i64| {
             chosen.iter().zip(strides).map(|(phase, stride)| at(phase) * stride).sum::<i64>()
         };
-        let guards = (0..moves.guards).map(|i| Guard { extent: x.dims[first + i] as i64, start: chosen[i].x.0 });
-        let pixels = Input { view: x.clone(), start: sum(&moves.x[first..], &|p| p.x.0) };
+        let guards = (0..moves.guards).map(|i| Guard { extent: x_dims[first + i] as i64, start: chosen[i].x.0 });
+        let pixels = Input { view: x.tensor.clone(), start: x.start() + sum(&moves.x[first..], &|p| p.x.0) };
         let weights = sum(&moves.w[ws..], &|p| p.w.0);
         let (left, right) = match (a.layout, l.literal(operands[1])) {
             (ConvLayout::ChannelsFirst, _) => {
@@ -213,30 +329,6 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         emit(l, id, contraction, roles)?;
     }
     Ok(())
-}
-
-/// Lowers a convolution by Winograd's minimal filtering, of x padded so that every tile can be read whole.
-#[allow(clippy::too_many_arguments)] // what `lower` has worked out
-fn by_winograd(
-    l: &mut Lowering<'_>,
-    id: NodeId,
-    layer: Layer,
-    choice: Choice,
-    x: View,
-    padding: &[Padding],
-    filter: (Tensor, [usize; 4]),
-    epilogue: &ScalarExpr,
-) -> Result<(), LowerError> {
-    let v = l.graph.value(id);
-    let extras: Vec<View> = l.graph.node(id).operands[2..].iter().map(|&e| l.view(e)).collect();
-    let mut around = vec![Padding::NONE; 4];
-    for i in 0..2 {
-        let needed = winograd::needed(layer.results[i], &choice) as i64;
-        around[1 + i] = Padding { low: padding[i].low, high: needed - padding[i].low - x.dims[1 + i] as i64 };
-    }
-    let x = if around.iter().any(|p| *p != Padding::NONE) { padded(l, id, &x, &around, &[1; 4], 0.0)? } else { x };
-    let y = if l.has_slot(v) { l.slot(v) } else { Slot::whole(l.result_over_extras(id, v)) };
-    winograd::lower(l, Convolution { id, choice, layer, x, filter, y, extras, epilogue })
 }
 
 /// Strides of all operands, by axis.

@@ -43,6 +43,12 @@ impl Operand {
     }
 }
 
+impl From<Slot> for Operand {
+    fn from(Slot { view, strides, start, .. }: Slot) -> Operand {
+        Operand { view, strides, start }
+    }
+}
+
 impl Operand {
     /// The same walk over no more of the memory than it touches, so that equal walks at other places are equal kernels.
     fn trimmed(&self, dims: &[usize]) -> Operand {
@@ -66,8 +72,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, expr: &ScalarExpr) -> Result<(), 
     let whole: Vec<usize> = (0..operands.len()).filter(|&i| l.dims(operands[i]) == dims).collect();
     let views: Vec<View> = operands.iter().map(|&o| l.view(o)).collect();
     let inputs: Vec<Operand> = views.iter().map(Operand::broadcast).collect();
-    let slot = if l.has_slot(v) { l.slot(v) } else { Slot::whole(l.result_in_place(id, v, &whole)) };
-    let result = Operand { view: slot.view, strides: slot.strides, start: slot.start };
+    let result = l.slot_in_place(id, v, &whole).into();
     pointwise(l, id, &dims, result, &inputs, expr)
 }
 

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Values are dense and row-major. A reshape, and a slice of whole rows, is a view of its operand; a value that becomes
-//! an output or a part of an outermost concatenation is made in its place. Ops without elements make no step.
+//! an output or a part of a concatenation is made in its place, one that only padded convolutions use is made in the
+//! middle of its padding (see `halo`). Ops without elements make no step.
 
 mod context;
 mod contraction;
@@ -18,6 +19,7 @@ mod dot;
 mod elementwise;
 mod error;
 mod extreme;
+mod halo;
 mod index;
 mod lrn;
 mod machine;
@@ -50,9 +52,11 @@ use crate::plan::program::Program;
 pub fn lower(graph: &Graph, machine: Machine, exact: bool) -> Result<Program, LowerError> {
     let mut l = Lowering::new(graph, machine, exact)?;
     l.bind_signature();
+    literals(&mut l)?;
     reserve(&mut l);
     for id in graph.node_ids() {
-        if l.is_live(id) {
+        if l.is_live(id) && !l.is_bound(graph.value(id)) {
+            halo::fill_room(&mut l, id)?;
             node(&mut l, id)?;
             l.finish_node(id);
         }
@@ -61,12 +65,31 @@ pub fn lower(graph: &Graph, machine: Machine, exact: bool) -> Result<Program, Lo
     Ok(l.program)
 }
 
+/// What is known at compile time: algorithms are chosen by it.
+fn literals(l: &mut Lowering<'_>) -> Result<(), LowerError> {
+    for id in l.graph.node_ids() {
+        let known = match &l.graph.node(id).op {
+            Op::Constant { .. } | Op::ReadVar { .. } => true,
+            Op::Reshape { .. } => l.literal(l.operand(id, 0)).is_some(),
+            _ => false,
+        };
+        if l.is_live(id) && known {
+            node(l, id)?;
+            l.finish_node(id);
+        }
+    }
+    Ok(())
+}
+
 /// Wishes of users for where their operands are made, users first.
 fn reserve(l: &mut Lowering<'_>) {
+    let mut wishes = halo::Wishes::default();
     for id in l.graph.node_ids().rev() {
         if !l.is_live(id) {
             continue;
         }
+        wishes.note(l, id);
+        wishes.grant(l, id);
         match &l.graph.node(id).op {
             Op::Concat { axis } => movement::reserve_parts(l, id, *axis),
             Op::Reshape { .. } => {

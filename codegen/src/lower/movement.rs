@@ -9,6 +9,7 @@ use kiln_runtime::Access;
 use super::context::{Lowering, Slot};
 use super::elementwise::{Operand, pointwise};
 use super::error::LowerError;
+use super::halo::{self, Halo};
 use super::nest::{self, Axis};
 use super::walk::{Body, advance, run};
 use crate::kir::{Bits, Buffer, Condition, Index, KernelBuilder, Value as KirValue};
@@ -124,28 +125,29 @@ pub fn pad(
     // between the neighbours of a single element there is nothing, however much is asked for
     let dilation: Vec<usize> =
         interior.iter().zip(&x.dims).map(|(&n, &extent)| if extent > 1 { n + 1 } else { 1 }).collect();
-    padded_into(l, id, &x, &result, padding, &dilation, value)
+    padded_into(l, id, &Halo::none(x), &result, padding, &dilation, value)
 }
 
 /// x surrounded by `value`, its neighbours `dilation` apart; negative padding crops.
 pub fn padded(
     l: &mut Lowering<'_>,
     id: NodeId,
-    x: &View,
+    x: &Halo,
     padding: &[Padding],
     dilation: &[usize],
     value: f64,
 ) -> Result<View, LowerError> {
+    let dtype = x.tensor.dtype;
     let extent = |((&n, p), &d): ((&usize, &Padding), &usize)| {
         let spread = if n == 0 { 0 } else { (n as i64 - 1) * d as i64 + 1 };
         (spread + p.low + p.high).max(0) as usize
     };
-    let dims: Vec<usize> = x.dims.iter().zip(padding).zip(dilation).map(extent).collect();
-    let bytes = dims.iter().try_fold(x.dtype.size(), |n, &d| n.checked_mul(d));
+    let dims: Vec<usize> = x.dims().iter().zip(padding).zip(dilation).map(extent).collect();
+    let bytes = dims.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
     if bytes.is_none_or(|n| n > isize::MAX as usize / 2) {
-        return Err(l.too_large(id, format!("a padded operand {}{dims:?}", x.dtype)));
+        return Err(l.too_large(id, format!("a padded operand {dtype}{dims:?}")));
     }
-    let result = l.temporary(x.dtype, &dims);
+    let result = l.temporary(dtype, &dims);
     padded_into(l, id, x, &result, padding, dilation, value)?;
     Ok(result)
 }
@@ -153,15 +155,15 @@ pub fn padded(
 fn padded_into(
     l: &mut Lowering<'_>,
     id: NodeId,
-    x: &View,
+    x: &Halo,
     result: &View,
     padding: &[Padding],
     dilation: &[usize],
     value: f64,
 ) -> Result<(), LowerError> {
     // the elements of x that stay, per axis: first and count
-    let mut kept = Vec::with_capacity(x.dims.len());
-    for ((&n, p), &d) in x.dims.iter().zip(padding).zip(dilation) {
+    let mut kept = Vec::with_capacity(padding.len());
+    for ((&n, p), &d) in x.dims().iter().zip(padding).zip(dilation) {
         let d = d as i64;
         let spread = if n == 0 { 0 } else { (n as i64 - 1) * d + 1 };
         // element i lies at low + i · d of the result, inside 0 … low + spread + high
@@ -171,11 +173,19 @@ fn padded_into(
         kept.push((first, (last - first + 1).max(0)));
     }
     let dims: Vec<usize> = kept.iter().map(|&(_, count)| count as usize).collect();
-    if dims.iter().product::<usize>() != result.len() {
-        l.fill(l.label(id), result, Bits::from_f64(result.dtype, value));
+    let element = Bits::from_f64(result.dtype, value);
+    if dims.contains(&0) || dilation.iter().zip(&dims).any(|(&d, &n)| d > 1 && n > 1) {
+        l.fill(l.label(id), result, element);
+    } else {
+        let room = kept.iter().zip(padding).zip(dilation).zip(&result.dims);
+        let room = room.map(|(((&(first, count), p), &d), &extent)| {
+            let low = p.low + first * d as i64;
+            Padding { low, high: extent as i64 - low - count }
+        });
+        halo::border(l, id, result, &room.collect::<Vec<_>>(), element)?;
     }
-    let (from, to) = (nest::row_major(&x.dims), nest::row_major(&result.dims));
-    let mut source = Operand { view: x.clone(), strides: from.clone(), start: 0 };
+    let (from, to) = (x.strides(), nest::row_major(&result.dims));
+    let mut source = Operand { view: x.tensor.clone(), strides: from.clone(), start: x.start() };
     let mut target = Operand { view: result.clone(), strides: Vec::new(), start: 0 };
     for (axis, &(first, _)) in kept.iter().enumerate() {
         let d = dilation[axis] as i64;
@@ -190,9 +200,7 @@ fn padded_into(
 pub fn concat(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerError> {
     let v = l.graph.value(id);
     let parts: Vec<Value> = l.graph.node(id).operands.to_vec();
-    let result = l.result(v);
-    let strides = nest::row_major(&result.dims);
-    let mut start = 0;
+    let Slot { view: result, strides, mut start, .. } = l.slot(v);
     for &part in &parts {
         if l.has_slot(part) {
             start += l.dims(part)[axis] as i64 * strides[axis];
@@ -211,44 +219,51 @@ pub fn concat(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), Lower
 }
 
 /// Asks for the operands of a concatenation to be made in their places: any where these are contiguous, elsewhere
-/// those that are written by strides and used here alone.
+/// those that are written by strides and used here alone. A concatenation within a wider tensor is contiguous nowhere.
 pub fn reserve_parts(l: &mut Lowering<'_>, id: NodeId, axis: usize) {
     let v = l.graph.value(id);
     let dims = l.dims(v);
     let parts: Vec<Value> = l.graph.node(id).operands.to_vec();
-    let strided = dims[..axis].iter().any(|&d| d != 1);
-    if strided && !parts.iter().any(|&p| writes_by_strides(l, p)) {
+    let wider = l.reserved_slot(v).cloned();
+    let strided = wider.is_some() || dims[..axis].iter().any(|&d| d != 1);
+    let haloed = l.reserved_halo(v).is_some();
+    let takes = |l: &Lowering<'_>, part| if haloed { halo::makes_rows(l, part) } else { writes_by_strides(l, part) };
+    if strided && !parts.iter().any(|&p| takes(l, p)) {
         return;
     }
-    let whole = match l.reservation(v) {
-        Some(view) => view.clone(),
-        None => l.temporary(l.dtype(v), &dims),
-    };
-    l.reserve(v, whole.clone());
+    let mut whole = wider.unwrap_or_else(|| {
+        let view = match l.reservation(v) {
+            Some(view) => view.clone(),
+            None => l.temporary(l.dtype(v), &dims),
+        };
+        l.reserve(v, view.clone());
+        Slot { partial: true, ..Slot::whole(view) }
+    });
     if strided {
-        let strides = nest::row_major(&dims);
-        let mut start = 0;
         for part in parts {
-            let slot = Slot { view: whole.clone(), strides: strides.clone(), start, partial: true };
-            start += l.dims(part)[axis] as i64 * strides[axis];
-            if writes_by_strides(l, part) {
-                l.reserve_slot(part, slot);
+            if takes(l, part) {
+                l.reserve_slot(part, whole.clone());
             }
+            whole.start += l.dims(part)[axis] as i64 * whole.strides[axis];
         }
         return;
     }
-    let mut offset = whole.offset;
+    let mut offset = whole.view.offset;
     for part in parts {
-        let view = View { offset, dims: l.dims(part), ..whole.clone() };
+        let view = View { offset, dims: l.dims(part), ..whole.view.clone() };
         offset += view.bytes();
         l.reserve(part, view);
     }
 }
 
 /// Whether the step that makes `v` can write it into a part of a wider tensor.
-fn writes_by_strides(l: &Lowering<'_>, v: Value) -> bool {
+pub fn writes_by_strides(l: &Lowering<'_>, v: Value) -> bool {
     let op = &l.graph.node(v.node).op;
-    matches!(op, Op::Conv { .. } | Op::FusedConv { .. } | Op::ReduceWindow { .. }) || op.scalar().is_some()
+    match op {
+        Op::Conv { .. } | Op::FusedConv { .. } | Op::ReduceWindow { .. } | Op::Concat { .. } => true,
+        Op::Quantize { .. } | Op::Dequantize { .. } | Op::BatchNorm { .. } => true,
+        _ => op.scalar().is_some(),
+    }
 }
 
 /// Copies `source`, walked over the extents of the node's result, into the result.

@@ -8,6 +8,7 @@ use kiln_runtime::Access;
 
 use super::context::Lowering;
 use super::error::LowerError;
+use super::halo::Halo;
 use super::movement::padded;
 use super::nest::{self, Axis};
 use super::reduce::combiner;
@@ -43,7 +44,7 @@ pub fn reduce_window(
     if padding.get(vector).is_some_and(|p| *p != Padding::NONE) {
         let mut here = vec![Padding::NONE; rank];
         here[vector] = std::mem::take(&mut padding[vector]);
-        x = padded(l, id, &x, &here, &vec![1; rank], identity.to_f64(dtype))?;
+        x = padded(l, id, &Halo::none(x), &here, &vec![1; rank], identity.to_f64(dtype))?;
     }
     let slot = l.slot(v);
     let result = &slot.view;

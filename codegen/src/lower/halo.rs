@@ -1,0 +1,198 @@
+//! Halos: room around a value, for convolutions that read beyond its edges.
+//!
+//! ```text
+//!      room of the tensor: zeros        a value whose users are all convolutions that read beyond it is made in the
+//!    ┌───────────────────────────┐      middle of a tensor with room for the one that reads farthest; each run fills
+//!    │      ┌─────────────┐      │      the border alone, and no user makes a padded copy
+//!    │      │    value    │      │
+//!    │      └─────────────┘      │
+//!    └───────────────────────────┘
+//! ```
+//!
+//! That is decided before anything is lowered, users first: a value gets a halo if the step that makes it writes by
+//! strides and nothing but such convolutions uses it (an output, an operand of a residual addition or of a concatenation
+//! is read in other ways as well). All other padding is a copy, made by [`surrounded`].
+
+use std::collections::HashMap;
+
+use kiln_ir::attribute::Padding;
+use kiln_ir::{NodeId, Value};
+
+use super::context::{Lowering, Slot};
+use super::conv;
+use super::error::LowerError;
+use super::movement::{padded, writes_by_strides};
+use super::nest::{self, Axis};
+use super::walk::{Body, run};
+use crate::kir::{Bits, Buffer, Index, KernelBuilder, VType, Value as KirValue};
+use crate::plan::program::View;
+
+/// A value in the middle of a tensor. Around a dense value there is no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halo {
+    /// The whole tensor.
+    pub tensor: View,
+    /// What of the tensor is not the value, by axis; never negative.
+    pub room: Vec<Padding>,
+}
+
+impl Halo {
+    /// A value without room around it.
+    pub fn none(value: View) -> Halo {
+        Halo { room: vec![Padding::NONE; value.dims.len()], tensor: value }
+    }
+
+    /// Extents of the value.
+    pub fn dims(&self) -> Vec<usize> {
+        self.tensor.dims.iter().zip(&self.room).map(|(&n, p)| n - (p.low + p.high) as usize).collect()
+    }
+
+    /// Elements between neighbours of the value, by axis.
+    pub fn strides(&self) -> Vec<i64> {
+        nest::row_major(&self.tensor.dims)
+    }
+
+    /// The value's first element.
+    pub fn start(&self) -> i64 {
+        self.strides().iter().zip(&self.room).map(|(stride, p)| stride * p.low).sum()
+    }
+
+    /// Where the step that makes the value writes it.
+    fn slot(&self) -> Slot {
+        Slot { view: self.tensor.clone(), strides: self.strides(), start: self.start(), partial: true }
+    }
+
+    fn has_room(&self, around: &[Padding]) -> bool {
+        self.room.iter().zip(around).all(|(room, p)| room.low >= p.low && room.high >= p.high)
+    }
+}
+
+/// x with room for `around` (which is not negative): where it lies, or a copy with zeros around it.
+pub fn surrounded(l: &mut Lowering<'_>, id: NodeId, x: Halo, around: &[Padding]) -> Result<Halo, LowerError> {
+    if x.has_room(around) {
+        return Ok(x);
+    }
+    let tensor = padded(l, id, &x, around, &vec![1; around.len()], 0.0)?;
+    Ok(Halo { tensor, room: around.to_vec() })
+}
+
+/// Room that users want around values, collected from users to producers.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    /// The most that is wanted around a value, and by how many uses.
+    by_value: HashMap<Value, (Vec<Padding>, usize)>,
+}
+
+impl Wishes {
+    /// Notes what the node wants around its first operand.
+    pub fn note(&mut self, l: &Lowering<'_>, id: NodeId) {
+        let Some(around) = conv::reads_beyond(l, id) else { return };
+        let (room, uses) =
+            self.by_value.entry(l.operand(id, 0)).or_insert_with(|| (vec![Padding::NONE; around.len()], 0));
+        for (room, p) in room.iter_mut().zip(&around) {
+            *room = Padding { low: room.low.max(p.low), high: room.high.max(p.high) };
+        }
+        *uses += 1;
+    }
+
+    /// Gives the node's value the room that all of its users want, if they do and it can be made there. All users have
+    /// been noted.
+    pub fn grant(&mut self, l: &mut Lowering<'_>, id: NodeId) {
+        let v = l.graph.value(id);
+        let Some((room, uses)) = self.by_value.remove(&v) else { return };
+        if uses != l.uses(v) || !makes_rows(l, v) {
+            return;
+        }
+        let wide = |(&n, p): (&usize, &Padding)| n.checked_add((p.low + p.high) as usize);
+        let Some(dims) = l.dims(v).iter().zip(&room).map(wide).collect::<Option<Vec<usize>>>() else { return };
+        let bytes = dims.iter().try_fold(l.dtype(v).size(), |n, &d| n.checked_mul(d));
+        // a copy of that size is refused where it is made
+        if bytes.is_some_and(|n| n <= isize::MAX as usize / 2) {
+            let tensor = l.temporary(l.dtype(v), &dims);
+            let halo = Halo { tensor, room };
+            l.reserve_halo(v, halo.slot(), halo);
+        }
+    }
+}
+
+/// Whether the step that makes `v` can write it row by row without being slower for that.
+pub fn makes_rows(l: &Lowering<'_>, v: Value) -> bool {
+    writes_by_strides(l, v) && !conv::needs_whole_images(l, v)
+}
+
+/// Fills the room around the node's value, if it has any.
+pub fn fill_room(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
+    match l.reserved_halo(l.graph.value(id)) {
+        Some(Halo { tensor, room }) => border(l, id, &tensor, &room, Bits::from_f64(tensor.dtype, 0.0)),
+        None => Ok(()),
+    }
+}
+
+/// Appends a step that sets the elements of `tensor` outside its middle, which is not empty: `room` on each side.
+pub fn border(
+    l: &mut Lowering<'_>,
+    id: NodeId,
+    tensor: &View,
+    room: &[Padding],
+    element: Bits,
+) -> Result<(), LowerError> {
+    let strides = nest::row_major(&tensor.dims);
+    let sides = tensor.dims.iter().zip(&strides).zip(room);
+    let mut sides: Vec<Side> =
+        sides.map(|((&extent, &stride), &room)| Side { extent: extent as i64, stride, room }).collect();
+    // inside the last axis with room the border is contiguous
+    let last = sides.iter().rposition(|s| s.room != Padding::NONE);
+    sides.truncate(last.map_or(0, |last| last + 1));
+    let Some(first) = sides.iter().position(|s| s.room != Padding::NONE) else { return Ok(()) };
+    let middle = tensor.dims.iter().zip(room).map(|(&n, p)| n - (p.low + p.high) as usize).product::<usize>();
+    let bytes = (tensor.len() - middle) * tensor.dtype.size();
+    let mut b = KernelBuilder::new("border");
+    let out = b.output("y", tensor.dtype, tensor.len() as i64);
+    let lanes = l.machine.stream_lanes(tensor.dtype, false);
+    let mut at = Index::constant(0);
+    for side in sides[..first].iter().filter(|s| s.extent != 1) {
+        at += &(Index::from(b.parallel(side.extent)) * side.stride);
+    }
+    around(&mut b, &sides[first..], &at, lanes, &mut Element { out, element });
+    let mut uses = vec![tensor.used(kiln_runtime::Access::Write)];
+    uses[0].strided = true;
+    l.step_moving(l.label(id), b, uses, 0, bytes as u64)
+}
+
+/// An axis of a tensor with a border.
+struct Side {
+    extent: i64,
+    stride: i64,
+    room: Padding,
+}
+
+/// The border of the part of the tensor that starts at `at`: what lies before and after the middle of its first axis, then
+/// the borders of all that lies in the middle.
+fn around(b: &mut KernelBuilder, sides: &[Side], at: &Index, lanes: u32, element: &mut Element) {
+    let Some((&Side { extent, stride, room }, inner)) = sides.split_first() else { return };
+    for (first, count) in [(0, room.low), (extent - room.high, room.high)] {
+        let at = at + Index::constant(first * stride);
+        run(b, &[at], &Axis::new(1, [1]), count * stride, lanes, element);
+    }
+    if !inner.is_empty() {
+        let middle = at + Index::constant(room.low * stride);
+        b.for_each(extent - room.low - room.high, |b, i| around(b, inner, &(&middle + i * stride), lanes, element));
+    }
+}
+
+struct Element {
+    out: Buffer,
+    element: Bits,
+}
+
+impl Body for Element {
+    fn prepare(&mut self, b: &mut KernelBuilder, _: &[Index], lanes: u32) -> Vec<KirValue> {
+        vec![b.constant_bits(VType::new(b.dtype_of(self.out), lanes), self.element)]
+    }
+
+    fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], prepared: &[KirValue], _: u32) {
+        for &value in prepared {
+            b.store(self.out, &at[0], value);
+        }
+    }
+}
