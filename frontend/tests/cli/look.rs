@@ -45,6 +45,24 @@ fn every_code_stage_is_printed() {
 }
 
 #[test]
+fn machine_instructions_are_those_of_the_back_end_that_was_asked_for() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    let asm = |options: &str| place.kiln(&format!("cat double.kiln --dim n=64 --stage asm {options}"));
+    let wide = asm("--target x86-64-v4").ok().stdout;
+    // each group of instructions stands under what it computes
+    assert!(wide.contains("zmm") && wide.contains("; store"), "{wide}");
+    let narrow = asm("--target x86-64-v4 --backend cranelift").ok().stdout;
+    assert!(!narrow.contains("zmm") && narrow.contains("xmm"), "{narrow}");
+    asm("--target x86-64-v3 --backend wide").fails(2, &["x86-64-v4", "x86-64-v3"]);
+    asm("--target aarch64-unknown-linux-gnu --backend wide").fails(2, &["--backend", "aarch64"]);
+    place.kiln("cat double.kiln --exact").fails(2, &["--exact", "import"]);
+    place.kiln("compile double.kiln --dim n=2 --exact -o double.kiln-art").ok();
+    place.kiln("bench double.kiln-art --backend cranelift").fails(2, &["--backend", "--portable"]);
+    place.kiln("bench double.kiln-art --exact --portable --runs 1").ok();
+}
+
+#[test]
 fn dot_has_a_node_for_each_node_and_output() {
     let place = Place::new();
     place.write("double.kiln", DOUBLE);
