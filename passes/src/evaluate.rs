@@ -103,87 +103,29 @@ fn zeros(n: usize) -> Option<Vec<u8>> {
 fn gather<const N: usize>(bytes: &[u8], dims: &[usize], strides: &[usize]) -> Option<Vec<u8>> {
     let source = bytes.as_chunks::<N>().0;
     let mut out = zeros(element_count(dims)?.checked_mul(N)?)?;
-    fill(out.as_chunks_mut::<N>().0, dims, [source], [strides], |row, [source], [from], [step]| match step {
+    fill(out.as_chunks_mut::<N>().0, dims, [strides], |row, [from], [step]| match step {
         1 => row.copy_from_slice(&source[from..from + row.len()]),
         _ => row.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
     });
     Some(out)
 }
 
-/// Elements of a run along the last axis of a tensor whose first source is read across.
-const RUN: usize = 64;
-/// Runs that are read together where their sources lie side by side: a cache line of f32.
-const LINE: usize = 16;
-
-/// Runs whose first sources lie side by side, to be read together.
-struct Batch<const N: usize, const S: usize> {
-    runs: [(usize, [usize; S]); LINE],
-    count: usize,
-    len: usize,
-    step: [usize; S],
-    block: [[u8; N]; RUN * LINE],
-}
-
-impl<const N: usize, const S: usize> Batch<N, S> {
-    fn new() -> Batch<N, S> {
-        Batch { runs: [(0, [0; S]); LINE], count: 0, len: 0, step: [0; S], block: [[0; N]; RUN * LINE] }
-    }
-
-    fn follows(&self, len: usize, from: [usize; S], step: [usize; S]) -> bool {
-        let next = self.runs[0].1.first().map(|&first| first + self.count);
-        self.count < LINE && self.len == len && self.step == step && from.first().copied() == next
-    }
-
-    /// Works out the runs. A source that is read across is copied first, line by line, into a block: its rows may be a
-    /// power of two apart, and a cache holds few lines so far from each other.
-    fn flush(
-        &mut self,
-        target: &mut [[u8; N]],
-        sources: [&[[u8; N]]; S],
-        body: &impl Fn(&mut [[u8; N]], [&[[u8; N]]; S], [usize; S], [usize; S]),
-    ) {
-        let across = self.step.first().is_some_and(|&step| step > 1) && self.count > 2 && self.len <= RUN;
-        if across {
-            let (first, step) = (self.runs[0].1[0], self.step[0]);
-            for (k, line) in self.block.chunks_exact_mut(LINE).take(self.len).enumerate() {
-                line[..self.count].copy_from_slice(&sources[0][first + k * step..][..self.count]);
-            }
-        }
-        for (i, &(at, mut from)) in self.runs[..self.count].iter().enumerate() {
-            let (mut seen, mut step) = (sources, self.step);
-            if across {
-                (seen[0], from[0], step[0]) = (&self.block, i, LINE);
-            }
-            body(&mut target[at..at + self.len], seen, from, step);
-        }
-        self.count = 0;
-    }
-}
-
-/// Fills a row-major tensor run by run along its last axis: `body` gets a run and, for each source, where to read it, its
-/// first element there and its step. Large tensors are shared out among threads; each element is worked out alone, so
-/// their number changes nothing.
+/// Fills a row-major tensor run by run along its last axis: `body` gets a run and, for each source, its first element
+/// there and its step. Large tensors are shared out among threads; each element is worked out alone, so their number
+/// changes nothing.
 fn fill<const N: usize, const S: usize>(
     target: &mut [[u8; N]],
     dims: &[usize],
-    sources: [&[[u8; N]]; S],
     strides: [&[usize]; S],
-    body: impl Fn(&mut [[u8; N]], [&[[u8; N]]; S], [usize; S], [usize; S]) + Sync,
+    body: impl Fn(&mut [[u8; N]], [usize; S], [usize; S]) + Sync,
 ) {
     /// Bytes below which a thread costs more than it saves.
     const SHARED: usize = 1 << 20;
     let serial = |target: &mut [[u8; N]], dims: &[usize], offset: [usize; S]| {
-        let mut batch = Batch::new();
-        tiles(dims, strides, |at, len, mut from, step| {
+        tiles(dims, strides, |at, n, mut from, step| {
             from.iter_mut().zip(offset).for_each(|(f, o)| *f += o);
-            if !batch.follows(len, from, step) {
-                batch.flush(target, sources, &body);
-                (batch.len, batch.step) = (len, step);
-            }
-            batch.runs[batch.count] = (at, from);
-            batch.count += 1;
+            body(&mut target[at..at + n], from, step);
         });
-        batch.flush(target, sources, &body);
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
     let axis = dims.iter().position(|&n| n > 1).filter(|_| threads > 1 && target.len() * N >= SHARED);
@@ -206,11 +148,13 @@ fn fill<const N: usize, const S: usize>(
 ///
 /// The runs follow the first source through memory, its widest strides outermost, and are a few cache lines long: so a
 /// transposed source is read in order, from some dozens of places at a time, while the result is written in whole lines.
+/// (Of 4, 8, 16 and 64 elements, 64 was the fastest on a ResNet-50's weights, twice as fast as 8.)
 fn tiles<const S: usize>(
     dims: &[usize],
     strides: [&[usize]; S],
     mut visit: impl FnMut(usize, usize, [usize; S], [usize; S]),
 ) {
+    const RUN: usize = 64;
     if dims.contains(&0) {
         return;
     }
@@ -298,9 +242,7 @@ fn binary<const N: usize>(apply: impl Fn([u8; N], [u8; N]) -> [u8; N] + Sync, x:
     // The larger source is followed through memory; the smaller one stays in the cache.
     let flip = y.stored_bytes() > x.stored_bytes();
     let strides = if flip { [&y.strides[..], &x.strides] } else { [&x.strides[..], &y.strides] };
-    let sources = if flip { [q, p] } else { [p, q] };
-    fill(out.as_chunks_mut::<N>().0, &x.dims, sources, strides, |row, [p, q], from, step| {
-        let (p, q) = if flip { (q, p) } else { (p, q) };
+    fill(out.as_chunks_mut::<N>().0, &x.dims, strides, |row, from, step| {
         let ([i, j], [di, dj]) = if flip { ([from[1], from[0]], [step[1], step[0]]) } else { (from, step) };
         let n = row.len();
         match (di, dj) {
@@ -374,8 +316,8 @@ mod tests {
     }
 
     #[test]
-    fn filters_turned_around_and_scaled_are_read_in_blocks() {
-        // runs longer and shorter than a block, and filters of several taps that lie side by side
+    fn filters_turned_around_and_scaled_have_every_element_at_its_place() {
+        // runs longer than those that are read at once, and several taps that lie side by side
         let dims = [70, 19, 3, 3];
         let mut b = Builder::new("t");
         let w = b.constant(counting(&dims));
