@@ -28,6 +28,21 @@ mod imp {
                 // SAFETY: the CPU has the instructions; only the named registers and no memory are touched.
                 unsafe {
                     asm!(
+                        // what a register held before may be subnormal, and slow
+                        "vxorps xmm0, xmm0, xmm0",
+                        "vxorps xmm1, xmm1, xmm1",
+                        "vxorps xmm2, xmm2, xmm2",
+                        "vxorps xmm3, xmm3, xmm3",
+                        "vxorps xmm4, xmm4, xmm4",
+                        "vxorps xmm5, xmm5, xmm5",
+                        "vxorps xmm6, xmm6, xmm6",
+                        "vxorps xmm7, xmm7, xmm7",
+                        "vxorps xmm8, xmm8, xmm8",
+                        "vxorps xmm9, xmm9, xmm9",
+                        "vxorps xmm10, xmm10, xmm10",
+                        "vxorps xmm11, xmm11, xmm11",
+                        "vxorps xmm14, xmm14, xmm14",
+                        "vxorps xmm15, xmm15, xmm15",
                         "2:",
                         concat!("vfmadd231ps ", $register, "0, ", $register, "14, ", $register, "15"),
                         concat!("vfmadd231ps ", $register, "1, ", $register, "14, ", $register, "15"),
