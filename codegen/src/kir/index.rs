@@ -68,6 +68,18 @@ impl Index {
         self.terms.iter().find(|(v, _)| *v == var).map_or(0, |&(_, stride)| stride)
     }
 
+    /// The offset and the terms of variables that are numbers, as `known` says, together.
+    pub(crate) fn known_part(&self, known: impl Fn(Var) -> Option<i64>) -> i64 {
+        let terms = self.terms.iter().map(|&(var, stride)| known(var).unwrap_or(0).wrapping_mul(stride));
+        terms.fold(self.offset, i64::wrapping_add)
+    }
+
+    /// The index as a number, where all its variables are numbers and it has no run-time summands.
+    pub(crate) fn as_number(&self, known: impl Fn(Var) -> Option<i64>) -> Option<i64> {
+        let all = self.dynamic.is_empty() && self.terms.iter().all(|&(var, _)| known(var).is_some());
+        all.then(|| self.known_part(known))
+    }
+
     fn add_term(&mut self, var: Var, stride: i64) {
         match self.terms.binary_search_by_key(&var, |&(v, _)| v) {
             Ok(at) => {

@@ -493,8 +493,7 @@ impl Emitter<'_> {
     pub(super) fn address(&mut self, buffer: Buffer, index: &Index, size: i64, reach: i64) -> Mem {
         let chain = self.plan.chain(buffer, index, size);
         let mut pointer = self.pointer(&chain);
-        let known = index.terms.iter().map(|&(var, stride)| self.known(var).unwrap_or(0).wrapping_mul(stride));
-        let mut displacement = known.fold(index.offset, i64::wrapping_add).wrapping_mul(size);
+        let mut displacement = index.known_part(|var| self.known(var)).wrapping_mul(size);
         if let Buffer::Scratch(i) = buffer {
             displacement = displacement.wrapping_add(self.scratch_offsets[i as usize] as i64);
         }
@@ -513,8 +512,7 @@ impl Emitter<'_> {
 
     /// An index without run-time summands as a number.
     pub(super) fn affine(&mut self, index: &Index) -> VReg {
-        let known = index.terms.iter().map(|&(var, stride)| self.known(var).unwrap_or(0).wrapping_mul(stride));
-        let constant = known.fold(index.offset, i64::wrapping_add);
+        let constant = index.known_part(|var| self.known(var));
         let mut sum: Option<VReg> = None;
         for &(var, stride) in &index.terms {
             if self.known(var).is_none() {
@@ -534,11 +532,7 @@ impl Emitter<'_> {
 
     /// An index's number where it is a constant.
     fn constant_index(&self, index: &Index) -> Option<i64> {
-        let mut sum = index.offset;
-        for &(var, stride) in &index.terms {
-            sum = sum.wrapping_add(self.known(var)?.wrapping_mul(stride));
-        }
-        index.dynamic.is_empty().then_some(sum)
+        index.as_number(|var| self.known(var))
     }
 
     /// The element that every lane of a value has, where it is known.
