@@ -1,6 +1,7 @@
 //! Dense tensors: constants, feeds and results.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use half::{bf16, f16};
@@ -12,11 +13,26 @@ use crate::narrow::{bf16_from_f64, f16_from_f64};
 ///
 /// The bytes may be owned, or a view into something else that lives long enough (a mapped file):
 /// `Bytes` counts the references. Elements are little-endian.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Tensor {
     dtype: DType,
     dims: Vec<usize>,
-    bytes: Bytes,
+    elements: Elements,
+}
+
+#[derive(Clone)]
+enum Elements {
+    Stored(Bytes),
+    Deferred(Arc<Deferred>),
+}
+
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
+/// Elements that are worked out when something first reads them.
+struct Deferred {
+    len: usize,
+    fill: Box<Fill>,
+    filled: OnceLock<Bytes>,
 }
 
 /// Bytes and extents that do not fit together.
@@ -116,16 +132,33 @@ pub fn element_count(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
 }
 
+fn byte_count(dtype: DType, dims: &[usize]) -> Result<usize, TensorError> {
+    let bytes = element_count(dims).and_then(|n| n.checked_mul(dtype.size()));
+    bytes.ok_or_else(|| TensorError::TooLarge { dtype, dims: dims.to_vec() })
+}
+
 impl Tensor {
     /// A tensor over raw little-endian bytes. A `bool` byte other than 0 counts as true.
     pub fn from_bytes(dtype: DType, dims: &[usize], bytes: Bytes) -> Result<Tensor, TensorError> {
-        let expected = element_count(dims)
-            .and_then(|n| n.checked_mul(dtype.size()))
-            .ok_or_else(|| TensorError::TooLarge { dtype, dims: dims.to_vec() })?;
+        let expected = byte_count(dtype, dims)?;
         if bytes.len() != expected {
             return Err(TensorError::Length { dtype, dims: dims.to_vec(), expected, found: bytes.len() });
         }
-        Ok(Tensor { dtype, dims: dims.to_vec(), bytes })
+        Ok(Tensor { dtype, dims: dims.to_vec(), elements: Elements::Stored(bytes) })
+    }
+
+    /// A tensor whose elements are worked out when something first reads them: `fill` gets as many bytes as they take,
+    /// of any value, and must write every one, the same ones each time. Copies share what has been worked out.
+    pub fn deferred(
+        dtype: DType,
+        dims: &[usize],
+        fill: impl Fn(&mut [u8]) + Send + Sync + 'static,
+    ) -> Result<Tensor, TensorError> {
+        let len = byte_count(dtype, dims)?;
+        // asked for and given back: a size that no memory holds is refused now
+        drop(room::<u8>(len, dtype, dims)?);
+        let deferred = Deferred { len, fill: Box::new(fill), filled: OnceLock::new() };
+        Ok(Tensor { dtype, dims: dims.to_vec(), elements: Elements::Deferred(Arc::new(deferred)) })
     }
 
     /// A tensor of `values` in row-major order.
@@ -141,14 +174,12 @@ impl Tensor {
     pub fn scalar<T: Element>(value: T) -> Tensor {
         let mut bytes = Vec::with_capacity(T::DTYPE.size());
         value.write(&mut bytes);
-        Tensor { dtype: T::DTYPE, dims: Vec::new(), bytes: Bytes::from(bytes) }
+        Tensor { dtype: T::DTYPE, dims: Vec::new(), elements: Elements::Stored(Bytes::from(bytes)) }
     }
 
     /// A tensor of zero bytes (zero, or false).
     pub fn zeros(dtype: DType, dims: &[usize]) -> Result<Tensor, TensorError> {
-        let n = element_count(dims)
-            .and_then(|n| n.checked_mul(dtype.size()))
-            .ok_or_else(|| TensorError::TooLarge { dtype, dims: dims.to_vec() })?;
+        let n = byte_count(dtype, dims)?;
         let mut bytes = room(n, dtype, dims)?;
         bytes.resize(n, 0);
         Tensor::from_bytes(dtype, dims, Bytes::from(bytes))
@@ -166,17 +197,61 @@ impl Tensor {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.bytes.len() / self.dtype.size()
+        self.byte_len() / self.dtype.size()
     }
 
     /// Whether some extent is 0.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.byte_len() == 0
     }
 
-    /// The little-endian bytes, row-major.
+    /// Number of bytes.
+    pub fn byte_len(&self) -> usize {
+        match &self.elements {
+            Elements::Stored(bytes) => bytes.len(),
+            Elements::Deferred(deferred) => deferred.len,
+        }
+    }
+
+    /// The little-endian bytes, row-major. Those of a deferred tensor are worked out now, and kept.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        match &self.elements {
+            Elements::Stored(bytes) => bytes,
+            Elements::Deferred(deferred) => deferred.filled.get_or_init(|| {
+                let mut bytes = vec![0; deferred.len];
+                (deferred.fill)(&mut bytes);
+                Bytes::from(bytes)
+            }),
+        }
+    }
+
+    /// The bytes, for one look at them: those of a deferred tensor are worked out in `scratch` and not kept.
+    pub fn bytes_in<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        match &self.elements {
+            Elements::Deferred(deferred) if deferred.filled.get().is_none() => {
+                if scratch.len() < deferred.len {
+                    scratch.resize(deferred.len, 0);
+                }
+                let bytes = &mut scratch[..deferred.len];
+                (deferred.fill)(bytes);
+                bytes
+            }
+            _ => self.bytes(),
+        }
+    }
+
+    /// Whether it was made by [`Tensor::deferred`], so that a look at its elements may cost a computation.
+    pub fn is_deferred(&self) -> bool {
+        matches!(self.elements, Elements::Deferred(_))
+    }
+
+    /// Whether both are the same elements in the same memory, or the same elements deferred.
+    pub fn shares_elements(&self, other: &Tensor) -> bool {
+        match (&self.elements, &other.elements) {
+            (Elements::Stored(a), Elements::Stored(b)) => a.as_ptr() == b.as_ptr() && a.len() == b.len(),
+            (Elements::Deferred(a), Elements::Deferred(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
     }
 
     /// Elements `start .. start + n`, or as many of them as there are, as a vector that shares the bytes.
@@ -184,7 +259,11 @@ impl Tensor {
         let start = start.min(self.len());
         let n = n.min(self.len() - start);
         let size = self.dtype.size();
-        Tensor { dtype: self.dtype, dims: vec![n], bytes: self.bytes.slice(start * size..(start + n) * size) }
+        Tensor {
+            dtype: self.dtype,
+            dims: vec![n],
+            elements: Elements::Stored(self.bytes().slice(start * size..(start + n) * size)),
+        }
     }
 
     /// The elements, row-major.
@@ -193,7 +272,7 @@ impl Tensor {
             return Err(TensorError::DType { expected: T::DTYPE, found: self.dtype });
         }
         let mut elements = room(self.len(), self.dtype, &self.dims)?;
-        elements.extend(self.bytes.chunks_exact(self.dtype.size()).map(T::read));
+        elements.extend(self.bytes().chunks_exact(self.dtype.size()).map(T::read));
         Ok(elements)
     }
 
@@ -202,7 +281,7 @@ impl Tensor {
         fn all<T: Element>(bytes: &[u8], convert: impl Fn(T) -> f64) -> Vec<f64> {
             bytes.chunks_exact(T::DTYPE.size()).map(|b| convert(T::read(b))).collect()
         }
-        let b = &self.bytes[..];
+        let b = &self.bytes()[..];
         match self.dtype {
             DType::F64 => all::<f64>(b, |v| v),
             DType::F32 => all::<f32>(b, f64::from),
@@ -219,7 +298,7 @@ impl Tensor {
     /// Every element converted to i64 (floats truncate towards zero and saturate).
     pub fn to_i64_vec(&self) -> Vec<i64> {
         match self.dtype {
-            DType::I64 => self.bytes.chunks_exact(8).map(i64::read).collect(),
+            DType::I64 => self.bytes().chunks_exact(8).map(i64::read).collect(),
             _ => self.to_f64_vec().into_iter().map(|v| v as i64).collect(),
         }
     }
@@ -255,7 +334,11 @@ impl Tensor {
 
     /// The same elements in the same order under other extents of the same product.
     pub fn reshape(&self, dims: &[usize]) -> Result<Tensor, TensorError> {
-        Tensor::from_bytes(self.dtype, dims, self.bytes.clone())
+        let (expected, found) = (byte_count(self.dtype, dims)?, self.byte_len());
+        if expected != found {
+            return Err(TensorError::Length { dtype: self.dtype, dims: dims.to_vec(), expected, found });
+        }
+        Ok(Tensor { dtype: self.dtype, dims: dims.to_vec(), elements: self.elements.clone() })
     }
 
     /// Content id: BLAKE3 over dtype, extents and bytes. Equal tensors have equal ids.
@@ -266,15 +349,23 @@ impl Tensor {
         for &d in &self.dims {
             h.update(&(d as u64).to_le_bytes());
         }
-        h.update(&self.bytes);
+        h.update(self.bytes());
         h.finalize()
     }
 }
 
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Tensor) -> bool {
+        let same_type = self.dtype == other.dtype && self.dims == other.dims;
+        same_type && (self.shares_elements(other) || self.bytes() == other.bytes())
+    }
+}
+impl Eq for Tensor {}
+
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{:?}", self.dtype, self.dims)?;
-        if self.len() <= 16 {
+        if self.len() <= 16 && !self.is_deferred() {
             write!(f, " {:?}", self.to_f64_vec())?;
         }
         Ok(())
@@ -295,6 +386,38 @@ mod tests {
         assert_eq!(Tensor::from_f64_iter(DType::F64, &dims, ones), Err(refused.clone()));
         let text = refused.to_string();
         assert!(text.contains("9007199254740992 bytes") && text.contains("f64[1125899906842624]"), "{text}");
+    }
+
+    #[test]
+    fn deferred_elements_are_worked_out_once_or_in_scratch() {
+        let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = calls.clone();
+        let t = Tensor::deferred(DType::U8, &[2, 2], move |bytes| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            bytes.copy_from_slice(&[1, 2, 3, 4]);
+        })
+        .unwrap();
+        let calls = || calls.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((t.len(), t.byte_len(), t.is_deferred(), calls()), (4, 4, true, 0));
+        let mut scratch = vec![9; 7];
+        assert_eq!(t.bytes_in(&mut scratch), [1, 2, 3, 4]);
+        let row = t.reshape(&[4]).unwrap();
+        assert_eq!(t, Tensor::from_slice(&[2, 2], &[1u8, 2, 3, 4]).unwrap());
+        assert_eq!(
+            (row.bytes()[..].to_vec(), calls()),
+            (vec![1, 2, 3, 4], 2),
+            "a look did not keep them, a comparison did"
+        );
+        assert_eq!(t.bytes_in(&mut scratch), [1, 2, 3, 4]);
+        assert_eq!(calls(), 2, "known elements are not worked out again");
+        let odd = TensorError::Length { dtype: DType::U8, dims: vec![5], expected: 5, found: 4 };
+        assert_eq!(t.reshape(&[5]), Err(odd));
+    }
+
+    #[test]
+    fn a_deferred_tensor_that_no_memory_holds_is_refused_at_once() {
+        let refused = Tensor::deferred(DType::F64, &[1 << 50], |_| ()).unwrap_err();
+        assert!(matches!(refused, TensorError::Memory { bytes: 9_007_199_254_740_992, .. }), "{refused}");
     }
 
     #[test]

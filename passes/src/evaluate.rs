@@ -3,6 +3,7 @@
 //! The reference interpreter defines every op. Beside it stand two shortcuts for what weights go through (a model
 //! has a hundred megabytes of them): movement that only relabels axes is a strided view that costs nothing until
 //! it is stored, and `add`, `sub`, `mul`, `div` of f32 and f64 run as plain loops with the interpreter's own arithmetic.
+//! Large results of either are deferred: whoever packs a weight works it out in memory that the next one uses again.
 
 use bytes::Bytes;
 use kiln_ir::tensor::element_count;
@@ -52,7 +53,7 @@ impl View {
 
     /// Bytes of the tensor under the view.
     pub fn stored_bytes(&self) -> usize {
-        self.tensor.bytes().len()
+        self.tensor.byte_len()
     }
 
     fn is_dense(&self) -> bool {
@@ -66,21 +67,26 @@ impl View {
         if self.is_dense() {
             return self.tensor.reshape(&self.dims).ok();
         }
-        Tensor::from_bytes(self.tensor.dtype(), &self.dims, Bytes::from(self.copy()?)).ok()
+        let view = self.clone();
+        made(self.tensor.dtype(), &self.dims, move |out| view.copy(out))
     }
 
-    /// The view's elements, copied in row-major order.
-    fn copy(&self) -> Option<Vec<u8>> {
-        let bytes = self.tensor.bytes();
-        if self.is_dense() {
-            return Some(bytes.to_vec());
-        }
+    /// Writes the view's elements in row-major order.
+    fn copy(&self, out: &mut [u8]) {
         match self.tensor.dtype().size() {
-            1 => gather::<1>(bytes, &self.dims, &self.strides),
-            2 => gather::<2>(bytes, &self.dims, &self.strides),
-            4 => gather::<4>(bytes, &self.dims, &self.strides),
-            _ => gather::<8>(bytes, &self.dims, &self.strides),
+            1 => self.gather::<1>(out),
+            2 => self.gather::<2>(out),
+            4 => self.gather::<4>(out),
+            _ => self.gather::<8>(out),
         }
+    }
+
+    fn gather<const N: usize>(&self, out: &mut [u8]) {
+        let source = self.tensor.bytes().as_chunks::<N>().0;
+        fill(out.as_chunks_mut::<N>().0, &self.dims, [&self.strides], |row, [from], [step]| match step {
+            1 => row.copy_from_slice(&source[from..from + row.len()]),
+            _ => row.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
+        });
     }
 }
 
@@ -92,22 +98,18 @@ fn row_major(dims: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// `n` zeros, where memory has room for them: what does not fit is not evaluated here.
-fn zeros(n: usize) -> Option<Vec<u8>> {
-    // Asked for and given back: memory that comes as zeros costs nothing until it is written, by whichever thread.
-    Vec::<u8>::new().try_reserve_exact(n).ok()?;
-    Some(vec![0; n])
-}
-
-/// Copies a strided view into row-major order.
-fn gather<const N: usize>(bytes: &[u8], dims: &[usize], strides: &[usize]) -> Option<Vec<u8>> {
-    let source = bytes.as_chunks::<N>().0;
-    let mut out = zeros(element_count(dims)?.checked_mul(N)?)?;
-    fill(out.as_chunks_mut::<N>().0, dims, [strides], |row, [from], [step]| match step {
-        1 => row.copy_from_slice(&source[from..from + row.len()]),
-        _ => row.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
-    });
-    Some(out)
+/// The tensor that `fill` writes, deferred where it is large; `None` where memory has no room for it: what does not fit
+/// is not evaluated here.
+fn made(dtype: DType, dims: &[usize], fill: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Option<Tensor> {
+    /// Bytes from which a tensor is deferred: no rule looks at the elements of one so large.
+    const LARGE: usize = 64 << 10;
+    let bytes = element_count(dims)?.checked_mul(dtype.size())?;
+    if bytes >= LARGE {
+        return Tensor::deferred(dtype, dims, fill).ok();
+    }
+    let mut out = vec![0; bytes];
+    fill(&mut out);
+    Tensor::from_bytes(dtype, dims, Bytes::from(out)).ok()
 }
 
 /// Fills a row-major tensor run by run along its last axis: `body` gets a run and, for each source, its first element
@@ -236,8 +238,16 @@ pub fn fold(op: &Op, operands: &[View]) -> Option<Vec<Tensor>> {
 }
 
 /// `apply` of each element of x and of y, which have the same dims and elements of N bytes, as the result is.
-fn binary<const N: usize>(apply: impl Fn([u8; N], [u8; N]) -> [u8; N] + Sync, x: &View, y: &View) -> Option<Tensor> {
-    let mut out = zeros(element_count(&x.dims)?.checked_mul(N)?)?;
+fn binary<const N: usize>(
+    apply: impl Fn([u8; N], [u8; N]) -> [u8; N] + Send + Sync + 'static,
+    x: &View,
+    y: &View,
+) -> Option<Tensor> {
+    let (x, y) = (x.clone(), y.clone());
+    made(x.tensor.dtype(), &x.dims.clone(), move |out| combine(&apply, &x, &y, out))
+}
+
+fn combine<const N: usize>(apply: &(impl Fn([u8; N], [u8; N]) -> [u8; N] + Sync), x: &View, y: &View, out: &mut [u8]) {
     let (p, q) = (x.tensor.bytes().as_chunks::<N>().0, y.tensor.bytes().as_chunks::<N>().0);
     // The larger source is followed through memory; the smaller one stays in the cache.
     let flip = y.stored_bytes() > x.stored_bytes();
@@ -253,7 +263,6 @@ fn binary<const N: usize>(apply: impl Fn([u8; N], [u8; N]) -> [u8; N] + Sync, x:
             _ => row.iter_mut().enumerate().for_each(|(k, t)| *t = apply(p[i + k * di], q[j + k * dj])),
         }
     });
-    Tensor::from_bytes(x.tensor.dtype(), &x.dims, Bytes::from(out)).ok()
 }
 
 #[cfg(test)]

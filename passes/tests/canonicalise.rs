@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Case, after, check, check_silent, count, graph};
+use kiln_ir::{Builder, DType, Op, Tensor};
 
 const CASES: &[Case] = &[
     Case {
@@ -244,6 +245,31 @@ fn a_variable_that_is_assigned_stays_a_variable() {
     let got = after("canonicalise", &g);
     assert_eq!((count(&got.graph, "read_var"), count(&got.graph, "assign")), (1, 1));
     assert_eq!(got.graph.variables().len(), 1);
+}
+
+#[test]
+fn large_folded_constants_are_deferred_and_equal_ones_are_one() {
+    let mut b = Builder::new("t");
+    let w = b.constant(Tensor::from_slice(&[200, 200], &(0..40_000).map(|i| i as f32).collect::<Vec<_>>()).unwrap());
+    let turned = b.transpose(w, &[1, 0]);
+    let x = b.placeholder("x", DType::F32, &[200.into(), 200.into()]);
+    let (s, t) = (b.sub(w, turned), b.sub(w, turned));
+    let (p, q) = (b.mul(x, s), b.div(x, t));
+    b.output("p", p);
+    b.output("q", q);
+    let graph = b.finish().unwrap();
+    let got = after("canonicalise", &graph).graph;
+    let constants: Vec<Tensor> = got
+        .node_ids()
+        .filter_map(|id| match &got.node(id).op {
+            Op::Constant { value } => Some(value.tensor().clone()),
+            _ => None,
+        })
+        .collect();
+    let [constant] = &constants[..] else { panic!("one constant was expected\n{got}") };
+    assert!(constant.is_deferred());
+    let values = constant.to_vec::<f32>().unwrap();
+    assert_eq!((values[1], values[201], values[5 * 200 + 7]), (1.0 - 200.0, 0.0, 1007.0 - 1405.0));
 }
 
 #[test]

@@ -117,4 +117,4 @@ pub use profile::{Profile, ProfileRow};
 pub use relayout::{Piece, Relayout};
 pub use signature::{Signature, TensorSpec};
 pub use validate::{PlanError, PlanProblem};
-pub use weights::{Weights, WeightsBuilder};
+pub use weights::{AlignedBuffer, Weights, WeightsBuilder};

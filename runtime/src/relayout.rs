@@ -15,7 +15,10 @@
 //! A plain tensor never has more elements than are packed, so unpacking takes no more memory than the file has,
 //! whoever wrote the recipe.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use crate::weights::AlignedBuffer;
 
 /// How packed elements were taken from a plain tensor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,18 +123,18 @@ impl Relayout {
         Ok(())
     }
 
-    /// Packs a plain tensor with elements of `size` bytes; padding becomes zeros.
-    pub fn pack(&self, plain: &[u8], size: usize) -> Result<Vec<u8>, RelayoutError> {
+    /// Packs a plain tensor with elements of `size` bytes, aligned as a weight section wants it; padding becomes zeros.
+    pub fn pack(&self, plain: &[u8], size: usize) -> Result<Bytes, RelayoutError> {
         self.check(plain.len() / size.max(1))?;
         let bytes = self.packed_len()?.checked_mul(size).ok_or(RelayoutError::Overflow)?;
-        let mut packed = vec![0; bytes];
+        let mut packed = AlignedBuffer::zeroed(bytes);
         match size {
             1 => self.copy::<1>(plain, &mut packed),
             2 => self.copy::<2>(plain, &mut packed),
             4 => self.copy::<4>(plain, &mut packed),
             _ => self.copy::<8>(plain, &mut packed),
         }
-        Ok(packed)
+        Ok(packed.freeze())
     }
 
     /// Gives back the plain tensor of `elements` elements of `size` bytes. Elements that were not packed are zero.
@@ -255,7 +258,7 @@ mod tests {
         let panels = Relayout { pieces: vec![piece(0, &[(2, 2), (3, 5), (2, 1)], 0), piece(4, &[(3, 5)], 0)] };
         let plain: Vec<u8> = (0..15).collect();
         let packed = panels.pack(&plain, 1).unwrap();
-        assert_eq!(packed, [0, 1, 5, 6, 10, 11, 2, 3, 7, 8, 12, 13, 4, 9, 14]);
+        assert_eq!(packed[..], [0, 1, 5, 6, 10, 11, 2, 3, 7, 8, 12, 13, 4, 9, 14]);
         assert_eq!(panels.unpack(&packed, 1, 15), Ok(plain));
     }
 
@@ -264,7 +267,7 @@ mod tests {
         let flipped = Relayout { pieces: vec![piece(2, &[(3, -1)], 1), piece(3, &[], 0)] };
         let plain: Vec<u8> = [10u16, 20, 30, 40].into_iter().flat_map(u16::to_le_bytes).collect();
         let packed = flipped.pack(&plain, 2).unwrap();
-        assert_eq!(packed, [30, 0, 20, 0, 10, 0, 0, 0, 40, 0]);
+        assert_eq!(packed[..], [30, 0, 20, 0, 10, 0, 0, 0, 40, 0]);
         assert_eq!(flipped.unpack(&packed, 2, 4), Ok(plain));
     }
 

@@ -5,6 +5,7 @@
 //! to be concatenated and a mapped file is never copied. Equal contents are stored once.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
@@ -110,16 +111,49 @@ impl WeightsBuilder {
 
 /// The same bytes at an address that is a multiple of [`ALIGNMENT`]: themselves, or a copy.
 pub(crate) fn aligned(bytes: Bytes) -> Bytes {
-    let misalignment = |b: &[u8]| b.as_ptr().addr() % ALIGNMENT;
-    if bytes.is_empty() || misalignment(&bytes) == 0 {
+    if bytes.is_empty() || bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
         return bytes;
     }
-    // The vector is allocated once, at its final size, and never moves: the padding found now stays right.
-    let mut copy: Vec<u8> = Vec::with_capacity(bytes.len() + ALIGNMENT);
-    let padding = (ALIGNMENT - copy.as_ptr().addr() % ALIGNMENT) % ALIGNMENT;
-    copy.resize(padding, 0);
-    copy.extend_from_slice(&bytes);
-    Bytes::from(copy).slice(padding..)
+    let mut copy = AlignedBuffer::zeroed(bytes.len());
+    copy.copy_from_slice(&bytes);
+    copy.freeze()
+}
+
+/// Bytes to be written, at an address that is a multiple of [`ALIGNMENT`]: a weight section takes them as they are.
+#[derive(Debug)]
+pub struct AlignedBuffer {
+    memory: Vec<u8>,
+    padding: usize,
+}
+
+impl AlignedBuffer {
+    /// `len` zeros.
+    pub fn zeroed(len: usize) -> AlignedBuffer {
+        // The vector is allocated once, at its final size, and never moves: the padding found now stays right.
+        let memory = vec![0; len + ALIGNMENT - 1];
+        let padding = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+        let mut buffer = AlignedBuffer { memory, padding };
+        buffer.memory.truncate(padding + len);
+        buffer
+    }
+
+    /// The bytes, to be shared from now on.
+    pub fn freeze(self) -> Bytes {
+        Bytes::from(self.memory).slice(self.padding..)
+    }
+}
+
+impl Deref for AlignedBuffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.padding..]
+    }
+}
+
+impl DerefMut for AlignedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.padding..]
+    }
 }
 
 #[cfg(test)]

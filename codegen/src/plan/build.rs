@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use kiln_ir::Tensor;
 use kiln_runtime::artifact::PackedWeight;
 use kiln_runtime::{Argument, Buffer, Plan, StateSpec, Step, Weights, WeightsBuilder, Work};
@@ -127,16 +126,11 @@ fn collect_weights(program: &Program, threads: usize) -> Result<Collected, Lower
             used.push((u.storage, weight, step));
         }
     }
-    let contents = in_parallel(
-        &used,
-        threads,
-        || (),
-        |(), (_, weight, _)| match weight {
-            Weight::Plain(bytes) => Ok(bytes.clone()),
-            Weight::Packed(tensor, relayout) => relayout.pack(tensor.bytes(), tensor.dtype().size()).map(Bytes::from),
-            Weight::Transformed(filter, transform) => Ok(Bytes::from(transform.apply(filter))),
-        },
-    );
+    let contents = in_parallel(&used, threads, Vec::new, |scratch, (_, weight, _)| match weight {
+        Weight::Plain(bytes) => Ok(bytes.clone()),
+        Weight::Packed(tensor, relayout) => relayout.pack(tensor.bytes_in(scratch), tensor.dtype().size()),
+        Weight::Transformed(filter, transform) => Ok(transform.apply(filter.bytes_in(scratch))),
+    });
     let mut builder = WeightsBuilder::new();
     let mut offsets = HashMap::new();
     let mut packed = Vec::new();

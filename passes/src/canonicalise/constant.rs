@@ -4,6 +4,7 @@ use kiln_ir::{Op, Tensor, Value, elementwise_op};
 
 use super::{Canonicaliser, Rewritten, Rule};
 use crate::evaluate::{View, fold};
+use crate::rewrite::Values;
 
 /// The name that switches hash-consing off.
 pub const CSE: &str = "merge_common_subexpressions";
@@ -55,10 +56,19 @@ fn fold_constants(c: &mut Canonicaliser<'_, '_, '_>, op: &Op, operands: &[Value]
     if !fits(ty.byte_count()) || !views.iter().all(|v| fits(v.byte_count())) || work(op, &types) > FOLDED_WORK {
         return Ok(None);
     }
-    match fold(op, &views).as_deref() {
-        Some([tensor]) => Ok(Some(c.constant(tensor.clone())?)),
-        _ => Ok(None),
+    let key = (op.clone(), Values::from_slice(operands));
+    if let Some(&known) = c.folded.get(&key) {
+        return Ok(Some(known));
     }
+    let Some([tensor]) = fold(op, &views).and_then(|tensors| <[Tensor; 1]>::try_from(tensors).ok()) else {
+        return Ok(None);
+    };
+    let deferred = tensor.is_deferred();
+    let result = c.constant(tensor)?;
+    if deferred {
+        c.folded.insert(key, result);
+    }
+    Ok(Some(result))
 }
 
 /// Multiply-adds of a contraction, elements read by a window reduction; 0 for what is linear in its operands.
@@ -79,6 +89,9 @@ fn work(op: &Op, types: &[kiln_ir::TensorType]) -> usize {
 fn fill_uniform(c: &mut Canonicaliser<'_, '_, '_>, op: &Op, _: &[Value]) -> Rewritten {
     let Op::Constant { value } = op else { return Ok(None) };
     let t = value.tensor();
+    if t.is_deferred() {
+        return Ok(None);
+    }
     let size = t.dtype().size();
     let Some((first, rest)) = t.bytes().split_at_checked(size).filter(|_| t.len() > 1) else { return Ok(None) };
     if rest.chunks_exact(size).any(|e| e != first) {

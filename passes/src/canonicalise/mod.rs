@@ -12,6 +12,8 @@ pub mod intern;
 pub mod movement;
 pub mod reduction;
 
+use std::collections::HashMap;
+
 use kiln_ir::{DType, Graph, GraphError, Node, NodeId, Op, Tensor, TensorType, Value};
 
 use crate::driver::{Context, PassFailure};
@@ -48,14 +50,20 @@ pub static RULES: &[&[Rule]] = &[
 pub struct Canonicaliser<'r, 'a, 'o> {
     rewriter: &'r mut Rewriter<'a, 'o>,
     interner: &'r mut Interner,
+    folded: &'r mut Folded,
 }
+
+/// Results of folding that are deferred: equal by what they were made of, as nobody looks at their elements.
+pub(crate) type Folded = HashMap<(Op, Values), Value>;
 
 /// The pass.
 pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {
     let mut interner = Interner::default();
+    #[expect(clippy::mutable_key_type, reason = "what changes in a literal is its id, once it is asked for")]
+    let mut folded = Folded::new();
     Ok(rewrite(graph, context, |rewriter, id, operands| {
         let node = rewriter.source().node(id);
-        let mut c = Canonicaliser { rewriter, interner: &mut interner };
+        let mut c = Canonicaliser { rewriter, interner: &mut interner, folded: &mut folded };
         let values = match node.types.len() {
             1 => Values::from_slice(&[c.emit(node.op.clone(), operands)?]),
             n => results(c.intern(node.op.clone(), operands)?, n),

@@ -1,6 +1,7 @@
 //! Filters transformed and packed at compile time.
 
-use kiln_ir::Tensor;
+use bytes::Bytes;
+use kiln_runtime::AlignedBuffer;
 
 use super::cook_toom::CookToom;
 
@@ -25,16 +26,16 @@ impl FilterTransform {
         self.transform.products().pow(2) * self.inputs * self.outputs
     }
 
-    /// The transformed filter as little-endian f32: for each frequency, panels of `panel` output channels (the last may be
+    /// The filter (little-endian f32) transformed, in the same form: for each frequency, panels of `panel` output channels (the last may be
     /// narrower), each with a row for every input channel. Computed in f64 and rounded once.
-    pub fn apply(&self, filter: &Tensor) -> Vec<u8> {
+    pub fn apply(&self, filter: &[u8]) -> Bytes {
         let CookToom { r, filter: matrix, .. } = &self.transform;
         let (r, n) = (*r, self.transform.products());
         let (c_count, k_count) = (self.inputs, self.outputs);
         let [cs, ks, hs, ws] = self.strides;
-        let source: Vec<f32> =
-            filter.bytes().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        let mut out = vec![0f32; self.elements()];
+        let source = filter.as_chunks::<4>().0;
+        let mut bytes = AlignedBuffer::zeroed(self.elements() * 4);
+        let out = bytes.as_chunks_mut::<4>().0;
         // f64 numbers of all output channels, so that the innermost loops are contiguous
         let mut half = vec![0f64; n * r * k_count];
         let mut row = vec![0f64; k_count];
@@ -44,7 +45,9 @@ impl FilterTransform {
                 let to = &mut half[(i * r + j) * k_count..][..k_count];
                 for (a, &factor) in matrix[i].iter().enumerate().filter(|(_, f)| **f != 0.0) {
                     let from = c * cs + a * hs + j * ws;
-                    to.iter_mut().enumerate().for_each(|(k, t)| *t += factor * f64::from(source[from + k * ks]));
+                    to.iter_mut()
+                        .enumerate()
+                        .for_each(|(k, t)| *t += factor * f64::from(f32::from_le_bytes(source[from + k * ks])));
                 }
             }
             for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
@@ -57,10 +60,13 @@ impl FilterTransform {
                 for first in (0..k_count).step_by(self.panel) {
                     let width = self.panel.min(k_count - first);
                     let at = frequency + first * c_count + c * width;
-                    out[at..at + width].iter_mut().zip(&row[first..]).for_each(|(to, &x)| *to = x as f32);
+                    out[at..at + width]
+                        .iter_mut()
+                        .zip(&row[first..])
+                        .for_each(|(to, &x)| *to = (x as f32).to_le_bytes());
                 }
             }
         }
-        bytemuck::cast_slice(&out).to_vec()
+        bytes.freeze()
     }
 }
