@@ -6,7 +6,7 @@ use graph::{Case, check};
 use kiln_codegen::lower::LowerError;
 use kiln_codegen::native::Target;
 use kiln_codegen::{CompileError, CompileOptions, compile};
-use kiln_ir::attribute::{ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
+use kiln_ir::attribute::{Cell, ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
 use kiln_ir::{ConvOptions, DType, Dim, Op, Tensor, Value, WindowOptions};
 
 fn fixed(dims: &[usize]) -> Vec<Dim> {
@@ -387,6 +387,69 @@ fn parts_of_a_concatenation_are_made_in_their_places() {
     let copies = module.plan().steps.iter().filter(|s| s.label.starts_with("concat")).count();
     // the negation has two users and is copied for each; the inner concatenation is made within the outer one
     assert_eq!(copies, 2);
+}
+
+#[test]
+fn recurrent_layers_of_every_cell_match_their_bodies() {
+    let layers: [(Cell, bool); 5] = [
+        (Cell::Rnn, false),
+        (Cell::Lstm, false),
+        (Cell::Lstm, true),
+        (Cell::Gru, false),
+        (Cell::GruResetBefore, false),
+    ];
+    for (seed, (cell, peepholes)) in (0..).zip(layers) {
+        for (steps, batch, units, fed) in
+            [(3, 1, 150, false), (4, 3, 7, false), (2, 2, 33, true), (3, 2, 1, true), (1, 1, 20, false)]
+        {
+            for dtype in [DType::F32, DType::F64] {
+                let mut c = Case::new(seed);
+                let sums = cell.gates() * units;
+                let x = c.input(dtype, &[steps, batch, sums]);
+                // weights as layers have them: sums of many products stay where activations are steep
+                let small = |c: &mut Case, dims: &[usize]| {
+                    let drawn = c.numbers.tensor(dtype, dims);
+                    let scaled: Vec<f64> = drawn.to_f64_vec().iter().map(|v| v / (units as f64).sqrt()).collect();
+                    Tensor::from_f64(dtype, dims, &scaled).expect("sizes agree")
+                };
+                let w = small(&mut c, &[sums, units]);
+                let w = if fed { c.feed(w) } else { c.b.constant(w) };
+                let mut operands = vec![x, w, c.input(dtype, &[batch, units])];
+                if cell == Cell::Lstm {
+                    operands.push(c.constant(dtype, &[batch, units]));
+                }
+                if cell == Cell::Gru || peepholes {
+                    operands.push(c.constant(dtype, &[if peepholes { 3 } else { 1 }, units]));
+                }
+                let op = Op::Recurrent { cell, activations: Vec::new(), reverse: steps == 4 };
+                let results = c.b.add_node(op, &operands, if cell == Cell::Lstm { 2 } else { 1 });
+                // sums of 150 products in another order, through four steps
+                c.check(&results, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn recurrent_weights_are_packed_once_for_all_steps() {
+    let mut c = Case::new(7);
+    let (x, w, h) =
+        (c.input(DType::F32, &[5, 1, 40]), c.constant(DType::F32, &[40, 40]), c.input(DType::F32, &[1, 40]));
+    let activations = vec![expr("max(a0, 0)")];
+    let op = Op::Recurrent { cell: Cell::Rnn, activations, reverse: false };
+    let y = c.b.add_op(op, &[x, w, h]);
+    let module = c.check(&[y], 1e-5);
+    assert_eq!((module.weights().segments().len(), module.packed().len()), (1, 1));
+    assert_eq!((module.plan().steps.len(), module.kernels().len()), (10, 2), "each step runs the same two kernels");
+}
+
+#[test]
+fn a_layer_over_an_empty_batch_makes_no_step() {
+    let mut c = Case::new(7);
+    let (x, w, h) = (c.input(DType::F32, &[3, 0, 8]), c.constant(DType::F32, &[8, 2]), c.input(DType::F32, &[0, 2]));
+    let op = Op::Recurrent { cell: Cell::Lstm, activations: Vec::new(), reverse: false };
+    let results = c.b.add_node(op, &[x, w, h, h], 2);
+    assert_eq!(c.check(&results, 0.0).plan().steps.len(), 0);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub use session::{Results, Session, SessionError};
 pub mod prelude {
     pub use crate::arrays::{ToTensor, to_array};
     pub use crate::dims;
-    pub use crate::dsl::layers::{self, Conv2d, Padding, Pool};
+    pub use crate::dsl::layers::{self, Conv2d, Padding, Pool, Recurrent};
     pub use crate::dsl::{Scope, Tensor, concat};
     pub use crate::{CompileOptions, Results, Session};
     pub use kiln_ir::{DType, Dim, Graph, Initializer};

@@ -28,6 +28,68 @@ fn layers_give_the_shapes_of_a_small_network() {
 }
 
 #[test]
+fn recurrent_layers_take_pytorchs_weights_and_go_on_from_a_state() {
+    let scope = Scope::new("sequence");
+    let x = scope.placeholder::<f32>("x", dims![5, "batch", 3]);
+    let (y, end) = Recurrent::lstm(4).apply("l", x);
+    let (z, later) = Recurrent::lstm(4).no_bias().apply_from("m", x, end);
+    let (g, last) = Recurrent::gru(2).reverse().apply("g", z);
+    let (r, _) = Recurrent::rnn(6).apply("r", g);
+    for (name, value) in [("y", y), ("r", r), ("last", last.hidden), ("later", later.hidden)] {
+        scope.output(name, value);
+    }
+    scope.output("cell", later.cell.expect("an LSTM has one"));
+    assert!(last.cell.is_none());
+    let graph = scope.finish().expect("a well-formed graph");
+    let types: Vec<String> = graph.outputs().iter().map(|(n, v)| format!("{n}: {}", graph.ty(*v))).collect();
+    let expected = [
+        "y: f32[5, batch, 4]",
+        "r: f32[5, batch, 6]",
+        "last: f32[batch, 2]",
+        "later: f32[batch, 4]",
+        "cell: f32[batch, 4]",
+    ];
+    assert_eq!(types, expected);
+    let variables: Vec<String> = graph.variables().iter().map(|v| format!("{} {}", v.name, v.ty)).collect();
+    assert_eq!(
+        variables[..4],
+        ["l/weight_ih f32[16, 3]", "l/weight_hh f32[16, 4]", "l/bias_ih f32[16]", "l/bias_hh f32[16]"]
+    );
+    assert_eq!(variables.len(), 4 + 2 + 4 + 4);
+}
+
+#[test]
+fn a_sequence_in_two_parts_is_the_sequence_in_one() {
+    let steps = |scope: &Scope, x: Tensor<'_>| {
+        let (y, end) = Recurrent::gru(3).apply("g", x);
+        scope.output("y", y);
+        scope.output("end", end.hidden);
+    };
+    let whole = Scope::new("whole");
+    let x = whole.placeholder::<f32>("x", dims![4, 2, 3]);
+    steps(&whole, x);
+    let whole = whole.finish().expect("a well-formed graph");
+    let part = Scope::new("part");
+    let x = part.placeholder::<f32>("x", dims![2, 2, 3]);
+    let hidden = part.placeholder::<f32>("h", dims![2, 3]);
+    let (y, end) = Recurrent::gru(3).apply_from("g", x, layers::RecurrentState { hidden, cell: None });
+    part.output("y", y);
+    part.output("end", end.hidden);
+    let part = part.finish().expect("a well-formed graph");
+    let values: Vec<f32> = (0..24).map(|i| ((i * 7 % 11) as f32 - 5.0) / 4.0).collect();
+    let tensor = |dims: &[usize], values: &[f32]| kiln_ir::Tensor::from_slice(dims, values).expect("sizes agree");
+    let run = |graph: &kiln_ir::Graph, feeds: &[(&str, kiln_ir::Tensor)]| {
+        kiln_ir::interp::run::<f32>(graph, feeds, None).expect("it runs")
+    };
+    let all = run(&whole, &[("x", tensor(&[4, 2, 3], &values))]);
+    let first = run(&part, &[("x", tensor(&[2, 2, 3], &values[..12])), ("h", tensor(&[2, 3], &[0.0; 6]))]);
+    let second = run(&part, &[("x", tensor(&[2, 2, 3], &values[12..])), ("h", first[1].1.clone())]);
+    let joined = [first[0].1.to_vec::<f32>().expect("f32"), second[0].1.to_vec::<f32>().expect("f32")].concat();
+    assert_eq!(all[0].1.to_vec::<f32>().expect("f32"), joined);
+    assert_eq!(all[1].1, second[1].1);
+}
+
+#[test]
 fn numbers_beside_tensors_take_their_dtype_and_operands_broadcast() {
     let scope = Scope::new("arithmetic");
     let x = scope.placeholder::<f64>("x", dims![4, 1]);

@@ -355,6 +355,20 @@ word_enum! {
 }
 
 word_enum! {
+    /// What a recurrent layer does at each step; the formulas are in [`recurrence`](crate::recurrence).
+    Cell("one of rnn, lstm, gru, gru_reset_before") {
+        /// Elman's: one gate.
+        Rnn = "rnn",
+        /// Long short-term memory. Gates: input, forget, cell, output.
+        Lstm = "lstm",
+        /// Gated recurrent unit that resets the product of the hidden state. Gates: reset, update, new.
+        Gru = "gru",
+        /// Gated recurrent unit that resets the hidden state before its product. Gates: reset, update, new.
+        GruResetBefore = "gru_reset_before",
+    }
+}
+
+word_enum! {
     /// Where the channels of a convolution's operands and result are.
     ConvLayout("channels_first or channels_last") {
         /// x [N, C, spatial…], w [K, C/groups, spatial…], result [N, K, spatial…].

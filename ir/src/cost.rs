@@ -145,6 +145,19 @@ pub fn cost(op: &Op, operands: &[TensorType], results: &[TensorType]) -> Option<
         Op::LayerNorm { .. } => each(8),
         Op::BatchNorm { .. } => each(3),
         Op::Lrn { size, .. } => each((*size as u64).checked_add(4 + POW + DIVIDE)?),
+        // The recurrent weights are read again at each step.
+        Op::Recurrent { cell, activations, .. } => {
+            let units = operands.get(2)?.dims.get(1)?.fixed()? as u64;
+            let own = cell.default_activations();
+            let activations = if activations.is_empty() { &own } else { activations };
+            let updates = cell.updates(activations, operands.len() > 4);
+            let scalar: u64 = updates.iter().map(|update| expression_flops(&update.expr)).sum();
+            let product = 2u64.checked_mul(units)?.checked_mul(cell.gates() as u64)?;
+            let again = operands.first()?.dims.first()?.fixed()?.saturating_sub(1) as u64;
+            let weights = bytes(std::slice::from_ref(operands.get(1)?))?;
+            let once = each(product.checked_add(scalar)?)?;
+            Some(once + Cost { bytes_read: weights.checked_mul(again)?, ..Cost::default() })
+        }
     }
 }
 

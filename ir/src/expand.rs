@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::attribute::{Padding, Reducer};
+use crate::attribute::{Cell, Padding, Reducer};
 use crate::builder::{BuildErrors, Builder, WindowOptions};
 use crate::dtype::DType;
 use crate::elementwise_op;
 use crate::graph::{Graph, GraphError, Value};
 use crate::infer::{InferError, Violation};
 use crate::ops::{Level, Op};
+use crate::recurrence::{Source, Target};
 use crate::scalar::{BinaryFn, ScalarExpr, ScalarNode, UnaryFn};
 use crate::types::{Dim, TensorType};
 
@@ -72,6 +73,7 @@ pub fn expand(op: &Op, b: &mut Builder, operands: &[Value]) -> Vec<Value> {
         Op::LogSoftmax { axis } => log_softmax(b, x[0], *axis),
         Op::LayerNorm { axis, epsilon } => layer_norm(op, b, x, *axis, epsilon.0),
         Op::BatchNorm { axis, epsilon } => batch_norm(b, x, *axis, epsilon.0),
+        Op::Recurrent { cell, activations, reverse } => return recurrent(op, b, x, *cell, activations, *reverse),
         Op::Lrn { size, alpha, beta, bias, axis } => lrn(b, x[0], *size, [alpha.0, beta.0, bias.0], *axis),
 
         elementwise_op!(composite) | Op::FusedElementwise { .. } => match op.scalar() {
@@ -122,7 +124,7 @@ pub fn expand(op: &Op, b: &mut Builder, operands: &[Value]) -> Vec<Value> {
 
 fn result_count(op: &Op) -> usize {
     match op {
-        Op::TopK { .. } => 2,
+        Op::TopK { .. } | Op::Recurrent { cell: Cell::Lstm, .. } => 2,
         Op::Group {} => 0,
         _ => 1,
     }
@@ -154,13 +156,7 @@ fn layer_norm(op: &Op, b: &mut Builder, operands: &[Value], axis: usize, epsilon
     let dims = b.dims(x);
     if dims[axis..].iter().any(|d| d.fixed().is_none()) {
         let found = format!("{} normalised from axis {axis} on", crate::infer::show_dims(&dims));
-        let violation = Violation { label: "body", found };
-        let error = InferError {
-            mnemonic: op.mnemonic(),
-            violations: vec![(violation, "a mean over symbolic extents has no body: bind them first")],
-            operands: operands.iter().filter_map(|&v| b.ty(v).cloned()).collect(),
-        };
-        return b.fail(GraphError::Infer { error: Box::new(error), location: None });
+        return no_body(op, b, operands, found, "a mean over symbolic extents has no body: bind them first");
     }
     let axes: Vec<usize> = (axis..dims.len()).collect();
     let mean = b.mean_keep(x, &axes);
@@ -173,6 +169,77 @@ fn layer_norm(op: &Op, b: &mut Builder, operands: &[Value], axis: usize, epsilon
     let normalised = b.mul(centred, factor);
     let scaled = b.mul(normalised, scale);
     b.add(scaled, bias)
+}
+
+/// Records that `op` has no body for these operands.
+fn no_body(op: &Op, b: &mut Builder, operands: &[Value], found: String, reason: &'static str) -> Value {
+    let error = InferError {
+        mnemonic: op.mnemonic(),
+        violations: vec![(Violation { label: "body", found }, reason)],
+        operands: operands.iter().filter_map(|&v| b.ty(v).cloned()).collect(),
+    };
+    b.fail(GraphError::Infer { error: Box::new(error), location: None })
+}
+
+/// Every step by itself, one after the other.
+fn recurrent(
+    op: &Op,
+    b: &mut Builder,
+    operands: &[Value],
+    cell: Cell,
+    activations: &[ScalarExpr],
+    reverse: bool,
+) -> Vec<Value> {
+    let (x, w, more) = (operands[0], operands[1], &operands[3..]);
+    let (dims, units) = (b.dims(x), b.dims(w)[1].fixed());
+    let (Some(steps), Some(_), Some(units)) = (dims[0].fixed(), dims[1].fixed(), units) else {
+        let found = format!("{} steps over a batch of {}", dims[0], dims[1]);
+        let fail = no_body(op, b, operands, found, "steps over symbolic extents have no body: bind them first");
+        return vec![fail; result_count(op)];
+    };
+    let own = cell.default_activations();
+    let vectors = more.get(usize::from(cell == Cell::Lstm)).copied();
+    let updates = cell.updates(if activations.is_empty() { &own } else { activations }, vectors.is_some());
+    let (mut hidden, mut state) = (operands[2], more.first().copied());
+    let mut ys = vec![hidden; steps];
+    for step in 0..steps {
+        let at = if reverse { steps - 1 - step } else { step };
+        let sums = b.slice_axis(x, 0, at, at + 1);
+        let sums = b.reshape(sums, &dims[1..]);
+        let product = |b: &mut Builder, h: Value| b.dot(h, w, &[], &[], &[1], &[1]);
+        let (before, mut products) = (hidden, product(b, hidden));
+        for update in &updates {
+            let read: Vec<Value> = update
+                .sources
+                .iter()
+                .map(|source| match *source {
+                    Source::Input(gate) => b.slice_axis(sums, 1, gate * units, (gate + 1) * units),
+                    Source::Product(gate) => b.slice_axis(products, 1, gate * units, (gate + 1) * units),
+                    Source::Hidden => before,
+                    Source::Cell => state.unwrap_or(before),
+                    Source::Vector(n) => vectors.map_or(before, |v| b.slice_axis(v, 0, n, n + 1)),
+                })
+                .collect();
+            let made = expression(b, &update.expr, &read);
+            match update.target {
+                Target::Cell => state = Some(made),
+                // only gates that come after it read products again
+                Target::Reset => {
+                    let again = product(b, made);
+                    let kept = b.slice_axis(products, 1, 0, 2 * units);
+                    let last = b.slice_axis(again, 1, 2 * units, 3 * units);
+                    products = b.concat(&[kept, last], 1);
+                }
+                Target::Hidden => hidden = made,
+            }
+        }
+        ys[at] = b.reshape(hidden, &[&[Dim::Fixed(1)], &dims[1..2], &[Dim::Fixed(units)]].concat());
+    }
+    let y = if steps == 1 { ys[0] } else { b.concat(&ys, 0) };
+    match (cell, state) {
+        (Cell::Lstm, Some(state)) => vec![y, state],
+        _ => vec![y],
+    }
 }
 
 /// The factor scale / √(variance + epsilon) is a vector, worked out once a channel.

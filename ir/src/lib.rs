@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`types`], [`dtype`], [`tensor`], [`initializer`] | types of values; tensors, and recipes for them |
 //! | [`ops`], [`attribute`], [`scalar`] | the op table; attributes; what elementwise ops compute for one element |
+//! | [`recurrence`] | what a step of a recurrent layer computes |
 //! | [`infer`](mod@infer) | types of results from those of operands, by each op's numbered constraints |
 //! | [`graph`], [`builder`] | the graph; building one by hand with broadcasting and all errors at once |
 //! | [`verify`](mod@verify) | the invariants of a graph, numbered |
@@ -69,6 +70,7 @@ pub mod interp;
 pub mod narrow;
 pub mod ops;
 pub mod random;
+pub mod recurrence;
 pub mod scalar;
 pub mod specialize;
 pub mod tensor;

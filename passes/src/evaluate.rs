@@ -1,18 +1,19 @@
 //! Evaluating constant expressions at compile time.
 //!
 //! The reference interpreter defines every op. Beside it stand two shortcuts for what weights go through (a model
-//! has a hundred megabytes of them): movement that only relabels axes is a strided view that costs nothing until
-//! it is stored, and `add`, `sub`, `mul`, `div` of f32 and f64 run as plain loops with the interpreter's own arithmetic.
+//! has a hundred megabytes of them): movement is a strided view that costs nothing until it is stored, or copies of
+//! whole runs, and `add`, `sub`, `mul`, `div` of f32 and f64 are plain loops with the interpreter's own arithmetic.
 //! Large results of either are deferred: whoever packs a weight works it out in memory that the next one uses again.
 
 use bytes::Bytes;
 use kiln_ir::tensor::element_count;
 use kiln_ir::{DType, Graph, Op, Tensor, Value, interp};
 
-/// A constant seen through strides: element `i` is `tensor[Σ i[a] · strides[a]]`.
+/// A constant seen through strides: element `i` is `tensor[start + Σ i[a] · strides[a]]`.
 #[derive(Clone, Debug)]
 pub struct View {
     tensor: Tensor,
+    start: usize,
     dims: Vec<usize>,
     strides: Vec<usize>,
 }
@@ -20,7 +21,7 @@ pub struct View {
 impl View {
     /// All of a tensor.
     pub fn of(tensor: &Tensor) -> View {
-        View { dims: tensor.dims().to_vec(), strides: row_major(tensor.dims()), tensor: tensor.clone() }
+        View { start: 0, dims: tensor.dims().to_vec(), strides: row_major(tensor.dims()), tensor: tensor.clone() }
     }
 
     /// The value `v` as a view, where it is a constant under transposes and broadcasts.
@@ -31,7 +32,7 @@ impl View {
             Op::Transpose { perm } => {
                 let x = View::of_value(graph, *node.operands.first()?)?;
                 let pick = |list: &[usize]| perm.iter().map(|&p| list[p]).collect();
-                Some(View { dims: pick(&x.dims), strides: pick(&x.strides), tensor: x.tensor })
+                Some(View { dims: pick(&x.dims), strides: pick(&x.strides), ..x })
             }
             Op::Broadcast { axes, .. } => {
                 let x = View::of_value(graph, *node.operands.first()?)?;
@@ -40,10 +41,23 @@ impl View {
                 for (i, &a) in axes.iter().enumerate() {
                     strides[a] = if x.dims[i] == dims[a] { x.strides[i] } else { 0 };
                 }
-                Some(View { dims, strides, tensor: x.tensor })
+                Some(View { dims, strides, ..x })
             }
             _ => None,
         }
+    }
+
+    /// Every `stride`-th element from `start` to `limit` of each axis; empty strides mean 1.
+    fn slice(&self, start: &[usize], limit: &[usize], stride: &[usize]) -> View {
+        let step = |axis: usize| stride.get(axis).copied().unwrap_or(1).max(1);
+        let extent = |(axis, (&s, &l)): (usize, (&usize, &usize))| (l - s).div_ceil(step(axis));
+        let dims: Vec<usize> = start.iter().zip(limit).enumerate().map(extent).collect();
+        // the stride of an axis of one element says nothing, and could overflow
+        let along = |axis: usize| if dims[axis] > 1 { self.strides[axis] * step(axis) } else { 0 };
+        let strides = (0..dims.len()).map(along).collect();
+        let offset: usize = start.iter().zip(&self.strides).map(|(s, stride)| s * stride).sum();
+        let start = if dims.contains(&0) { self.start } else { self.start + offset };
+        View { tensor: self.tensor.clone(), start, dims, strides }
     }
 
     /// Bytes of the view, stored densely.
@@ -81,8 +95,13 @@ impl View {
         }
     }
 
+    /// The tensor's elements from the view's first on.
+    fn elements<const N: usize>(&self) -> &[[u8; N]] {
+        self.tensor.bytes().as_chunks::<N>().0.get(self.start..).unwrap_or_default()
+    }
+
     fn gather<const N: usize>(&self, out: &mut [u8]) {
-        let source = self.tensor.bytes().as_chunks::<N>().0;
+        let source = self.elements::<N>();
         fill(out.as_chunks_mut::<N>().0, &self.dims, [&self.strides], |row, [from], [step]| match step {
             1 => row.copy_from_slice(&source[from..from + row.len()]),
             _ => row.iter_mut().enumerate().for_each(|(i, t)| *t = source[from + i * step]),
@@ -230,11 +249,36 @@ pub fn fold(op: &Op, operands: &[View]) -> Option<Vec<Tensor>> {
             let dims: Option<Vec<usize>> = dims.iter().map(kiln_ir::Dim::fixed).collect();
             Some(vec![x.store()?.reshape(&dims?).ok()?])
         }
+        (Op::Slice { start, limit, stride }, [x]) => Some(vec![x.slice(start, limit, stride).store()?]),
+        (Op::Concat { axis }, [_, ..]) => Some(vec![concat(operands, *axis)?]),
         _ => {
             let tensors: Option<Vec<Tensor>> = operands.iter().map(View::store).collect();
             interp::fold(op, &tensors?).ok()
         }
     }
+}
+
+/// The parts one after the other along `axis`.
+fn concat(parts: &[View], axis: usize) -> Option<Tensor> {
+    let first = parts.first()?;
+    let (dtype, mut dims) = (first.tensor.dtype(), first.dims.clone());
+    dims[axis] = parts.iter().map(|p| p.dims[axis]).sum();
+    let parts = parts.to_vec();
+    // bytes of a part from one index of the axes before `axis` to the next
+    let run = |dims: &[usize]| dims[axis..].iter().product::<usize>() * dtype.size();
+    let whole = run(&dims);
+    let runs: Vec<usize> = parts.iter().map(|p| run(&p.dims)).collect();
+    made(dtype, &dims, move |out| {
+        let mut at = 0;
+        for (part, &run) in parts.iter().zip(&runs).filter(|(_, run)| **run > 0) {
+            let mut bytes = vec![0; part.byte_count().unwrap_or(0)];
+            part.copy(&mut bytes);
+            for (to, from) in out.chunks_exact_mut(whole).zip(bytes.chunks_exact(run)) {
+                to[at..at + run].copy_from_slice(from);
+            }
+            at += run;
+        }
+    })
 }
 
 /// `apply` of each element of x and of y, which have the same dims and elements of N bytes, as the result is.
@@ -248,7 +292,7 @@ fn binary<const N: usize>(
 }
 
 fn combine<const N: usize>(apply: &(impl Fn([u8; N], [u8; N]) -> [u8; N] + Sync), x: &View, y: &View, out: &mut [u8]) {
-    let (p, q) = (x.tensor.bytes().as_chunks::<N>().0, y.tensor.bytes().as_chunks::<N>().0);
+    let (p, q) = (x.elements::<N>(), y.elements::<N>());
     // The larger source is followed through memory; the smaller one stays in the cache.
     let flip = y.stored_bytes() > x.stored_bytes();
     let strides = if flip { [&y.strides[..], &x.strides] } else { [&x.strides[..], &y.strides] };
@@ -291,6 +335,45 @@ mod tests {
                 assert_eq!(v, at as f32, "{dims:?} {perm:?} {index:?}");
                 advance(&mut index, &axes, got.dims());
             }
+        }
+    }
+
+    #[test]
+    fn slices_and_joins_of_views_have_every_element_at_its_place() {
+        let x = counting(&[6, 5]);
+        let mut b = Builder::new("t");
+        let c = b.constant(x);
+        let turned = b.transpose(c, &[1, 0]);
+        let view = View::of_value(b.graph(), turned).unwrap();
+        let slice = Op::Slice { start: vec![1, 2], limit: vec![5, 6], stride: vec![3, 1] };
+        let cut = fold(&slice, std::slice::from_ref(&view)).unwrap().remove(0);
+        assert_eq!(
+            (cut.dims(), cut.to_vec::<f32>().unwrap()),
+            (&[2, 4][..], vec![11., 16., 21., 26., 14., 19., 24., 29.])
+        );
+        let empty = Op::Slice { start: vec![5, 6], limit: vec![5, 6], stride: vec![] };
+        assert_eq!(fold(&empty, std::slice::from_ref(&view)).unwrap()[0].dims(), [0, 0]);
+        let one = Op::Slice { start: vec![4, 5], limit: vec![5, 6], stride: vec![usize::MAX, 9] };
+        assert_eq!(fold(&one, std::slice::from_ref(&view)).unwrap()[0].to_vec::<f32>().unwrap(), [29.0]);
+        let (a, z) = (View::of(&counting(&[2, 1])), View::of(&counting(&[2, 0])));
+        let joined = fold(&Op::Concat { axis: 1 }, &[View::of(&cut), z, a]).unwrap().remove(0);
+        assert_eq!(joined.dims(), [2, 5]);
+        assert_eq!(joined.to_vec::<f32>().unwrap(), [11., 16., 21., 26., 0., 14., 19., 24., 29., 1.]);
+    }
+
+    #[test]
+    fn a_large_slice_of_a_slice_joined_with_itself_is_worked_out_when_read() {
+        let x = counting(&[300, 300]);
+        let rows = Op::Slice { start: vec![100, 0], limit: vec![300, 300], stride: vec![] };
+        let rows = fold(&rows, &[View::of(&x)]).unwrap().remove(0);
+        let columns = Op::Slice { start: vec![0, 200], limit: vec![200, 300], stride: vec![] };
+        let part = fold(&columns, &[View::of(&rows)]).unwrap().remove(0);
+        let joined = fold(&Op::Concat { axis: 0 }, &[View::of(&part), View::of(&part)]).unwrap().remove(0);
+        assert!(rows.is_deferred() && part.is_deferred() && joined.is_deferred());
+        let values = joined.to_vec::<f32>().unwrap();
+        for (i, v) in values.iter().enumerate() {
+            let (row, column) = (i / 100 % 200, i % 100);
+            assert_eq!(*v, ((row + 100) * 300 + column + 200) as f32, "{i}");
         }
     }
 

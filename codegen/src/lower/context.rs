@@ -69,6 +69,8 @@ pub struct Lowering<'g> {
     outputs: Vec<StorageId>,
     /// The storage of each literal that got one.
     literals: HashMap<Literal, StorageId>,
+    /// The storages of literals in another order, by that order.
+    packed: HashMap<Relayout, Vec<(Tensor, StorageId)>>,
 }
 
 impl<'g> Lowering<'g> {
@@ -100,6 +102,7 @@ impl<'g> Lowering<'g> {
             live: vec![false; graph.len()],
             outputs: Vec::new(),
             literals: HashMap::new(),
+            packed: HashMap::new(),
         };
         lowering.find_live();
         lowering.check_sizes()?;
@@ -219,7 +222,17 @@ impl<'g> Lowering<'g> {
         let size = tensor.dtype().size();
         let len = relayout.packed_len().ok().filter(|len| len.checked_mul(size).is_some());
         let len = len.ok_or_else(|| self.too_large(id, format!("packed elements of a {} tensor", tensor.dtype())))?;
-        let storage = self.add_storage(Place::Weight(Weight::Packed(tensor.clone(), relayout)), len * size);
+        let same = |a: &Tensor, b: &Tensor| a.dtype() == b.dtype() && a.shares_elements(b);
+        let known = self.packed.get(&relayout).and_then(|known| known.iter().find(|(t, _)| same(t, tensor)));
+        let storage = match known {
+            Some(&(_, storage)) => storage,
+            None => {
+                let weight = Weight::Packed(tensor.clone(), relayout.clone());
+                let storage = self.add_storage(Place::Weight(weight), len * size);
+                self.packed.entry(relayout).or_default().push((tensor.clone(), storage));
+                storage
+            }
+        };
         Ok(View { storage, offset: 0, dtype: tensor.dtype(), dims: vec![len] })
     }
 

@@ -124,7 +124,7 @@ fn roles(
 }
 
 /// The right operand with its columns contiguous.
-fn transposed(l: &mut Lowering<'_>, id: NodeId, view: View, roles: &mut Roles) -> Result<Input, LowerError> {
+pub fn transposed(l: &mut Lowering<'_>, id: NodeId, view: View, roles: &mut Roles) -> Result<Input, LowerError> {
     const W: usize = 2;
     let all: Vec<&mut Axis> =
         roles.outer.iter_mut().chain(&mut roles.reduce).chain(&mut roles.columns).filter(|a| a.extent != 1).collect();

@@ -27,6 +27,7 @@ mod movement;
 mod nest;
 mod normalize;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod scalar;
 mod select_and_scatter;
@@ -199,6 +200,7 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
         Op::Softmax { axis } => normalize::softmax(l, id, *axis, false),
         Op::LogSoftmax { axis } => normalize::softmax(l, id, *axis, true),
         Op::LayerNorm { axis, epsilon } => normalize::layer_norm(l, id, *axis, epsilon.0),
+        Op::Recurrent { cell, activations, reverse } => recurrent::recurrent(l, id, *cell, activations, *reverse),
         Op::Lrn { size, alpha, beta, bias, axis } => {
             let numbers = lrn::Lrn { size: *size, alpha: alpha.0, beta: beta.0, bias: bias.0 };
             lrn::lrn(l, id, *axis, numbers)

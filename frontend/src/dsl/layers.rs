@@ -6,8 +6,9 @@
 use std::panic::Location as Caller;
 
 use kiln_ir::attribute::Padding as AxisPadding;
+use kiln_ir::attribute::{Cell, Real};
 use kiln_ir::infer::window_extent;
-use kiln_ir::{ConvOptions, DType, Dim, GraphError, Initializer, Location, WindowOptions};
+use kiln_ir::{ConvOptions, DType, Dim, GraphError, Initializer, Location, Op, WindowOptions};
 
 use super::{Scope, Tensor};
 
@@ -149,6 +150,169 @@ fn build_dense<'g>(name: &str, x: Tensor<'g>, units: usize, at: &Caller<'_>) -> 
         let y = scope.emit(at, |g| g.dot(x.value, w.value, &[], &[], &[last], &[1]));
         add_bias(y, b, last, at)
     }))
+}
+
+/// A recurrent layer over a sequence [steps, batch, inputs], one direction; the variables are PyTorch's:
+/// `name/weight_ih` [gates · units, inputs], `name/weight_hh` [gates · units, units], and unless there is no bias
+/// `name/bias_ih` and `name/bias_hh` [gates · units], all drawn from ±1/√units.
+///
+/// ```
+/// use kiln::prelude::*;
+///
+/// let scope = Scope::new("tagger");
+/// let x = scope.placeholder::<f32>("x", dims![20, "batch", 64]);
+/// let (forward, _) = Recurrent::lstm(32).apply("forward", x);
+/// let (backward, last) = Recurrent::lstm(32).reverse().apply("backward", x);
+/// scope.output("y", concat(&scope, &[forward, backward], 2));
+/// scope.output("last", last.hidden);
+/// # scope.finish()?;
+/// # Ok::<(), kiln::ir::BuildErrors>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recurrent {
+    /// What a step does.
+    pub cell: Cell,
+    /// Hidden units.
+    pub units: usize,
+    /// Whether the last step of the sequence comes first.
+    pub reverse: bool,
+    /// Whether there are biases.
+    pub bias: bool,
+}
+
+/// What a recurrent layer keeps from step to step.
+#[derive(Clone, Copy, Debug)]
+pub struct RecurrentState<'g> {
+    /// The hidden state [batch, units].
+    pub hidden: Tensor<'g>,
+    /// An LSTM's cell state [batch, units].
+    pub cell: Option<Tensor<'g>>,
+}
+
+impl Recurrent {
+    fn new(cell: Cell, units: usize) -> Recurrent {
+        Recurrent { cell, units, reverse: false, bias: true }
+    }
+
+    /// Elman's layer, with tanh.
+    pub fn rnn(units: usize) -> Recurrent {
+        Recurrent::new(Cell::Rnn, units)
+    }
+
+    /// Long short-term memory.
+    pub fn lstm(units: usize) -> Recurrent {
+        Recurrent::new(Cell::Lstm, units)
+    }
+
+    /// Gated recurrent units, in the form of PyTorch and cuDNN.
+    pub fn gru(units: usize) -> Recurrent {
+        Recurrent::new(Cell::Gru, units)
+    }
+
+    /// From the last step to the first; results stay in the order of the sequence.
+    pub fn reverse(self) -> Recurrent {
+        Recurrent { reverse: true, ..self }
+    }
+
+    /// Without biases.
+    pub fn no_bias(self) -> Recurrent {
+        Recurrent { bias: false, ..self }
+    }
+
+    /// The layer over x from a state of zeros: the hidden states [steps, batch, units], and the state after the last step.
+    #[track_caller]
+    pub fn apply<'g>(&self, name: &str, x: Tensor<'g>) -> (Tensor<'g>, RecurrentState<'g>) {
+        let at = Caller::caller();
+        self.build(name, x, None, at).unwrap_or_else(|wrong| self.poisoned(wrong))
+    }
+
+    /// The layer over x from `state`, as [`Recurrent::apply`] gives one. An LSTM's cell state is zeros where it has none.
+    #[track_caller]
+    pub fn apply_from<'g>(
+        &self,
+        name: &str,
+        x: Tensor<'g>,
+        state: RecurrentState<'g>,
+    ) -> (Tensor<'g>, RecurrentState<'g>) {
+        let at = Caller::caller();
+        self.build(name, x, Some(state), at).unwrap_or_else(|wrong| self.poisoned(wrong))
+    }
+
+    fn poisoned<'g>(&self, wrong: Tensor<'g>) -> (Tensor<'g>, RecurrentState<'g>) {
+        (wrong, RecurrentState { hidden: wrong, cell: (self.cell == Cell::Lstm).then_some(wrong) })
+    }
+
+    fn build<'g>(
+        &self,
+        name: &str,
+        x: Tensor<'g>,
+        state: Option<RecurrentState<'g>>,
+        at: &Caller<'_>,
+    ) -> Result<(Tensor<'g>, RecurrentState<'g>), Tensor<'g>> {
+        let (scope, what) = (x.scope, layer(name));
+        check_rank(&what, x, (3, 3), "[steps, batch, inputs]", at)?;
+        let [steps, inputs] = extents(&what, x, [0, 2], at)?;
+        let (units, sums) = (self.units, self.units * self.cell.gates());
+        Ok(scope.named(name, || {
+            let limit = 1.0 / (units.max(1) as f64).sqrt();
+            let drawn = |part: &str, dims: &[usize]| {
+                let name = format!("{name}/{part}");
+                let seed = scope.seed_of(&name);
+                let init = Initializer::Uniform { low: Real(-limit), high: Real(limit), seed };
+                variable(scope, at, name, x, dims, init)
+            };
+            let (w, r) = (drawn("weight_ih", &[sums, inputs]), drawn("weight_hh", &[sums, units]));
+            let biases = self.bias.then(|| (drawn("bias_ih", &[sums]), drawn("bias_hh", &[sums])));
+            let dims = x.dims();
+            let batch = [dims[1].clone(), Dim::Fixed(units)];
+            let (cell, reverse) = (self.cell, self.reverse);
+            let mut last = None;
+            let y = scope.emit(at, |b| {
+                let zeros = |b: &mut kiln_ir::Builder, dims: &[Dim]| {
+                    let zero = b.scalar_like(x.value, 0.0);
+                    b.broadcast(zero, dims, &[])
+                };
+                let mut sums_of_x = b.dot(x.value, w.value, &[], &[], &[2], &[1]);
+                let mut candidate = None;
+                if let Some((input, recurrence)) = biases {
+                    let mut recurrence = recurrence.value;
+                    if cell == Cell::Gru {
+                        // the candidate's recurrent bias is inside its reset
+                        candidate = Some(b.slice(recurrence, &[2 * units], &[sums], &[]));
+                        let kept = b.slice(recurrence, &[0], &[2 * units], &[]);
+                        let none = zeros(b, &[Dim::Fixed(units)]);
+                        recurrence = b.concat(&[kept, none], 0);
+                    }
+                    let bias = b.add(input.value, recurrence);
+                    sums_of_x = b.add(sums_of_x, bias);
+                }
+                let hidden = state.map_or_else(|| zeros(b, &batch), |s| s.hidden.value);
+                let mut operands = vec![sums_of_x, r.value, hidden];
+                if cell == Cell::Lstm {
+                    operands.push(match state.and_then(|s| s.cell) {
+                        Some(c) => c.value,
+                        None => zeros(b, &batch),
+                    });
+                }
+                if cell == Cell::Gru {
+                    let row = [Dim::Fixed(1), Dim::Fixed(units)];
+                    operands.push(match candidate {
+                        Some(bias) => b.reshape(bias, &row),
+                        None => zeros(b, &row),
+                    });
+                }
+                let op = Op::Recurrent { cell, activations: Vec::new(), reverse };
+                let results = b.add_node(op, &operands, if cell == Cell::Lstm { 2 } else { 1 });
+                last = results.get(1).copied();
+                results[0]
+            });
+            let end = if reverse { 0 } else { steps.saturating_sub(1) };
+            let index = scope.emit(at, |b| b.scalar(DType::I64, end as f64));
+            let hidden = scope.emit(at, |b| b.gather(y.value, index.value, 0));
+            let state = RecurrentState { hidden, cell: last.map(|value| Tensor { value, ..y }) };
+            (y, state)
+        }))
+    }
 }
 
 /// 2-D convolution of [N, C, H, W]; `name/weight` [filters, C / groups, kh, kw], `name/bias` `[filters]`.

@@ -125,11 +125,11 @@ impl Scope {
     }
 
     /// Names the nodes that `f` adds.
-    pub(super) fn named<'g>(&'g self, name: &str, f: impl FnOnce() -> Tensor<'g>) -> Tensor<'g> {
+    pub(super) fn named<R>(&self, name: &str, f: impl FnOnce() -> R) -> R {
         self.builder.borrow_mut().set_name(Some(name.into()));
-        let t = f();
+        let made = f();
         self.builder.borrow_mut().set_name(None);
-        t
+        made
     }
 }
 

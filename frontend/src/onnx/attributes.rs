@@ -103,6 +103,17 @@ impl<'a> Attributes<'a> {
         Ok(self.take(name, AttributeType::Floats, "a list of floats")?.map(|a| a.floats.as_slice()))
     }
 
+    pub fn strings(&self, name: &str) -> Result<Option<Vec<&'a str>>> {
+        let expected = "a list of strings";
+        let Some(a) = self.take(name, AttributeType::Strings, expected)? else { return Ok(None) };
+        let text = |e: std::str::Utf8Error| NodeError::Attribute {
+            name: name.to_owned(),
+            expected: "UTF-8 text".into(),
+            found: e.to_string(),
+        };
+        a.strings.iter().map(|s| std::str::from_utf8(s).map_err(text)).collect::<Result<Vec<_>>>().map(Some)
+    }
+
     pub fn tensor(&self, name: &str) -> Result<Option<&'a TensorProto>> {
         Ok(self.take(name, AttributeType::Tensor, "a tensor")?.and_then(|a| a.t.as_ref()))
     }

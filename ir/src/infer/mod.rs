@@ -5,6 +5,7 @@ mod contraction;
 mod elementwise;
 mod movement;
 mod normalize;
+mod recurrent;
 mod reduction;
 mod source;
 mod window;
@@ -148,6 +149,7 @@ fn dispatch(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred {
         Op::LayerNorm { axis, .. } => normalize::layer_norm(*axis, t, c),
         Op::BatchNorm { axis, .. } => normalize::batch_norm(*axis, t, c),
         Op::Lrn { size, axis, .. } => normalize::lrn(*size, *axis, t, c),
+        Op::Recurrent { cell, activations, .. } => recurrent::recurrent(*cell, activations, t, c),
     }
 }
 

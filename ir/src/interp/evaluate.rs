@@ -108,7 +108,12 @@ fn dispatch<S: Scalar>(
         Op::Quantize { dtype, axis } => quantize::quantize(&x[0], &x[1], &x[2], *dtype, *axis)?,
         Op::Dequantize { axis } => quantize::dequantize(&x[0], &x[1], &x[2], *axis)?,
 
-        Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::LayerNorm { .. } | Op::BatchNorm { .. } | Op::Lrn { .. } => {
+        Op::Softmax { .. }
+        | Op::LogSoftmax { .. }
+        | Op::LayerNorm { .. }
+        | Op::BatchNorm { .. }
+        | Op::Lrn { .. }
+        | Op::Recurrent { .. } => {
             let body = expand::body(op, &x.iter().map(Array::ty).collect::<Vec<_>>())?;
             return run::results(&body, x);
         }

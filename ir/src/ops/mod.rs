@@ -14,7 +14,7 @@ pub use row::{AttributeError, AttributeRow, Level, Row};
 
 use std::collections::BTreeMap;
 
-use crate::attribute::{Attribute, AttributeType, ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
+use crate::attribute::{Attribute, AttributeType, Cell, ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
 use crate::dtype::DType;
 use crate::scalar::{ScalarBuilder, ScalarExpr, ScalarNode};
 use crate::types::Dim;
@@ -450,6 +450,27 @@ define_ops! {
         /// Channel axis.
         axis: usize = 1,
     } ["C1": "axis < rank", "C2": "x is a float", "C3": "size ≥ 1"];
+
+    /// A recurrent layer in one direction, of T steps over a batch with H hidden units in G gates. x has the sums of the
+    /// gates that come of the input, with all biases, so that the products of all steps are one. Each step adds h · wᵀ
+    /// and makes the next hidden state; y has the hidden states in the order of x, also where the layer runs in reverse.
+    /// An LSTM takes its first cell state c and, if its gates see it, the peepholes of the input, forget and output gate,
+    /// and gives the last cell state as well. A `gru` takes the bias inside its reset.
+    L1 Recurrent = "recurrent" (x, w, h; more) {
+        /// What a step does.
+        cell: Cell,
+        /// Activations of one argument: of the gates, of the candidate, of an LSTM's result. None means the cell's own.
+        activations: Vec<ScalarExpr> = Vec::new(),
+        /// Whether the last step of x comes first.
+        reverse: bool = false,
+    } [
+        "C1": "all operands have one float dtype",
+        "C2": "x is [T, batch, G·H], w [G·H, H], h [batch, H]",
+        "C3": "H is fixed and at least 1, and x and w have H sums for each of the cell's gates",
+        "C4": "there is a step",
+        "C5": "lstm takes c [batch, H] and perhaps peepholes [3, H]; gru a bias [1, H]; the others nothing more",
+        "C6": "activations are as many as the cell has, functions of one argument that keep the dtype",
+    ];
 
     // ---- L2: lowered ----
     /// One scalar expression over operands of one rank, each extent 1 or the result's.

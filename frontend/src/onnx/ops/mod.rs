@@ -12,6 +12,7 @@ mod normalization;
 mod pad;
 mod pool;
 mod quantization;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shape;
@@ -117,6 +118,10 @@ static TABLE: &[(&str, Handler)] = &[
     ("Gemm", contraction::gemm),
     ("MatMul", contraction::matmul),
     ("MatMulInteger", contraction::matmul_integer),
+    // Recurrent layers.
+    ("GRU", recurrent::gru),
+    ("LSTM", recurrent::lstm),
+    ("RNN", recurrent::rnn),
     // Pools.
     ("AveragePool", pool::average_pool),
     ("GlobalAveragePool", pool::global_average_pool),

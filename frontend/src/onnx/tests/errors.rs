@@ -255,3 +255,33 @@ fn the_list_of_operators_has_no_doubles() {
     let names = supported_operators();
     assert!(names.windows(2).all(|w| w[0] < w[1]), "{names:?}");
 }
+
+#[test]
+fn what_recurrent_layers_cannot_do_is_named() {
+    let layer = |op_type: &str, w: &[usize], attributes: Vec<AttributeProto>, lengths: Option<Tensor>| {
+        let zeros = |dims: &[usize]| Tensor::zeros(DType::F32, dims).unwrap();
+        let mut model = Model::new(14)
+            .input("x", DType::F32, &["5", "2", "3"])
+            .constant("w", &zeros(w))
+            .constant("r", &zeros(&[1, 16, 4]));
+        let mut inputs = vec!["x", "w", "r"];
+        if let Some(lengths) = &lengths {
+            model = model.constant("lengths", lengths);
+            inputs.extend(["", "lengths"]);
+        }
+        model.node(op_type, &inputs, &["y"], attributes).output("y").error()
+    };
+    let lengths = Tensor::from_slice(&[2], &[5i32, 3]).unwrap();
+    let narrow = layer("LSTM", &[1, 12, 3], vec![int("hidden_size", 4)], None);
+    assert!(narrow.contains("W must have extents [1, 16, 3], found [1, 12, 3]"), "{narrow}");
+    let units = layer("LSTM", &[1, 16, 3], vec![int("hidden_size", 5)], None);
+    assert!(units.contains("hidden_size is 5, but R has 4 columns"), "{units}");
+    let clip = layer("LSTM", &[1, 16, 3], vec![float("clip", 3.0)], None);
+    assert!(clip.contains("not supported: clip"), "{clip}");
+    let coupled = layer("LSTM", &[1, 16, 3], vec![int("input_forget", 1)], None);
+    assert!(coupled.contains("not supported: input_forget = 1"), "{coupled}");
+    let short = layer("LSTM", &[1, 16, 3], vec![], Some(lengths));
+    assert!(short.contains("sequence_lens [5, 3] (only sequences of all 5 steps are)"), "{short}");
+    let sideways = layer("GRU", &[1, 16, 3], vec![string("direction", "sideways")], None);
+    assert!(sideways.contains("one of forward, reverse, bidirectional"), "{sideways}");
+}

@@ -514,3 +514,28 @@ fn old_operators_broadcast_from_a_stated_axis() {
         Model::new(6).input("x", DType::F32, &["2", "2"]).constant("b", &b).node("Add", &["x", "b"], &["y"], vec![]);
     assert!(text.output("y").error().contains("`broadcast` is 0"));
 }
+
+#[test]
+fn an_lstm_sorts_its_gates_and_runs_both_ways() {
+    // one unit, weights that make each gate tell itself apart: W = (i, o, f, c), no recurrence
+    let x = f32s(&[2, 1, 1], &[1.0, -2.0]);
+    let w = [0.1f32, 0.2, 0.3, 0.4];
+    let both = [w, w].concat();
+    let y = apply_to(
+        14,
+        "LSTM",
+        &x,
+        &[f32s(&[2, 4, 1], &both), f32s(&[2, 4, 1], &[0.0; 8])],
+        vec![int("hidden_size", 1), string("direction", "bidirectional")],
+    );
+    let sigmoid = |v: f64| 1.0 / (1.0 + (-v).exp());
+    let step = |x: f64, c: f64| {
+        let c = sigmoid(0.3 * x) * c + sigmoid(0.1 * x) * (0.4 * x).tanh();
+        (sigmoid(0.2 * x) * c.tanh(), c)
+    };
+    let (h0, c0) = step(1.0, 0.0);
+    let (h1, _) = step(-2.0, c0);
+    let (r1, d1) = step(-2.0, 0.0);
+    let (r0, _) = step(1.0, d1);
+    assert_close(&y, &[2, 2, 1, 1], &[h0, r0, h1, r1]);
+}

@@ -9,6 +9,7 @@ mod indexing;
 mod movement;
 mod quantize;
 mod random;
+mod recurrent;
 mod reduction;
 mod run;
 mod table;

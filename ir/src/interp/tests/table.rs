@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{EvalError, fold};
-use crate::attribute::{Attribute, ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
+use crate::attribute::{Attribute, Cell, ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
 use crate::dtype::DType;
 use crate::infer::infer;
 use crate::interp::{Fp, fold_in};
@@ -58,6 +58,18 @@ fn samples(n: usize) -> Vec<Sample> {
     all.push(sample(Op::LayerNorm { axis: 1, epsilon: Real(1e-5) }, &[&[2, n, 2], &[n, 2], &[n, 2]]));
     all.push(sample(Op::BatchNorm { axis: 1, epsilon: Real(1e-5) }, &[&[2, n], &[n], &[n], &[n], &[n]]));
     all.push(sample(Op::Lrn { size: 3, alpha: Real(1.0), beta: Real(0.5), bias: Real(1.0), axis: 1 }, &[&[n, 4, 2]]));
+    for (cell, more) in [
+        (Cell::Rnn, vec![]),
+        (Cell::Lstm, vec![vec![n, 2]]),
+        (Cell::Lstm, vec![vec![n, 2], vec![3, 2]]),
+        (Cell::Gru, vec![vec![1, 2]]),
+        (Cell::GruResetBefore, vec![]),
+    ] {
+        let sums = cell.gates() * 2;
+        let operands = [vec![vec![3, n, sums], vec![sums, 2], vec![n, 2]], more].concat();
+        let op = Op::Recurrent { cell, activations: Vec::new(), reverse: cell == Cell::Gru };
+        all.push(Sample { op, operands, fixed: Vec::new() });
+    }
     for dtype in DType::ALL {
         all.push(sample(Op::Convert { dtype }, &[&[n, 2]]));
         all.push(sample(Op::Iota { dtype, dims: dims(&[n, 3]), axis: 0 }, &[]));
