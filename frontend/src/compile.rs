@@ -32,7 +32,8 @@ pub struct CompileOptions {
     pub target: Option<Target>,
     /// Threads that compile; `None` is as many as there are.
     pub threads: Option<usize>,
-    /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions.
+    /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions. Kept in the graph's metadata
+    /// ([`EXACT`]), so that it holds wherever an artifact's graph is compiled again.
     pub exact: bool,
 }
 
@@ -77,6 +78,9 @@ pub enum CompileError {
     Artifact(#[from] ArtifactError),
 }
 
+/// The metadata entry of a graph that must be compiled with [`CompileOptions::exact`]: `true`.
+pub const EXACT: &str = "kiln.exact";
+
 /// Time of each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompileTimes {
@@ -113,15 +117,15 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or_else(available);
     let start = Instant::now();
-    let source = specialize(graph, &options.dims)?;
+    let mut source = specialize(graph, &options.dims)?;
+    let exact = options.exact || source.metadata().get(EXACT).is_some_and(|v| v == "true");
+    if exact {
+        source.set_metadata(EXACT, "true");
+    }
     let optimized = kiln_passes::optimize(&source, &options.passes)?;
     let optimize = start.elapsed();
     let start = Instant::now();
-    let module = kiln_codegen::compile(
-        &optimized.graph,
-        &target,
-        kiln_codegen::CompileOptions { threads, exact: options.exact },
-    )?;
+    let module = kiln_codegen::compile(&optimized.graph, &target, kiln_codegen::CompileOptions { threads, exact })?;
     let lower = start.elapsed();
     let start = Instant::now();
     let native = module.native()?;

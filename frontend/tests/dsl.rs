@@ -271,3 +271,28 @@ fn layers_on_tensors_of_another_rank_say_which_axes_they_take() {
         assert!(error.contains(&place(line, offset)) && error.contains(part), "{part}: {error}");
     }
 }
+
+#[test]
+fn an_axis_that_is_not_there_is_named_as_it_was_written_and_nothing_else_is_blamed() {
+    let scope = Scope::new("axes");
+    let x = scope.placeholder::<f32>("x", dims![2, 3]);
+    scope.output("a", x.mean(&[-9]));
+    scope.output("b", x.softmax(2).relu());
+    scope.output("c", concat(&scope, &[x.slice(1, 0, 1), x], -3));
+    let errors = scope.finish().expect_err("three mistakes");
+    let text = errors.to_string();
+    assert_eq!(errors.0.len(), 3, "{text}");
+    for axis in ["axis -9 of f32[2, 3]: expected one from -2 to 1", "axis 2 of f32[2, 3]", "axis -3 of f32[2, 1]"] {
+        assert!(text.contains(axis), "{text}");
+    }
+}
+
+#[test]
+fn a_layer_with_a_bias_that_fails_is_one_error() {
+    let scope = Scope::new("wrong");
+    let x = scope.placeholder::<f32>("x", dims!["b", 8, "h", 32]);
+    scope.output("y", Conv2d::new(4, 3).apply("conv", x));
+    let errors = scope.finish().expect_err("one mistake");
+    assert_eq!(errors.0.len(), 1, "{errors}");
+    assert!(errors.to_string().contains("`conv_general`"), "{errors}");
+}

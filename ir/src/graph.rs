@@ -183,6 +183,16 @@ pub enum GraphError {
         /// Where it is built.
         location: Option<Location>,
     },
+    /// An axis that the tensor does not have.
+    #[error("{}axis {axis} of {found}: expected one from {} to {}", at(.location), -(found.rank() as i64), found.rank() as i64 - 1)]
+    Axis {
+        /// The axis asked for; negative ones count from the end.
+        axis: i64,
+        /// The tensor's type.
+        found: TensorType,
+        /// Where it is asked for.
+        location: Option<Location>,
+    },
     /// A number that its dtype does not hold exactly.
     #[error("{}the number {value} is not exact in {dtype}: convert the tensor, or write a number that {dtype} holds", at(.location))]
     Inexact {
@@ -208,6 +218,7 @@ impl GraphError {
             | GraphError::Variable { location, .. }
             | GraphError::SymbolicExtent { location, .. }
             | GraphError::Rank { location, .. }
+            | GraphError::Axis { location, .. }
             | GraphError::Inexact { location, .. } => Some(location),
             GraphError::Full => None,
         }

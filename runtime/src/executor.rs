@@ -45,7 +45,9 @@ impl RunError {
     pub(crate) fn no_state<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> RunError {
         let known: Vec<_> = known.map(|name| format!("`{name}`")).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        RunError::State(format!("there is no variable `{name}`; the variables are {known}"))
+        RunError::State(format!(
+            "no variable `{name}` is kept from run to run: those that the graph assigns are {known}"
+        ))
     }
 
     /// The variable `spec` cannot hold `value`.

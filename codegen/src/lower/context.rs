@@ -153,7 +153,7 @@ impl<'g> Lowering<'g> {
         // an index sums one product per axis; 64 axes are more than any tensor has
         let limit = i64::MAX as u128 / 64;
         let fits = u128::from(most) * (elements.max(1) as u128) <= limit;
-        if fits { Ok(()) } else { Err(self.too_large(id, format!("an access {most} elements away"))) }
+        if fits { Ok(()) } else { Err(self.too_large(id, format!("indices up to {most} × {elements}"))) }
     }
 
     /// The error for a node that gives more than memory holds.

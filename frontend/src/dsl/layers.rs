@@ -113,6 +113,9 @@ fn dtype(x: Tensor<'_>) -> DType {
 /// x plus a vector along `axis`.
 fn add_bias<'g>(x: Tensor<'g>, bias: Tensor<'g>, axis: usize, at: &Caller<'_>) -> Tensor<'g> {
     let dims = x.dims();
+    if x.ty().is_none() {
+        return x;
+    }
     x.scope.emit(at, |b| {
         let spread = b.broadcast_vector(bias.value, &dims, axis);
         b.add(x.value, spread)

@@ -4,7 +4,7 @@ use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use std::panic::Location as Caller;
 
 use kiln_ir::attribute::Reducer;
-use kiln_ir::{Builder, DType, Dim, Element, Tensor as TensorData, TensorType, Value};
+use kiln_ir::{Builder, DType, Dim, Element, GraphError, Location, Tensor as TensorData, TensorType, Value};
 
 use super::Scope;
 
@@ -64,9 +64,19 @@ impl<'g> Tensor<'g> {
         self.ty().map(|t| t.dims).unwrap_or_default()
     }
 
-    /// `axis`, counted from the end where negative; out of range stays out of range, for inference to report.
-    fn axis(self, axis: isize) -> usize {
-        usize::try_from(if axis < 0 { axis + self.dims().len() as isize } else { axis }).unwrap_or(usize::MAX)
+    /// `axis`, counted from the end where negative. One that there is not is reported, and what comes of it is poisoned.
+    fn axis(self, axis: isize, at: &Caller<'_>) -> Result<usize, Tensor<'g>> {
+        let Some(ty) = self.ty() else { return Err(self) };
+        let counted = if axis < 0 { axis.checked_add_unsigned(ty.rank()) } else { Some(axis) };
+        let there = counted.and_then(|a| usize::try_from(a).ok()).filter(|&a| a < ty.rank());
+        there.ok_or_else(|| {
+            let location = Some(Location::caller(at));
+            self.emit(at, |b| b.fail(GraphError::Axis { axis: axis as i64, found: ty, location }))
+        })
+    }
+
+    fn axes(self, axes: &[isize], at: &Caller<'_>) -> Result<Vec<usize>, Tensor<'g>> {
+        axes.iter().map(|&axis| self.axis(axis, at)).collect()
     }
 
     unary_methods! {
@@ -131,16 +141,18 @@ impl<'g> Tensor<'g> {
     /// Elements start..limit of one axis.
     #[track_caller]
     pub fn slice(self, axis: isize, start: usize, limit: usize) -> Tensor<'g> {
-        let axis = self.axis(axis);
-        self.emit(Caller::caller(), |b| b.slice_axis(self.value, axis, start, limit))
+        let at = Caller::caller();
+        self.axis(axis, at)
+            .map_or_else(|wrong| wrong, |axis| self.emit(at, |b| b.slice_axis(self.value, axis, start, limit)))
     }
 
     /// Slices along `axis` picked by integer `indices`.
     #[track_caller]
     pub fn gather(self, indices: Tensor<'g>, axis: isize) -> Tensor<'g> {
-        let axis = self.axis(axis);
-        let indices = indices.into_operand(self, Caller::caller());
-        self.emit(Caller::caller(), |b| b.gather(self.value, indices.value, axis))
+        let at = Caller::caller();
+        let indices = indices.into_operand(self, at);
+        self.axis(axis, at)
+            .map_or_else(|wrong| wrong, |axis| self.emit(at, |b| b.gather(self.value, indices.value, axis)))
     }
 
     /// Matrix product, as numpy's `matmul`.
@@ -153,8 +165,8 @@ impl<'g> Tensor<'g> {
     /// Reduces along `axes`, which vanish.
     #[track_caller]
     pub fn reduce(self, axes: &[isize], reducer: Reducer) -> Tensor<'g> {
-        let axes: Vec<usize> = axes.iter().map(|&a| self.axis(a)).collect();
-        self.emit(Caller::caller(), |b| b.reduce(self.value, &axes, reducer))
+        let at = Caller::caller();
+        self.axes(axes, at).map_or_else(|wrong| wrong, |axes| self.emit(at, |b| b.reduce(self.value, &axes, reducer)))
     }
 
     /// Sum along `axes`, which vanish.
@@ -172,7 +184,10 @@ impl<'g> Tensor<'g> {
     /// Mean along `axes`, which vanish.
     #[track_caller]
     pub fn mean(self, axes: &[isize]) -> Tensor<'g> {
-        let axes: Vec<usize> = axes.iter().map(|&a| self.axis(a)).collect();
+        let axes = match self.axes(axes, Caller::caller()) {
+            Ok(axes) => axes,
+            Err(wrong) => return wrong,
+        };
         let dims: Vec<Dim> =
             self.dims().into_iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, d)| d).collect();
         self.emit(Caller::caller(), |b| {
@@ -184,15 +199,18 @@ impl<'g> Tensor<'g> {
     /// Softmax along `axis`.
     #[track_caller]
     pub fn softmax(self, axis: isize) -> Tensor<'g> {
-        let axis = self.axis(axis);
-        self.emit(Caller::caller(), |b| b.softmax(self.value, axis))
+        let at = Caller::caller();
+        self.axis(axis, at).map_or_else(|wrong| wrong, |axis| self.emit(at, |b| b.softmax(self.value, axis)))
     }
 }
 
 /// Joins along `axis`. No parts is an error that [`Scope::finish`] reports.
 #[track_caller]
 pub fn concat<'g>(scope: &'g Scope, parts: &[Tensor<'g>], axis: isize) -> Tensor<'g> {
-    let axis = parts.first().map_or(0, |t| t.axis(axis));
+    let axis = match parts.first().map_or(Ok(0), |t| t.axis(axis, Caller::caller())) {
+        Ok(axis) => axis,
+        Err(wrong) => return wrong,
+    };
     let values: Vec<Value> = parts.iter().map(|&t| scope.own(t, Caller::caller()).value).collect();
     scope.emit(Caller::caller(), |b| b.concat(&values, axis))
 }

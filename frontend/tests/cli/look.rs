@@ -60,6 +60,39 @@ fn machine_instructions_are_those_of_the_back_end_that_was_asked_for() {
     place.kiln("compile double.kiln --dim n=2 --exact -o double.kiln-art").ok();
     place.kiln("bench double.kiln-art --backend cranelift").fails(2, &["--backend", "--portable"]);
     place.kiln("bench double.kiln-art --exact --portable --runs 1").ok();
+    place
+        .kiln("compile double.kiln --dim n=2 --no-native --backend cranelift -o x")
+        .fails(2, &["--backend", "--no-native"]);
+    place.kiln("run double.kiln --dim n=2 --interpret --exact").fails(2, &["--exact", "--interpret"]);
+    place.kiln("run double.kiln --dim n=2 --interpret --backend cranelift").fails(2, &["--backend", "--interpret"]);
+}
+
+#[test]
+fn an_artifact_compiled_exactly_stays_exact_wherever_it_is_compiled_again() {
+    let place = Place::new();
+    let body = "  %w = constant normal(mean=0.0, std=0.1, seed=1) : f32[64, 64, 3, 3]\n  \
+                %y = conv_general %x, %w {padding = [[1, 1], [1, 1]]}\n";
+    place.write("conv.kiln", format!("kiln 1\ngraph @conv(%x: f32[1, 64, 56, 56]) -> (%y) {{\n{body}}}\n"));
+    place.kiln("compile conv.kiln -o fast.art --no-native").ok();
+    place.kiln("compile conv.kiln -o exact.art --no-native --exact").ok();
+    let kernels = |name: &str| place.kiln(&format!("cat {name} --stage kir")).ok().stdout;
+    let winograd = |name: &str| kernels(name).contains("kernel @winograd");
+    assert_eq!(winograd("fast.art"), winograd("conv.kiln"));
+    assert!(winograd("conv.kiln"), "the test's convolution is one that Winograd suits");
+    assert!(!winograd("exact.art"));
+    let plan = place.kiln("cat conv.kiln --stage plan").ok().stdout;
+    assert!(plan.contains("(Winograd F("), "{plan}");
+}
+
+#[test]
+fn compiling_an_artifact_for_another_machine_is_said() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    place.kiln("compile double.kiln --dim n=2 --target aarch64-unknown-linux-gnu -o other.art").ok();
+    if cfg!(target_arch = "x86_64") {
+        let run = place.kiln("bench other.art --runs 1").ok();
+        assert!(run.stderr.contains("no machine code for this CPU"), "{}", run.stderr);
+    }
 }
 
 #[test]

@@ -221,7 +221,8 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
     uses.extend(c.extras.iter().map(|e| e.used(Access::Read)));
     uses[0].strided = c.y.partial;
     let flops = 2 * (slots as u64) * frequencies as u64 * (inputs * outputs) as u64;
-    l.step_with(l.label(c.id), b, uses, flops)
+    let label = format!("{} (Winograd F({m},{}))", l.label(c.id), c.choice.transform.r);
+    l.step_with(label, b, uses, flops)
 }
 
 struct Emitter<'a> {

@@ -146,16 +146,16 @@ impl CatArgs {
             Model::Artifact(path) => portable_graph(&path)?,
             Model::Graph(source) => source,
         };
+        let graph = source.specialized()?;
         let target = self.target.as_deref().unwrap_or("host");
         let target = self.code.target(target)?;
         let options = CompileOptions {
-            dims: source.dims,
             passes: self.passes.options(),
             target: Some(target),
             exact: self.code.exact,
             ..CompileOptions::default()
         };
-        let compiled = spinning("compiling", || compile(&source.graph, &options))?;
+        let compiled = spinning("compiling", || compile(&graph, &options))?;
         if self.stage == "plan" { Ok(plan_text(compiled.plan())) } else { self.kernels(&compiled) }
     }
 

@@ -30,7 +30,7 @@ pub struct CompileArgs {
     #[arg(long)]
     no_portable: bool,
     /// Leave out machine code: the artifact is compiled where it is loaded
-    #[arg(long, conflicts_with_all = ["no_portable", "target"])]
+    #[arg(long, conflicts_with_all = ["no_portable", "target", "backend"])]
     no_native: bool,
     #[command(flatten)]
     code: CodeArgs,
@@ -46,14 +46,14 @@ impl CompileArgs {
         let source = self.model.source()?;
         let load_ms = milliseconds(start.elapsed());
         let start = Instant::now();
+        let graph = source.specialized()?;
         let options = CompileOptions {
-            dims: source.dims,
             target: Some(target),
             passes: self.passes.options(),
             exact: self.code.exact,
             ..CompileOptions::default()
         };
-        let compiled = spinning("compiling", || compile(&source.graph, &options))?;
+        let compiled = spinning("compiling", || compile(&graph, &options))?;
         let halves = ArtifactOptions { portable: !self.no_portable, native: !self.no_native };
         let artifact = compiled.artifact(&halves)?;
         let compile_ms = milliseconds(start.elapsed());
@@ -62,11 +62,13 @@ impl CompileArgs {
         let write_ms = milliseconds(start.elapsed());
         let size = std::fs::metadata(&self.output).map_or(0, |m| m.len());
 
+        let target =
+            if self.no_native { "none: compiled where it is loaded".to_owned() } else { compiled.target().to_string() };
         let (plan, report, times) = (compiled.plan(), compiled.report(), compiled.times());
         let object = json!({
             "output": self.output,
             "artifact_bytes": size,
-            "target": compiled.target().to_string(),
+            "target": (!self.no_native).then_some(&target),
             "nodes_before": compiled.source().len(),
             "nodes_after": compiled.graph().len(),
             "kernels": plan.kernel_count,
@@ -86,7 +88,7 @@ impl CompileArgs {
         output.write(&object, || {
             let rows = facts([
                 ("artifact", format!("{} ({})", self.output.display(), bytes(size))),
-                ("target", compiled.target().to_string()),
+                ("target", target),
                 ("graph", format!("{} nodes, {} after optimisation", compiled.source().len(), compiled.graph().len())),
                 (
                     "program",

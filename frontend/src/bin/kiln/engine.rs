@@ -61,8 +61,8 @@ impl EngineArgs {
             Model::Graph(source) => {
                 let load_ms = milliseconds(start.elapsed());
                 let start = Instant::now();
-                let options = CompileOptions { dims: source.dims, ..self.options()? };
-                let executable = spinning("compiling", || compile(&source.graph, &options)?.executable())?;
+                let (graph, options) = (source.specialized()?, self.options()?);
+                let executable = spinning("compiling", || compile(&graph, &options)?.executable())?;
                 Ok(Engine { executable, load_ms, compile_ms: milliseconds(start.elapsed()) })
             }
             Model::Artifact(path) => {
@@ -72,7 +72,15 @@ impl EngineArgs {
                     artifact::load(&artifact::read_file(&path)?, &compiler).map_err(of_file(&path))?
                 } else {
                     self.refuse_compilation_of_native(&path)?;
-                    native::load(&path, self.verify_weights, &compiler)?
+                    let executable = native::load(&path, self.verify_weights, &compiler)?;
+                    if !compiler.time.get().is_zero() && has_machine_code(&path)? {
+                        eprintln!(
+                            "note: `{}` has no machine code for this CPU, so its graph was compiled here; `kiln inspect` shows \
+                             what it has",
+                            path.display()
+                        );
+                    }
+                    executable
                 };
                 let compile_ms = milliseconds(compiler.time.get());
                 Ok(Engine { executable, load_ms: milliseconds(start.elapsed()) - compile_ms, compile_ms })
@@ -92,8 +100,7 @@ impl EngineArgs {
     /// Refuses options of compilation for machine code, which has been through the passes already.
     fn refuse_compilation_of_native(&self, path: &Path) -> Outcome {
         let Some(option) = self.passes.given().or(self.code.given()) else { return Ok(()) };
-        let summary = artifact::inspect(&artifact::read_file(path)?, Digests::Skip).map_err(of_file(path))?;
-        if summary.natives.is_empty() {
+        if !has_machine_code(path)? {
             return Ok(());
         }
         Err(Failure::Usage(format!(
@@ -108,6 +115,11 @@ impl EngineArgs {
         let threads = self.threads.unwrap_or_else(available_threads);
         Ok(Executor::new(Arc::clone(executable), PoolHandle::new(threads))?)
     }
+}
+
+fn has_machine_code(artifact: &Path) -> Outcome<bool> {
+    let summary = artifact::inspect(&artifact::read_file(artifact)?, Digests::Skip).map_err(of_file(artifact))?;
+    Ok(!summary.natives.is_empty())
 }
 
 /// A compiler that measures itself.

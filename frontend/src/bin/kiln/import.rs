@@ -8,7 +8,7 @@ use crate::model::ModelArgs;
 use crate::output::{Output, facts};
 use crate::text::TextArgs;
 
-/// Import a model as graph text, with its weights beside it.
+/// Import a model as graph text; `--save-weights` writes its weights, which `--weights` reads back.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
     #[command(flatten)]

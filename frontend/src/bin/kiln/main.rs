@@ -41,7 +41,7 @@ use crate::output::Output;
 
 /// A compiler for neural networks: define, fire, run.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, max_term_width = 110)]
+#[command(name = "kiln", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = false)]
 struct Cli {
     /// Write one JSON object to stdout instead of text for people
     #[arg(long, global = true)]

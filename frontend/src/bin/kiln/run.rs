@@ -29,7 +29,7 @@ pub struct RunArgs {
     #[arg(
         long,
         help_heading = "Execution",
-        conflicts_with_all = ["threads", "portable", "verify_weights", "until", "disable", "none", "fuel"]
+        conflicts_with_all = ["threads", "portable", "verify_weights", "until", "disable", "none", "fuel", "backend", "exact"]
     )]
     interpret: bool,
 }

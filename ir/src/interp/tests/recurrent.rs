@@ -10,6 +10,8 @@ use crate::random::uniform;
 use crate::tensor::Tensor;
 use crate::types::TensorType;
 
+type Function = fn(f64) -> f64;
+
 const STEPS: usize = 4;
 const BATCH: usize = 2;
 const UNITS: usize = 3;
@@ -30,8 +32,8 @@ fn relu(x: f64) -> f64 {
 #[expect(clippy::too_many_arguments, reason = "the operands of the op")]
 fn spelled_out(
     cell: Cell,
-    f: fn(f64) -> f64,
-    g: fn(f64) -> f64,
+    f: Function,
+    g: Function,
     reverse: bool,
     x: &[f64],
     w: &[f64],
@@ -107,7 +109,7 @@ fn every_cell_computes_its_published_formula() {
                 operands.push(tensor(&[rows, UNITS], &vectors));
             }
             // an rnn's only activation is tanh by default, the others' first is the sigmoid
-            let (f, g): (fn(f64) -> f64, fn(f64) -> f64) = match (other, cell) {
+            let (f, g): (Function, Function) = match (other, cell) {
                 (true, _) => (relu, relu),
                 (false, Cell::Rnn) => (f64::tanh, f64::tanh),
                 (false, _) => (sigmoid, f64::tanh),
