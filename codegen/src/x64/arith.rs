@@ -322,13 +322,22 @@ impl Emitter<'_> {
 
     fn fma(&mut self, ty: VType, a: Value, b: Value, c: Value) -> Parts {
         let (a, b) = if self.in_memory(a) && !self.in_memory(b) { (b, a) } else { (a, b) };
-        let (a, b, c) = (self.parts(a), self.sources(b), self.parts(c));
-        let op = if is_wide(ty.dtype) { Op::FmaAcc64 } else { Op::FmaAcc32 };
+        let wide = is_wide(ty.dtype);
+        // one operand may be in memory: a factor, or a constant that is added, as in polynomials (a register of zeros
+        // costs nothing); the result takes the place of another
+        let adds_constant = self.known_element(c).is_some_and(|bits| bits.0 != 0) && !self.in_memory(b);
+        let (op, tied, factor, last) = match adds_constant {
+            true => (if wide { Op::FmaAdd64 } else { Op::FmaAdd32 }, self.parts(a), self.parts(b), self.sources(c)),
+            false => {
+                let (a, b) = (self.parts(a), self.sources(b));
+                (if wide { Op::FmaAcc64 } else { Op::FmaAcc32 }, self.parts(c), a, b)
+            }
+        };
         let one = |e: &mut Self, i: usize| {
             let w = e.isa.width(ty, i);
             let (def, size) = (e.f.reg(VECTOR), Size::V(w));
-            let tied = Arg::Tied { def, from: c[i], size };
-            e.f.push(Inst::new(e.code(op, w), &[tied, Arg::Use(a[i], size), b[i].arg(size)]));
+            let tied = Arg::Tied { def, from: tied[i], size };
+            e.f.push(Inst::new(e.code(op, w), &[tied, Arg::Use(factor[i], size), last[i].arg(size)]));
             def
         };
         (0..self.isa.parts(ty)).map(|i| one(self, i)).collect()

@@ -245,6 +245,22 @@ ops! {
             EVEX_Vfmadd231pd_zmm_k1z_zmm_zmmm512b64_er,
         ]
         [VEX_Vfmadd231pd_xmm_xmm_xmmm128, VEX_Vfmadd231pd_ymm_ymm_ymmm256];
+    /// D = d * a + b.
+    FmaAdd32:
+        [
+            EVEX_Vfmadd213ps_xmm_k1z_xmm_xmmm128b32,
+            EVEX_Vfmadd213ps_ymm_k1z_ymm_ymmm256b32,
+            EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+        ]
+        [VEX_Vfmadd213ps_xmm_xmm_xmmm128, VEX_Vfmadd213ps_ymm_ymm_ymmm256];
+    /// D = d * a + b.
+    FmaAdd64:
+        [
+            EVEX_Vfmadd213pd_xmm_k1z_xmm_xmmm128b64,
+            EVEX_Vfmadd213pd_ymm_k1z_ymm_ymmm256b64,
+            EVEX_Vfmadd213pd_zmm_k1z_zmm_zmmm512b64_er,
+        ]
+        [VEX_Vfmadd213pd_xmm_xmm_xmmm128, VEX_Vfmadd213pd_ymm_ymm_ymmm256];
     /// D = a + b.
     AddI32:
         [

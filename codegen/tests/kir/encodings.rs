@@ -122,3 +122,25 @@ fn a_tile_of_6_rows_and_16_columns_stays_in_the_registers_of_x86_64_v3() {
     assert_eq!(broadcasts, 6, "one load of each row's element");
     assert_eq!(all.iter().filter_map(beyond_v3).collect::<Vec<_>>(), Vec::<String>::new());
 }
+
+#[test]
+fn a_constant_that_is_added_is_an_operand_of_the_multiply_add() {
+    let mut b = KernelBuilder::new("polynomial");
+    let (x, y) = (b.input("x", DType::F32, 16), b.output("y", DType::F32, 16));
+    let value = b.load(x, 0, 16);
+    let mut sum = value;
+    for coefficient in [2.0, 3.0, 4.0] {
+        let coefficient = b.constant(VType::new(DType::F32, 16), coefficient);
+        sum = b.fma(sum, value, coefficient);
+    }
+    b.store(y, 0, sum);
+    let kernel = b.finish().unwrap_or_else(|e| panic!("{e}"));
+    for (level, registers) in [("x86-64-v3", 2), ("x86-64-v4", 1)] {
+        let all = instructions(&kernel, &Target::named(level).expect("a level that is known"));
+        let named = |mnemonic| all.iter().filter(|i| i.mnemonic() == mnemonic).count();
+        assert_eq!(named(Mnemonic::Vfmadd213ps), 3 * registers, "{level}");
+        // x comes, a copy of it becomes the sum, y goes
+        assert_eq!(named(Mnemonic::Vmovups), 3 * registers, "{level}");
+        assert_eq!(named(Mnemonic::Vbroadcastss), 0, "{level}");
+    }
+}
