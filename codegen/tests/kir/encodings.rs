@@ -121,6 +121,8 @@ fn a_tile_of_6_rows_and_16_columns_stays_in_the_registers_of_x86_64_v3() {
     let broadcasts = all.iter().filter(|i| i.mnemonic() == Mnemonic::Vpbroadcastd).count();
     assert_eq!(broadcasts, 6, "one load of each row's element");
     assert_eq!(all.iter().filter_map(beyond_v3).collect::<Vec<_>>(), Vec::<String>::new());
+    let v4 = instructions(&tile(), &Target::named("x86-64-v4").expect("a level that is known"));
+    assert!(v4.iter().any(|i| beyond_v3(i).is_some()), "what is looked for is found where it is");
 }
 
 #[test]
