@@ -14,7 +14,7 @@ use kiln_runtime::{Executable, Plan, Weights};
 use crate::executable;
 use crate::kir::Kernel;
 use crate::lower::{LowerError, Machine, lower};
-use crate::native::{self, Backend, CompiledKernel, Target};
+use crate::native::{self, Backend, CompiledKernel, Features, Target};
 use crate::plan::{Planned, build};
 
 /// How to compile.
@@ -92,7 +92,10 @@ pub fn compile_for(
 pub fn machine(target: &Target) -> Machine {
     match target.backend() {
         Backend::Cranelift => Machine { vector_bytes: 16, registers: target.vector_registers() },
-        Backend::Wide => Machine::X86_64_512,
+        Backend::Wide => match target.features() {
+            Features::V4 => Machine::X86_64_512,
+            Features::Baseline | Features::V3 => Machine::X86_64_256,
+        },
     }
 }
 

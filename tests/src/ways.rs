@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use kiln::compile::{ArtifactOptions, CompileOptions, Compiled, Compiler, compile};
-use kiln_codegen::native::Target;
+use kiln_codegen::native::{Features, Target};
 use kiln_ir::{Graph, Tensor};
 use kiln_passes::Options;
 use kiln_runtime::artifact::{NativeOptions, load, load_native};
@@ -21,6 +21,8 @@ pub enum Way {
     Compiled(Options),
     /// Compiled for this machine by Cranelift, where another back end is faster.
     Cranelift,
+    /// Compiled for x86-64-v3, where this machine has more.
+    X86_64V3,
     /// Compiled for this machine, without algorithms that multiply other things than the graph.
     Exact,
     /// Compiled, written as an artifact, its machine code loaded again.
@@ -33,7 +35,7 @@ impl Way {
     /// Every way: in full, with no pass, and with each pass off.
     pub fn all() -> Vec<Way> {
         let mut ways = vec![Way::Interpreted(Options::default()), Way::NativeArtifact, Way::PortableArtifact];
-        ways.extend([Way::Cranelift, Way::Exact]);
+        ways.extend([Way::Cranelift, Way::X86_64V3, Way::Exact]);
         ways.extend([Options::default(), Options::none()].map(Way::Compiled));
         ways.extend(kiln_passes::PASSES.iter().map(|p| Way::Compiled(Options::default().without(p.name))));
         ways
@@ -49,6 +51,12 @@ impl Way {
             Way::Compiled(options) => execute(compiled(graph, options)?.executable().map_err(text)?, feeds),
             Way::Cranelift => {
                 let target = Target::host().map_err(text)?.portable();
+                let options = CompileOptions { target: Some(target), ..plain() };
+                execute(compile(graph, &options).map_err(text)?.executable().map_err(text)?, feeds)
+            }
+            Way::X86_64V3 => {
+                let host = Target::host().map_err(text)?;
+                let target = Target::new(host.triple().clone(), host.features().min(Features::V3)).map_err(text)?;
                 let options = CompileOptions { target: Some(target), ..plain() };
                 execute(compile(graph, &options).map_err(text)?.executable().map_err(text)?, feeds)
             }

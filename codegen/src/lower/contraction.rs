@@ -199,3 +199,24 @@ fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, fi
     }
     Relayout { pieces }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_leaves_room_for_an_operand_of_each_kind() {
+        for machine in [Machine::X86_64_128, Machine::X86_64_256, Machine::X86_64_512, Machine::WIDE_FILE_128] {
+            for (rows, columns) in [(1, 4096), (2, 4096), (100, 4096), (100, 17), (100, 5)] {
+                let (lanes, tall) = tile_shape(machine, DType::F32, rows, columns);
+                let vectors = lanes / machine.lanes(DType::F32);
+                let rows = tall.min(rows) as u32;
+                // the sums, a row's element, and the columns where more than one row takes them
+                let used = vectors * rows + 1 + if rows > 1 { vectors } else { 0 };
+                assert!(used <= machine.registers, "{machine:?}: {rows} rows of {vectors} registers");
+            }
+        }
+        assert_eq!(tile_shape(Machine::X86_64_256, DType::F32, 100, 4096), (16, 6));
+        assert_eq!(tile_shape(Machine::X86_64_512, DType::F32, 100, 4096), (32, 14));
+    }
+}

@@ -16,6 +16,8 @@ pub struct Machine {
 impl Machine {
     /// x86-64 with 128-bit vectors.
     pub const X86_64_128: Machine = Machine { vector_bytes: 16, registers: 16 };
+    /// x86-64 with AVX2.
+    pub const X86_64_256: Machine = Machine { vector_bytes: 32, registers: 16 };
     /// x86-64 with AVX-512.
     pub const X86_64_512: Machine = Machine { vector_bytes: 64, registers: 32 };
     /// aarch64 and others with 32 registers of 128 bits.

@@ -19,7 +19,7 @@ pub use target::{Backend, Features, Target, TargetError};
 use crate::clif;
 use crate::kir::{Kernel, VerifyErrors, verify};
 use crate::parallel::in_parallel;
-use crate::x64;
+use crate::x64::{self, Isa};
 
 /// Machine code of one kernel: position-independent, without relocations, its constants inside.
 ///
@@ -123,7 +123,7 @@ pub fn assembly(kernel: &Kernel, target: &Target) -> Result<String, CompileError
         Backend::Cranelift => Ok(clif::emit_clif(kernel, target)?.asm),
         Backend::Wide => {
             verify(kernel)?;
-            x64::listing(kernel).map_err(|reason| wide_error(kernel, target, reason))
+            x64::listing(kernel, Isa::of(target.features())).map_err(|reason| wide_error(kernel, target, reason))
         }
     }
 }
@@ -151,7 +151,8 @@ impl<'t> Compiler<'t> {
         match self {
             Compiler::Cranelift(compiler) => compiler.compile(kernel),
             Compiler::Wide(target) => {
-                let (code, align) = x64::compile_kernel(kernel).map_err(|reason| wide_error(kernel, target, reason))?;
+                let compiled = x64::compile_kernel(kernel, Isa::of(target.features()));
+                let (code, align) = compiled.map_err(|reason| wide_error(kernel, target, reason))?;
                 Ok(CompiledKernel::new(code, align, kernel.scratch_bytes()))
             }
         }

@@ -11,9 +11,9 @@ use target_lexicon::{Architecture, Triple};
 pub enum Features {
     /// What every CPU of the architecture has. On x86-64 this is x86-64-v2 (SSE4.2): the oldest that is supported.
     Baseline,
-    /// x86-64-v3: AVX2, FMA, BMI. VEX encodings; vectors stay 128 bits wide in this back end.
+    /// x86-64-v3: AVX2, FMA, F16C, BMI. Vectors of 256 bits by the wide back end, of 128 by Cranelift.
     V3,
-    /// x86-64-v4: AVX-512 as well.
+    /// x86-64-v4: AVX-512 as well. Vectors of 512 bits by the wide back end, of 128 by Cranelift.
     V4,
 }
 
@@ -64,7 +64,8 @@ impl Features {
 pub enum Backend {
     /// Cranelift: every target, 128-bit vectors.
     Cranelift,
-    /// The wide back end: 512-bit vectors, for x86-64-v4 on systems with the System V calling convention.
+    /// The wide back end: vectors as wide as the CPU has them (256 bits on x86-64-v3, 512 on x86-64-v4), on systems with the
+    /// System V calling convention.
     Wide,
 }
 
@@ -177,7 +178,7 @@ impl Target {
             _ => false,
         };
         let sysv = !matches!(triple.operating_system, target_lexicon::OperatingSystem::Windows);
-        let backend = if x86 && sysv && features == Features::V4 { Backend::Wide } else { Backend::Cranelift };
+        let backend = if x86 && sysv && features >= Features::V3 { Backend::Wide } else { Backend::Cranelift };
         Ok(Target { isa, features, fma, backend })
     }
 
@@ -217,7 +218,7 @@ impl Target {
     /// The CPU features that code for this target may use, by LLVM's names; empty where the architecture's base is
     /// all that is used.
     pub fn feature_names(&self) -> &'static [&'static str] {
-        const V4: [&str; 16] = [
+        const V4: [&str; 17] = [
             "sse3",
             "ssse3",
             "sse4.1",
@@ -226,6 +227,7 @@ impl Target {
             "avx",
             "avx2",
             "fma",
+            "f16c",
             "bmi1",
             "bmi2",
             "lzcnt",
@@ -237,7 +239,7 @@ impl Target {
         ];
         match (self.isa.triple().architecture, self.features) {
             (Architecture::X86_64, Features::Baseline) => &V4[..5],
-            (Architecture::X86_64, Features::V3) => &V4[..12],
+            (Architecture::X86_64, Features::V3) => &V4[..13],
             (Architecture::X86_64, Features::V4) => &V4,
             _ => &[],
         }
@@ -260,7 +262,7 @@ fn host_features() -> Result<Features, TargetError> {
     if let Some(name) = missing!("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt") {
         return Err(TargetError::TooOld(name));
     }
-    if missing!("avx", "avx2", "fma", "bmi1", "bmi2", "lzcnt").is_some() {
+    if missing!("avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt").is_some() {
         return Ok(Features::Baseline);
     }
     match missing!("avx512f", "avx512dq", "avx512vl", "avx512bw", "avx512cd") {

@@ -6,9 +6,11 @@ use regalloc2::{RegClass, VReg};
 use super::emit::{Def, Emitter};
 use super::function::VECTOR;
 use super::inst::{Arg, Inst, Size};
-use super::lanes::{Parts, Source, is_wide, lanes_of_part, lanes_per_part, parts, width};
-use super::op::{Op, Width};
-use crate::kir::{self, BinaryOp, Bits, CompareOp, DType, Index, ReduceOp, UnaryOp, VType, Value};
+use super::isa::{Isa, is_wide};
+use super::lanes::{Parts, Source};
+use super::mask::Logic;
+use super::op::{Lowest, Op, Width};
+use crate::kir::{self, BinaryOp, Bits, DType, Index, ReduceOp, UnaryOp, VType, Value};
 
 /// Rounding modes of `vrndscale`, inexactness not reported.
 mod rounding {
@@ -82,18 +84,18 @@ impl Emitter<'_> {
 
     /// Applies an instruction to each register of a value.
     pub(super) fn each(&mut self, ty: VType, a: &[VReg], mut f: impl FnMut(&mut Self, Width, VReg) -> VReg) -> Parts {
-        a.iter().enumerate().map(|(i, &a)| f(self, width(ty, i), a)).collect()
+        a.iter().enumerate().map(|(i, &a)| f(self, self.isa.width(ty, i), a)).collect()
     }
 
     /// Applies an instruction to each register of one value and each operand of another.
-    fn zip(
+    pub(super) fn zip(
         &mut self,
         ty: VType,
         a: &[VReg],
         b: &[Source],
         mut f: impl FnMut(&mut Self, Width, VReg, Source) -> VReg,
     ) -> Parts {
-        a.iter().zip(b).enumerate().map(|(i, (&a, &b))| f(self, width(ty, i), a, b)).collect()
+        a.iter().zip(b).enumerate().map(|(i, (&a, &b))| f(self, self.isa.width(ty, i), a, b)).collect()
     }
 
     fn index_value(&mut self, ty: VType, index: &Index, step: i64) -> Parts {
@@ -104,21 +106,20 @@ impl Emitter<'_> {
             base = self.add(base, offset);
         }
         if ty.lanes == 1 {
-            return vec![self.vector(Code::EVEX_Vmovq_xmm_rm64, Width::X, &[Arg::Use(base, Size::R64)])];
+            return vec![self.vector(Lowest::Load64.code(self.isa), Width::X, &[Arg::Use(base, Size::R64)])];
         }
-        let w = width(ty, 0);
-        let splat = self.vector(Op::BroadcastGpr64.code(w), w, &[Arg::Use(base, Size::R64)]);
-        let per_part = i64::from(lanes_per_part(ty.dtype));
+        let splat = self.splat_number(true, self.isa.width(ty, 0), base);
+        let per_part = i64::from(self.isa.lanes_per_part(ty.dtype));
         let part = |e: &mut Self, i: usize| {
             let steps = (0..per_part).map(|lane| step.wrapping_mul(i as i64 * per_part + lane) as u64);
             let steps = e.lanes_constant(steps, 8);
-            e.op2(Op::AddI64, width(ty, i), splat, Source::Reg(steps))
+            e.op2(Op::AddI64, e.isa.width(ty, i), splat, Source::Reg(steps))
         };
-        (0..parts(ty)).map(|i| part(self, i)).collect()
+        (0..self.isa.parts(ty)).map(|i| part(self, i)).collect()
     }
 
     fn concat(&mut self, dtype: DType, values: &[Value]) -> Parts {
-        let per_part = lanes_per_part(dtype);
+        let per_part = self.isa.lanes_per_part(dtype);
         let aligned = values.iter().rev().skip(1).all(|&v| self.kernel.type_of(v).lanes.is_multiple_of(per_part));
         if aligned {
             return values.iter().flat_map(|&v| self.parts(v)).collect();
@@ -162,7 +163,7 @@ impl Emitter<'_> {
         let a = self.parts(a);
         let (dtype, wide) = (ty.dtype, is_wide(ty.dtype));
         if dtype == DType::Bool {
-            return a.iter().map(|&a| self.mask_op(Code::VEX_Knotw_kr_kr, &[Arg::Use(a, Size::K)])).collect();
+            return a.iter().map(|&a| self.not(a)).collect();
         }
         let pick = |narrow: Op, wide_op: Op| if wide { wide_op } else { narrow };
         let float = dtype.is_float();
@@ -273,17 +274,16 @@ impl Emitter<'_> {
     fn combine(&mut self, op: BinaryOp, ty: VType, a: &[VReg], b: &[Source]) -> Parts {
         let dtype = ty.dtype;
         if dtype == DType::Bool {
-            let code = match op {
-                BinaryOp::And => Code::VEX_Kandw_kr_kr_kr,
-                BinaryOp::Or => Code::VEX_Korw_kr_kr_kr,
-                BinaryOp::Xor => Code::VEX_Kxorw_kr_kr_kr,
+            let logic = match op {
+                BinaryOp::And => Logic::And,
+                BinaryOp::Or => Logic::Or,
+                BinaryOp::Xor => Logic::Xor,
                 _ => unreachable!("the verifier allows no {op:?} of booleans"),
             };
-            return a
-                .iter()
-                .zip(b)
-                .map(|(&a, b)| self.mask_op(code, &[Arg::Use(a, Size::K), b.arg(Size::K)]))
-                .collect();
+            return self.zip(ty, a, b, |e, w, a, b| {
+                let b = e.in_register(w, b);
+                e.logic(logic, a, b)
+            });
         }
         let wide = is_wide(dtype);
         let pick = |narrow: Op, wide_op: Op| if wide { wide_op } else { narrow };
@@ -322,16 +322,25 @@ impl Emitter<'_> {
 
     fn fma(&mut self, ty: VType, a: Value, b: Value, c: Value) -> Parts {
         let (a, b) = if self.in_memory(a) && !self.in_memory(b) { (b, a) } else { (a, b) };
-        let (a, b, c) = (self.parts(a), self.sources(b), self.parts(c));
-        let op = if is_wide(ty.dtype) { Op::FmaAcc64 } else { Op::FmaAcc32 };
+        let wide = is_wide(ty.dtype);
+        // one operand may be in memory: a factor, or a constant that is added, as in polynomials (a register of zeros
+        // costs nothing); the result takes the place of another
+        let adds_constant = self.known_element(c).is_some_and(|bits| bits.0 != 0) && !self.in_memory(b);
+        let (op, tied, factor, last) = match adds_constant {
+            true => (if wide { Op::FmaAdd64 } else { Op::FmaAdd32 }, self.parts(a), self.parts(b), self.sources(c)),
+            false => {
+                let (a, b) = (self.parts(a), self.sources(b));
+                (if wide { Op::FmaAcc64 } else { Op::FmaAcc32 }, self.parts(c), a, b)
+            }
+        };
         let one = |e: &mut Self, i: usize| {
-            let w = width(ty, i);
+            let w = e.isa.width(ty, i);
             let (def, size) = (e.f.reg(VECTOR), Size::V(w));
-            let tied = Arg::Tied { def, from: c[i], size };
-            e.f.push(Inst::new(op.code(w), &[tied, Arg::Use(a[i], size), b[i].arg(size)]));
+            let tied = Arg::Tied { def, from: tied[i], size };
+            e.f.push(Inst::new(e.code(op, w), &[tied, Arg::Use(factor[i], size), last[i].arg(size)]));
             def
         };
-        (0..parts(ty)).map(|i| one(self, i)).collect()
+        (0..self.isa.parts(ty)).map(|i| one(self, i)).collect()
     }
 
     /// Minimum or maximum where NaN wins. The instruction takes its second operand where either is NaN, so only a NaN in
@@ -348,7 +357,7 @@ impl Emitter<'_> {
         if a_is_not_nan {
             return best;
         }
-        let nan = self.compare_register(true, wide, w, a, Source::Reg(a), UNORDERED);
+        let nan = self.compare_floats(wide, w, a, Source::Reg(a), UNORDERED);
         self.blend(wide, w, nan, best, Source::Reg(a))
     }
 
@@ -390,95 +399,23 @@ impl Emitter<'_> {
         def
     }
 
-    // Masks
-
-    /// The mask of a register's lanes for which a predicate holds.
-    pub(super) fn compare_register(
-        &mut self,
-        float: bool,
-        wide: bool,
-        w: Width,
-        a: VReg,
-        b: Source,
-        predicate: u8,
-    ) -> VReg {
-        let op = match (float, wide) {
-            (true, false) => Op::CompareF32,
-            (true, true) => Op::CompareF64,
-            (false, false) => Op::CompareI32,
-            (false, true) => Op::CompareI64,
-        };
-        let size = Size::V(w);
-        self.mask_op(op.code(w), &[Arg::Use(a, size), b.arg(size), Arg::Imm8(predicate)])
-    }
-
-    /// A mask of the lanes where a comparison holds.
-    pub(super) fn compare(&mut self, op: CompareOp, from: VType, a: &[VReg], b: &[Source]) -> Parts {
-        if from.dtype == DType::Bool {
-            return a.iter().zip(b).map(|(&a, b)| self.compare_masks(op, a, *b)).collect();
-        }
-        let (float, wide) = (from.dtype.is_float(), is_wide(from.dtype));
-        let predicate = if float { float_predicate(op) } else { integer_predicate(op) };
-        let masks = self.zip(from, a, b, |e, w, a, b| e.compare_register(float, wide, w, a, b, predicate));
-        if wide { self.join_masks(&masks) } else { masks }
-    }
-
-    /// Masks of 8 lanes, two by two in one.
-    pub(super) fn join_masks(&mut self, masks: &[VReg]) -> Parts {
-        let join = |e: &mut Self, pair: &[VReg]| match *pair {
-            [low, high] => e.mask2(Code::VEX_Kunpckbw_kr_kr_kr, high, low),
-            _ => pair[0],
-        };
-        masks.chunks(2).map(|pair| join(self, pair)).collect()
-    }
-
-    fn compare_masks(&mut self, op: CompareOp, a: VReg, b: Source) -> VReg {
-        let Source::Reg(b) = b else { unreachable!("masks are in registers") };
-        let and_not = Code::VEX_Kandnw_kr_kr_kr;
-        match op {
-            CompareOp::Eq => self.mask2(Code::VEX_Kxnorw_kr_kr_kr, a, b),
-            CompareOp::Ne => self.mask2(Code::VEX_Kxorw_kr_kr_kr, a, b),
-            CompareOp::Lt => self.mask2(and_not, a, b),
-            CompareOp::Gt => self.mask2(and_not, b, a),
-            CompareOp::Le | CompareOp::Ge => {
-                let (a, b) = if op == CompareOp::Le { (a, b) } else { (b, a) };
-                let greater = self.mask2(and_not, b, a);
-                self.mask_op(Code::VEX_Knotw_kr_kr, &[Arg::Use(greater, Size::K)])
-            }
-        }
-    }
-
-    /// For each register of a type, the mask of its lanes.
-    pub(super) fn masks_for(&mut self, ty: VType, masks: &[VReg]) -> Parts {
-        if !is_wide(ty.dtype) {
-            return masks.to_vec();
-        }
-        let half = |e: &mut Self, i: usize| if i.is_multiple_of(2) { masks[i / 2] } else { e.upper_mask(masks[i / 2]) };
-        (0..parts(ty)).map(|i| half(self, i)).collect()
-    }
-
     fn select(&mut self, ty: VType, mask: Value, a: Value, b: Value) -> Parts {
         let masks = self.parts(mask);
         if ty.dtype == DType::Bool {
             let (a, b) = (self.parts(a), self.parts(b));
-            let choose = |e: &mut Self, i: usize| {
-                let yes = e.mask2(Code::VEX_Kandw_kr_kr_kr, masks[i], a[i]);
-                let no = e.mask2(Code::VEX_Kandnw_kr_kr_kr, masks[i], b[i]);
-                e.mask2(Code::VEX_Korw_kr_kr_kr, yes, no)
-            };
-            return (0..masks.len()).map(|i| choose(self, i)).collect();
+            return (0..masks.len()).map(|i| self.choose(masks[i], a[i], b[i])).collect();
         }
         let masks = self.masks_for(ty, &masks);
         let (a, b) = (self.sources(a), self.parts(b));
         let wide = is_wide(ty.dtype);
-        (0..parts(ty)).map(|i| self.blend(wide, width(ty, i), masks[i], b[i], a[i])).collect()
+        (0..masks.len()).map(|i| self.blend(wide, self.isa.width(ty, i), masks[i], b[i], a[i])).collect()
     }
 
     // Reductions
 
     /// Combines all lanes in the order that [`kir::Inst::Reduce`] gives.
     fn reduce(&mut self, op: ReduceOp, ty: VType, mut registers: Parts) -> VReg {
-        let per_part = lanes_per_part(ty.dtype);
+        let per_part = self.isa.lanes_per_part(ty.dtype);
         let wide = is_wide(ty.dtype);
         let mut lanes = ty.lanes;
         while lanes > 1 {
@@ -486,15 +423,15 @@ impl Emitter<'_> {
             let now = ty.with_lanes(lanes);
             let high = if half.is_multiple_of(per_part) {
                 registers[(half / per_part) as usize..].to_vec()
-            } else if lanes <= per_part && ty.dtype != DType::Bool {
-                let words = half * if wide { 2 } else { 1 };
-                vec![self.rotate(registers[0], words)]
+            } else if lanes <= per_part && self.isa.class(ty.dtype) == VECTOR {
+                let size = if wide { 2 } else { 1 };
+                vec![self.rotate(registers[0], half * size, lanes * size)]
             } else {
                 let places = self.lane_places(now, &registers);
                 self.gather_places(ty.dtype, &places[half as usize..])
             };
             let kept = ty.with_lanes(half);
-            registers.truncate(parts(kept));
+            registers.truncate(self.isa.parts(kept));
             let low = registers.clone();
             let combined =
                 self.combine_registers(op.binary(), ty.with_lanes(rest), &low[..high.len().min(low.len())], &high);
@@ -503,16 +440,14 @@ impl Emitter<'_> {
             // an odd lane is left as it was
             if rest < half && rest % per_part != 0 {
                 let at = (rest / per_part) as usize;
-                let w = width(kept, at);
-                let valid = lanes_of_part(ty.with_lanes(rest), at);
-                let mask = self.first_lanes(valid);
-                registers[at] = match ty.dtype {
-                    DType::Bool => {
-                        let yes = self.mask2(Code::VEX_Kandw_kr_kr_kr, mask, registers[at]);
-                        let no = self.mask2(Code::VEX_Kandnw_kr_kr_kr, mask, low[at]);
-                        self.mask2(Code::VEX_Korw_kr_kr_kr, yes, no)
+                let w = self.isa.width(kept, at);
+                let valid = self.isa.lanes_of_part(ty.with_lanes(rest), at);
+                registers[at] = match self.isa.class(ty.dtype) {
+                    VECTOR => self.blend_first(wide, w, valid, registers[at], low[at]),
+                    _ => {
+                        let mask = self.first_lanes(valid, 4);
+                        self.choose(mask, registers[at], low[at])
                     }
-                    _ => self.blend(wide, w, mask, low[at], Source::Reg(registers[at])),
                 };
             }
             lanes = half;
@@ -520,32 +455,21 @@ impl Emitter<'_> {
         registers[0]
     }
 
-    /// The 32-bit lanes of a register, `by` lanes further down.
-    fn rotate(&mut self, reg: VReg, by: u32) -> VReg {
-        let size = Size::V(Width::Z);
-        let args = [Arg::Use(reg, size), Arg::Use(reg, size), Arg::Imm8(by as u8)];
-        self.vector(Op::Align32.code(Width::Z), Width::Z, &args)
-    }
-}
-
-fn float_predicate(op: CompareOp) -> u8 {
-    match op {
-        CompareOp::Eq => 0x00,
-        CompareOp::Ne => 0x04,
-        CompareOp::Lt => 0x11,
-        CompareOp::Le => 0x12,
-        CompareOp::Gt => 0x1E,
-        CompareOp::Ge => 0x1D,
-    }
-}
-
-fn integer_predicate(op: CompareOp) -> u8 {
-    match op {
-        CompareOp::Eq => 0,
-        CompareOp::Lt => 1,
-        CompareOp::Le => 2,
-        CompareOp::Ne => 4,
-        CompareOp::Ge => 5,
-        CompareOp::Gt => 6,
+    /// The 32-bit lanes of a register, of which `lanes` count, `by` lanes further down.
+    fn rotate(&mut self, reg: VReg, by: u32, lanes: u32) -> VReg {
+        let w = self.isa.widest();
+        let args = [Arg::Use(reg, Size::V(w)), Arg::Use(reg, Size::V(w)), Arg::Imm8(by as u8)];
+        match self.isa {
+            Isa::Avx512 => self.vector(self.code(Op::Align32, w), w, &args),
+            Isa::Avx2 if by == 4 => self.upper_half(reg),
+            Isa::Avx2 if lanes <= 4 => {
+                let order = (0..4).map(|i| ((i + by as u8) & 3) << (2 * i)).sum();
+                self.op_imm(Op::Shuffle32, Width::X, Source::Reg(reg), order)
+            }
+            Isa::Avx2 => {
+                let order: Vec<(VReg, u32)> = (0..8).map(|i| (reg, (i + by) % 8)).collect();
+                self.permute(false, &order)[0]
+            }
+        }
     }
 }

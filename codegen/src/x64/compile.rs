@@ -6,17 +6,18 @@ use regalloc2::RegallocOptions;
 use super::emit::emit;
 use super::encode::{ALIGN, Encoded, encode};
 use super::function::machine_env;
+use super::isa::Isa;
 use crate::kir::{Kernel, math};
 
 /// The machine code of a verified kernel. `Err` says what the register allocator or the encoder refused: a bug here.
-pub(crate) fn compile_kernel(kernel: &Kernel) -> Result<(Vec<u8>, u32), String> {
-    let encoded = encoded(&math::expand(kernel), false)?;
+pub(crate) fn compile_kernel(kernel: &Kernel, isa: Isa) -> Result<(Vec<u8>, u32), String> {
+    let encoded = encoded(&math::expand(kernel), isa, false)?;
     Ok((encoded.bytes, ALIGN as u32))
 }
 
 /// The machine instructions of a kernel, each group under what it computes.
-pub(crate) fn listing(kernel: &Kernel) -> Result<String, String> {
-    let encoded = encoded(&math::expand(kernel), true)?;
+pub(crate) fn listing(kernel: &Kernel, isa: Isa) -> Result<String, String> {
+    let encoded = encoded(&math::expand(kernel), isa, true)?;
     let mut formatter = IntelFormatter::new();
     let mut text = String::new();
     let mut comments = encoded.comments.iter().peekable();
@@ -31,9 +32,9 @@ pub(crate) fn listing(kernel: &Kernel) -> Result<String, String> {
     Ok(text)
 }
 
-fn encoded(kernel: &Kernel, listing: bool) -> Result<Encoded, String> {
-    let function = emit(kernel, listing);
+fn encoded(kernel: &Kernel, isa: Isa, listing: bool) -> Result<Encoded, String> {
+    let function = emit(kernel, isa, listing);
     let options = RegallocOptions { validate_ssa: cfg!(debug_assertions), ..RegallocOptions::default() };
-    let output = regalloc2::run(&function, &machine_env(), &options).map_err(|e| format!("{e:?}"))?;
+    let output = regalloc2::run(&function, &machine_env(isa), &options).map_err(|e| format!("{e:?}"))?;
     encode(&function, &output)
 }

@@ -2,9 +2,9 @@
 
 use super::arith::UNORDERED;
 use super::emit::Emitter;
-use super::function::VECTOR;
-use super::inst::{Arg, Inst, Size};
-use super::lanes::{Parts, Source, is_wide, parts, width};
+use super::inst::{Arg, Size};
+use super::isa::Isa;
+use super::lanes::{Parts, Source};
 use super::op::{Op, Width};
 use crate::kir::{Bits, CompareOp, DType, VType};
 use regalloc2::VReg;
@@ -37,9 +37,8 @@ impl Emitter<'_> {
             }
             (DType::F64, DType::I64) => self.each(from, a, |e, w, a| e.truncate_f64(w, a)),
             (DType::F64, _) => {
-                // 64-bit integers first, which the saturating narrowing brings into 32 bits
-                let wide = self.each(from, a, |e, w, a| e.truncate_f64(w, a));
-                let narrow = self.narrow(Op::NarrowSaturated, from, &wide);
+                let clamped = self.each(from, a, |e, w, a| e.clamp_to_i32(w, a));
+                let narrow = self.narrow(Op::F64ToI32, from, &clamped);
                 self.each(to, &narrow, |e, w, a| e.clamp_to(to.dtype, w, a))
             }
             (DType::F32, _) => self.each(from, a, |e, w, a| {
@@ -60,18 +59,21 @@ impl Emitter<'_> {
     }
 
     /// Registers of 32-bit lanes to twice as many of 64-bit lanes.
-    fn widen(&mut self, op: Op, to: VType, a: &[VReg]) -> Parts {
+    pub(super) fn widen(&mut self, op: Op, to: VType, a: &[VReg]) -> Parts {
         let one = |e: &mut Self, i: usize| {
-            let w = width(to, i);
+            let w = e.isa.width(to, i);
             let half = if i.is_multiple_of(2) { a[i / 2] } else { e.upper_half(a[i / 2]) };
-            e.vector(op.code(w), w, &[Arg::Use(half, Size::V(w.half()))])
+            e.vector(e.code(op, w), w, &[Arg::Use(half, Size::V(w.half()))])
         };
-        (0..parts(to)).map(|i| one(self, i)).collect()
+        (0..self.isa.parts(to)).map(|i| one(self, i)).collect()
     }
 
     /// Registers of 64-bit lanes to half as many of 32-bit lanes.
     fn narrow(&mut self, op: Op, from: VType, a: &[VReg]) -> Parts {
-        let halves = self.each(from, a, |e, w, a| e.vector(op.code(w), w.half(), &[Arg::Use(a, Size::V(w))]));
+        if op == Op::Narrow && self.isa == Isa::Avx2 {
+            return self.narrow_pairs(a);
+        }
+        let halves = self.each(from, a, |e, w, a| e.op_narrow(op, w, a));
         self.pair_up(&halves)
     }
 
@@ -79,39 +81,39 @@ impl Emitter<'_> {
     fn bool_to(&mut self, to: VType, masks: &[VReg]) -> Parts {
         let masks = self.masks_for(to, masks);
         let one = Bits::from_i64(to.dtype, 1);
-        let wide = is_wide(to.dtype);
-        self.each(to, &masks, |e, w, mask| {
-            let zero = e.constant_register(DType::I32, Bits(0));
-            let one = e.constant_source(to.dtype, one);
-            e.blend(wide, w, mask, zero, Source::Mem(one))
-        })
+        self.each(to, &masks, |e, w, mask| e.element_where(mask, to.dtype, w, one))
     }
 
     /// Truncates f32 lanes to 32-bit integers: saturates, NaN gives 0. The instruction gives the smallest integer for all
     /// that does not fit.
     fn truncate_f32(&mut self, w: Width, a: VReg) -> VReg {
-        let ordered = self.compare_register(true, false, w, a, Source::Reg(a), ORDERED);
-        let def = self.f.reg(VECTOR);
-        let size = Size::V(w);
-        let truncate = Inst::new(Op::F32ToI32.code(w), &[Arg::Def(def, size), Arg::Use(a, size)]);
-        self.f.push(truncate.masked(ordered, true));
+        let ordered = self.compare_floats(false, w, a, Source::Reg(a), ORDERED);
+        let number = self.op1_where(ordered, Op::F32ToI32, w, a);
         let limit = Source::Mem(self.constant_source(DType::F32, Bits::from_f64(DType::F32, 2f64.powi(31))));
-        let above = self.compare_register(true, false, w, a, limit, AT_LEAST);
+        let above = self.compare_floats(false, w, a, limit, AT_LEAST);
         let most = Source::Mem(self.constant_source(DType::I32, Bits(i32::MAX as u64)));
-        self.blend(false, w, above, def, most)
+        self.blend(false, w, above, number, most)
     }
 
     /// Truncates f64 lanes to 64-bit integers in the same way.
     fn truncate_f64(&mut self, w: Width, a: VReg) -> VReg {
-        let ordered = self.compare_register(true, true, w, a, Source::Reg(a), ORDERED);
-        let def = self.f.reg(VECTOR);
-        let size = Size::V(w);
-        let truncate = Inst::new(Op::F64ToI64.code(w), &[Arg::Def(def, size), Arg::Use(a, size)]);
-        self.f.push(truncate.masked(ordered, true));
+        let ordered = self.compare_floats(true, w, a, Source::Reg(a), ORDERED);
+        let number = self.op1_where(ordered, Op::F64ToI64, w, a);
         let limit = Source::Mem(self.constant_source(DType::F64, Bits(2f64.powi(63).to_bits())));
-        let above = self.compare_register(true, true, w, a, limit, AT_LEAST);
+        let above = self.compare_floats(true, w, a, limit, AT_LEAST);
         let most = Source::Mem(self.constant_source(DType::I64, Bits(i64::MAX as u64)));
-        self.blend(true, w, above, def, most)
+        self.blend(true, w, above, number, most)
+    }
+
+    /// Brings f64 lanes into the range of 32-bit integers; NaN gives 0.
+    fn clamp_to_i32(&mut self, w: Width, a: VReg) -> VReg {
+        let ordered = self.compare_floats(true, w, a, Source::Reg(a), ORDERED);
+        let limit =
+            |e: &mut Self, limit: i32| Source::Mem(e.constant_source(DType::F64, Bits(f64::from(limit).to_bits())));
+        let (least, most) = (limit(self, i32::MIN), limit(self, i32::MAX));
+        let size = Size::V(w);
+        let raised = self.vector_where(ordered, self.code(Op::MaxF64, w), w, &[Arg::Use(a, size), least.arg(size)]);
+        self.op2(Op::MinF64, w, raised, most)
     }
 
     /// Saturates 32-bit lanes to a narrow dtype's range.
@@ -128,15 +130,15 @@ impl Emitter<'_> {
     // Half precision. The bits are in the low half of 32-bit lanes.
 
     fn half_to_float(&mut self, w: Width, a: VReg) -> VReg {
-        let packed = self.vector(Op::NarrowToWords.code(w), w.half(), &[Arg::Use(a, Size::V(w))]);
-        self.vector(Op::HalfToF32.code(w), w, &[Arg::Use(packed, Size::V(w.half()))])
+        let packed = self.op_narrow(Op::NarrowToWords, w, a);
+        self.vector(self.code(Op::HalfToF32, w), w, &[Arg::Use(packed, Size::V(w.half()))])
     }
 
     fn float_to_half(&mut self, w: Width, a: VReg) -> VReg {
         // 0: to nearest even
-        let code = Op::F32ToHalf.code(w);
+        let code = self.code(Op::F32ToHalf, w);
         let packed = self.vector(code, w.half(), &[Arg::Use(a, Size::V(w)), Arg::Imm8(0)]);
-        self.vector(Op::ZeroExtendWords.code(w), w, &[Arg::Use(packed, Size::V(w.half()))])
+        self.vector(self.code(Op::ZeroExtendWords, w), w, &[Arg::Use(packed, Size::V(w.half()))])
     }
 
     /// f32 to bf16, to nearest even: half a unit (less one, plus the lowest kept bit) is added to the bits and the
@@ -148,7 +150,7 @@ impl Emitter<'_> {
         let rounded = self.op2(Op::AddI32, w, rounded, Source::Reg(odd));
         let rounded = self.with_bits(Op::ShrLogical32, w, rounded, 16);
         let nan = self.with_bits(Op::Or32, w, high, 0x40);
-        let is_nan = self.compare_register(true, false, w, a, Source::Reg(a), UNORDERED);
+        let is_nan = self.compare_floats(false, w, a, Source::Reg(a), UNORDERED);
         self.blend(false, w, is_nan, rounded, Source::Reg(nan))
     }
 }

@@ -6,9 +6,11 @@ use iced_x86::Code;
 use regalloc2::{Operand, RegClass, VReg};
 
 use super::fold::foldable_loads;
-use super::function::{Builder, Function, MASK};
+use super::function::{Builder, Function};
 use super::inst::{Arg, Flag, Flow, Inst, Label, Mem, Size, regs};
+use super::isa::Isa;
 use super::lanes::Parts;
+use super::op::{Lowest, Width};
 use crate::kir::address::{AddressPlan, Chain};
 use crate::kir::{Bits, Block, Buffer, Condition, DType, For, If, Index, Kernel, LoopKind, Statement, Value, Var};
 
@@ -39,6 +41,7 @@ pub(super) enum Def {
 /// Emits one kernel.
 pub(super) struct Emitter<'a> {
     pub f: Builder,
+    pub isa: Isa,
     pub kernel: &'a Kernel,
     pub values: Vec<Def>,
     /// Registers that hold a constant in every lane, in the block that is being emitted.
@@ -58,8 +61,8 @@ pub(super) struct Emitter<'a> {
 }
 
 /// Emits a verified kernel of primitive instructions; with comments for people where `listing`.
-pub(super) fn emit(kernel: &Kernel, listing: bool) -> Function {
-    let mut f = Builder::default();
+pub(super) fn emit(kernel: &Kernel, isa: Isa, listing: bool) -> Function {
+    let mut f = Builder::new(isa);
     let entry = f.block();
     f.fill(entry);
     let arguments = regs::ARGUMENTS.map(|fixed| (f.reg(RegClass::Int), fixed));
@@ -69,6 +72,7 @@ pub(super) fn emit(kernel: &Kernel, listing: bool) -> Function {
     let [args, scratch, begin, end] = arguments.map(|(reg, _)| reg);
     let mut emitter = Emitter {
         f,
+        isa,
         kernel,
         values: vec![Def::Missing; kernel.values.len()],
         materialised: HashMap::new(),
@@ -77,7 +81,7 @@ pub(super) fn emit(kernel: &Kernel, listing: bool) -> Function {
         plan: AddressPlan::new(kernel),
         pointers: HashMap::new(),
         scratch_offsets: kernel.scratch_offsets(),
-        folds: foldable_loads(kernel),
+        folds: foldable_loads(kernel, isa),
         bases: Vec::new(),
         scratch,
         vars: vec![Binding::Unbound; kernel.vars.len()],
@@ -302,8 +306,8 @@ impl Emitter<'_> {
     /// Adds block parameters for a value and makes them its parts.
     fn define_by_params(&mut self, block: Label, value: Value) {
         let ty = self.kernel.type_of(value);
-        let class = super::lanes::class(ty.dtype);
-        let parts = (0..super::lanes::parts(ty)).map(|_| self.f.param(block, class)).collect();
+        let class = self.isa.class(ty.dtype);
+        let parts = (0..self.isa.parts(ty)).map(|_| self.f.param(block, class)).collect();
         self.define(value, Def::Parts(parts));
     }
 
@@ -373,7 +377,7 @@ impl Emitter<'_> {
         self.fill(exit);
         let mut last = last.into_iter();
         for carried in &inner.carried {
-            let parts = super::lanes::parts(self.kernel.type_of(carried.result));
+            let parts = self.isa.parts(self.kernel.type_of(carried.result));
             let result = last.by_ref().take(parts).collect();
             self.define(carried.result, Def::Parts(result));
         }
@@ -441,14 +445,6 @@ impl Emitter<'_> {
     pub(super) fn tied(&mut self, code: Code, a: VReg, b: VReg) -> VReg {
         let def = self.f.reg(RegClass::Int);
         self.f.push(Inst::new(code, &[Arg::Tied { def, from: a, size: Size::R64 }, Arg::Use(b, Size::R64)]));
-        def
-    }
-
-    /// A mask's bits in a general register.
-    pub(super) fn int_of_mask(&mut self, mask: VReg) -> VReg {
-        debug_assert_eq!(mask.class(), MASK);
-        let def = self.f.reg(RegClass::Int);
-        self.f.push(Inst::new(Code::VEX_Kmovd_r32_kr, &[Arg::Def(def, Size::R32), Arg::Use(mask, Size::K)]));
         def
     }
 
@@ -549,6 +545,6 @@ impl Emitter<'_> {
             return self.number(bits.to_i64(DType::I64));
         }
         let part = self.parts(value)[0];
-        self.int(Code::EVEX_Vmovq_rm64_xmm, &[Arg::Use(part, Size::V(super::op::Width::X))])
+        self.int(Lowest::Store64.code(self.isa), &[Arg::Use(part, Size::V(Width::X))])
     }
 }

@@ -13,6 +13,7 @@ use regalloc2::{Allocation, Block, Edit, InstOrEdit, Output, PReg, RegClass};
 
 use super::function::{Function, MASK, VECTOR};
 use super::inst::{Arg, Base, Flag, Flow, Inst, Mem, Size, regs};
+use super::isa::Isa;
 use super::op::{Op, Width};
 
 /// Alignment of the code's first byte and of its constants.
@@ -194,7 +195,7 @@ impl<'a> Writer<'a> {
                 self.branch(block, *flag, yes.0 as usize, no.0 as usize);
                 Ok(())
             }
-            Flow::Next if inst.args[1].is_none() && inst.code == Op::Xor32.code(Width::X) => {
+            Flow::Next if inst.args[1].is_none() && Some(inst.code) == Op::Xor32.code(self.function.isa, Width::X) => {
                 // a register xored with itself is 0, whatever it was
                 let Some(Arg::Def(def, size)) = inst.args[0] else { return Err("a zero without a place".to_owned()) };
                 let same = Inst::new(inst.code, &[Arg::Def(def, size), Arg::Use(def, size), Arg::Use(def, size)]);
@@ -246,18 +247,19 @@ impl<'a> Writer<'a> {
     fn transfer(&mut self, from: Allocation, to: Allocation) -> Result<(), String> {
         let class = from.as_reg().or(to.as_reg()).map(PReg::class);
         let mut instruction = Instruction::default();
+        let isa = self.function.isa;
         let (load, store) = match class {
-            Some(RegClass::Int) => (Code::Mov_r64_rm64, Code::Mov_rm64_r64),
-            Some(VECTOR) => (Op::Load32.code(Width::Z), Op::Store32.code(Width::Z)),
-            Some(MASK) => (Code::VEX_Kmovq_kr_km64, Code::VEX_Kmovq_m64_kr),
+            Some(RegClass::Int) => (Some(Code::Mov_r64_rm64), Some(Code::Mov_rm64_r64)),
+            Some(VECTOR) => (Op::Load32.code(isa, isa.widest()), Op::Store32.code(isa, isa.widest())),
+            Some(MASK) => (Some(Code::VEX_Kmovq_kr_km64), Some(Code::VEX_Kmovq_m64_kr)),
             None => return Err("a move from the stack to the stack".to_owned()),
         };
-        instruction.set_code(if to.is_reg() { load } else { store });
+        instruction.set_code(if to.is_reg() { load } else { store }.ok_or("a register that cannot be moved")?);
         for (i, allocation) in [to, from].into_iter().enumerate() {
             match allocation.as_reg() {
                 Some(reg) => {
                     instruction.set_op_kind(i as u32, OpKind::Register);
-                    instruction.set_op_register(i as u32, register(reg, whole(reg.class())));
+                    instruction.set_op_register(i as u32, register(reg, whole(reg.class(), isa)));
                 }
                 None => {
                     let slot = allocation.as_stack().ok_or("a move of nothing")?;
@@ -380,10 +382,10 @@ fn take(allocations: &mut std::slice::Iter<'_, Allocation>) -> Result<PReg, Stri
     allocations.next().and_then(|a| a.as_reg()).ok_or_else(|| "an operand without a register".to_owned())
 }
 
-fn whole(class: RegClass) -> Size {
+fn whole(class: RegClass, isa: Isa) -> Size {
     match class {
         RegClass::Int => Size::R64,
-        VECTOR => Size::V(Width::Z),
+        VECTOR => Size::V(isa.widest()),
         MASK => Size::K,
     }
 }

@@ -1,20 +1,20 @@
 //! Which loads the instruction that uses them reads straight from memory.
 //!
 //! A load folds where its only use is an operand that may be in memory, in the same block, with no store, loop or conditional between
-//! the two. A load of one element for every lane becomes an embedded broadcast, unless the value spans several
-//! registers: then one load for all of them is cheaper.
+//! the two. A load of one element for every lane becomes an embedded broadcast, where the instruction set has
+//! them, unless the value spans several registers: then one load for all of them is cheaper.
 
 use std::collections::HashSet;
 
-use super::lanes::{full_parts, parts};
+use super::isa::Isa;
 use crate::kir::{BinaryOp, Block, Condition, DType, Inst, Kernel, Statement, Value};
 
 /// By value: whether it is a load that folds.
-pub(super) fn foldable_loads(kernel: &Kernel) -> Vec<bool> {
+pub(super) fn foldable_loads(kernel: &Kernel, isa: Isa) -> Vec<bool> {
     let mut uses = vec![0u32; kernel.values.len()];
     count(&kernel.body, &mut uses);
     let mut folds = vec![false; kernel.values.len()];
-    block(kernel, &kernel.body, &uses, &mut folds);
+    block(kernel, isa, &kernel.body, &uses, &mut folds);
     folds
 }
 
@@ -39,7 +39,7 @@ fn count(block: &Block, uses: &mut [u32]) {
     block.yields.iter().for_each(|&value| uses[value.0 as usize] += 1);
 }
 
-fn block(kernel: &Kernel, body: &Block, uses: &[u32], folds: &mut [bool]) {
+fn block(kernel: &Kernel, isa: Isa, body: &Block, uses: &[u32], folds: &mut [bool]) {
     let mut pending: HashSet<Value> = HashSet::new();
     for statement in &body.statements {
         match statement {
@@ -52,8 +52,8 @@ fn block(kernel: &Kernel, body: &Block, uses: &[u32], folds: &mut [bool]) {
                     let ty = kernel.type_of(*value);
                     let suits = matches!(ty.dtype, DType::F32 | DType::F64 | DType::I32 | DType::I64);
                     let whole = match stride {
-                        0 => parts(ty) == 1,
-                        1 => full_parts(ty),
+                        0 => isa.embeds_broadcasts() && isa.parts(ty) == 1,
+                        1 => (0..isa.parts(ty)).all(|i| isa.fills(ty, i)),
                         _ => false,
                     };
                     if suits && whole && uses[value.0 as usize] == 1 {
@@ -65,12 +65,12 @@ fn block(kernel: &Kernel, body: &Block, uses: &[u32], folds: &mut [bool]) {
             Statement::Prefetch { .. } => {}
             Statement::For(inner) => {
                 pending.clear();
-                block(kernel, &inner.body, uses, folds);
+                block(kernel, isa, &inner.body, uses, folds);
             }
             Statement::If(inner) => {
                 pending.clear();
-                block(kernel, &inner.then, uses, folds);
-                block(kernel, &inner.otherwise, uses, folds);
+                block(kernel, isa, &inner.then, uses, folds);
+                block(kernel, isa, &inner.otherwise, uses, folds);
             }
         }
     }

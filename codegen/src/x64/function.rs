@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use regalloc2::{Block, Inst as Index, InstRange, MachineEnv, Operand, PReg, PRegSet, RegClass, VReg};
 
 use super::inst::{Base, Flow, Goto, Inst, Label, Mem, regs};
+use super::isa::Isa;
 
 /// Vectors: class `Float`. Masks: class `Vector`, which is only a name here.
 pub(super) const VECTOR: RegClass = RegClass::Float;
@@ -18,8 +19,9 @@ struct Building {
 }
 
 /// A function that is being built, block by block.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Builder {
+    isa: Isa,
     blocks: Vec<Building>,
     order: Vec<Label>,
     current: usize,
@@ -54,6 +56,21 @@ impl Pool {
 }
 
 impl Builder {
+    /// An empty function.
+    pub fn new(isa: Isa) -> Builder {
+        Builder {
+            isa,
+            blocks: Vec::new(),
+            order: Vec::new(),
+            current: 0,
+            prologue: Vec::new(),
+            classes: Vec::new(),
+            pool: Pool::default(),
+            frame_bytes: 0,
+            comments: Vec::new(),
+        }
+    }
+
     /// A virtual register.
     pub fn reg(&mut self, class: RegClass) -> VReg {
         self.classes.push(class);
@@ -118,6 +135,7 @@ impl Builder {
             number[label.0 as usize] = at as u32;
         }
         let mut function = Function {
+            isa: self.isa,
             insts: Vec::new(),
             operands: Vec::new(),
             ranges: Vec::new(),
@@ -190,6 +208,8 @@ pub(super) struct BasicBlock {
 /// A finished function.
 #[derive(Debug)]
 pub(super) struct Function {
+    /// What its vector instructions are.
+    pub isa: Isa,
     /// Instructions of all blocks.
     pub insts: Vec<Inst>,
     operands: Vec<Operand>,
@@ -264,23 +284,23 @@ impl regalloc2::Function for Function {
 
     fn spillslot_size(&self, class: RegClass) -> usize {
         match class {
-            VECTOR => 8,
+            VECTOR => self.isa.widest().bytes() as usize / 8,
             _ => 1,
         }
     }
 }
 
-/// Registers that may be allocated: all vectors, all masks but k0 (which means "no mask"), and all general registers but
-/// the stack and frame pointers.
-pub(super) fn machine_env() -> MachineEnv {
+/// Registers that may be allocated: all vectors, all masks that hold booleans, and all general registers but the stack and
+/// frame pointers.
+pub(super) fn machine_env(isa: Isa) -> MachineEnv {
     let set = |class, numbers: &mut dyn Iterator<Item = usize>| {
         numbers.fold(PRegSet::empty(), |set, number| set.with(PReg::new(number, class)))
     };
     MachineEnv {
         preferred_regs_by_class: [
             set(RegClass::Int, &mut regs::SCRATCH.into_iter()),
-            set(VECTOR, &mut (0..32)),
-            set(MASK, &mut (1..8)),
+            set(VECTOR, &mut (0..isa.registers())),
+            set(MASK, &mut isa.masks()),
         ],
         non_preferred_regs_by_class: [
             set(RegClass::Int, &mut regs::SAVED.into_iter()),

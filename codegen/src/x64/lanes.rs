@@ -1,60 +1,17 @@
 //! Values as registers; see the [back end's page](super).
 
 use iced_x86::Code;
-use regalloc2::{RegClass, VReg};
+use regalloc2::VReg;
 
 use super::emit::{Def, Emitter};
-use super::function::{MASK, VECTOR};
+use super::function::VECTOR;
 use super::inst::{Arg, Inst, Mem, Size};
-use super::op::{Op, Width};
+use super::isa::{Isa, is_wide, lane_bytes};
+use super::op::{Lowest, Op, Width};
 use crate::kir::{Bits, DType, VType, Value};
 
 /// The registers that make up a value, in lane order.
 pub(super) type Parts = Vec<VReg>;
-
-/// Lanes of a mask register that belong together: those of a vector register of 32-bit lanes.
-pub(super) const GROUP: u32 = 16;
-
-/// Whether a lane has 64 bits.
-pub(super) fn is_wide(dtype: DType) -> bool {
-    dtype.size() == 8
-}
-
-/// Bytes of a lane in a register: narrow dtypes have 4.
-pub(super) fn lane_bytes(dtype: DType) -> u32 {
-    if is_wide(dtype) { 8 } else { 4 }
-}
-
-/// Lanes of a full register.
-pub(super) fn lanes_per_part(dtype: DType) -> u32 {
-    if dtype == DType::Bool { GROUP } else { 64 / lane_bytes(dtype) }
-}
-
-/// Registers of a value.
-pub(super) fn parts(ty: VType) -> usize {
-    ty.lanes.div_ceil(lanes_per_part(ty.dtype)) as usize
-}
-
-/// Lanes of part `i`.
-pub(super) fn lanes_of_part(ty: VType, i: usize) -> u32 {
-    let per_part = lanes_per_part(ty.dtype);
-    (ty.lanes - i as u32 * per_part).min(per_part)
-}
-
-/// Width of part `i`.
-pub(super) fn width(ty: VType, i: usize) -> Width {
-    Width::holding(lanes_of_part(ty, i) * lane_bytes(ty.dtype))
-}
-
-/// Whether every lane of every register is a lane of the value.
-pub(super) fn full_parts(ty: VType) -> bool {
-    (0..parts(ty)).all(|i| lanes_of_part(ty, i) * lane_bytes(ty.dtype) == width(ty, i).bytes())
-}
-
-/// The register class of a dtype's values.
-pub(super) fn class(dtype: DType) -> RegClass {
-    if dtype == DType::Bool { MASK } else { VECTOR }
-}
 
 /// The bits of a lane that holds an element: narrow integers are extended, a mask lane is all ones.
 pub(super) fn lane_bits(dtype: DType, bits: Bits) -> u64 {
@@ -62,6 +19,30 @@ pub(super) fn lane_bits(dtype: DType, bits: Bits) -> u64 {
         DType::I8 => u64::from(bits.to_i64(DType::I8) as u32),
         DType::Bool => u64::from(if bits.0 != 0 { u32::MAX } else { 0 }),
         _ => bits.0,
+    }
+}
+
+/// The order into which lanes of registers are brought.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Numbers of lanes in a register, for an instruction that takes it first.
+    Register(Code, VReg),
+    /// Numbers of the four 64-bit lanes, two bits each.
+    Fixed(u8),
+}
+
+impl Order {
+    fn new(e: &mut Emitter<'_>, wide: bool, lanes: &[(VReg, u32)]) -> Order {
+        let numbers = lanes.iter().map(|&(_, lane)| u64::from(lane));
+        let code = match (e.isa, wide) {
+            (Isa::Avx2, true) => {
+                return Order::Fixed(numbers.enumerate().map(|(i, lane)| (lane as u8) << (2 * i)).sum());
+            }
+            (Isa::Avx2, false) => Code::VEX_Vpermd_ymm_ymm_ymmm256,
+            (Isa::Avx512, true) => Code::EVEX_Vpermq_zmm_k1z_zmm_zmmm512b64,
+            (Isa::Avx512, false) => Code::EVEX_Vpermd_zmm_k1z_zmm_zmmm512b32,
+        };
+        Order::Register(code, e.lanes_constant(numbers, if wide { 8 } else { 4 }))
     }
 }
 
@@ -87,14 +68,14 @@ impl Emitter<'_> {
         let ty = self.kernel.type_of(value);
         match self.values[value.0 as usize].clone() {
             Def::Parts(parts) => parts,
-            Def::Constant(bits) => vec![self.constant_register(ty.dtype, bits); parts(ty)],
+            Def::Constant(bits) => vec![self.constant_register(ty.dtype, bits); self.isa.parts(ty)],
             Def::Memory(places) => {
                 let load = |e: &mut Self, (i, mem): (usize, Mem)| match mem.broadcast {
                     true => {
                         let op = if is_wide(ty.dtype) { Op::Broadcast64 } else { Op::Broadcast32 };
-                        e.load_as(op, width(ty, i), Mem { broadcast: false, ..mem })
+                        e.load_as(op, e.isa.width(ty, i), Mem { broadcast: false, ..mem })
                     }
-                    false => e.load_as(Op::Load32, width(ty, i), mem),
+                    false => e.load_as(Op::Load32, e.isa.width(ty, i), mem),
                 };
                 places.into_iter().enumerate().map(|place| load(self, place)).collect()
             }
@@ -108,7 +89,7 @@ impl Emitter<'_> {
         match self.values[value.0 as usize].clone() {
             Def::Memory(places) => places.into_iter().map(Source::Mem).collect(),
             Def::Constant(bits) if ty.dtype != DType::Bool => {
-                vec![Source::Mem(self.constant_source(ty.dtype, bits)); parts(ty)]
+                vec![Source::Mem(self.constant_source(ty.dtype, bits)); self.isa.parts(ty)]
             }
             _ => self.parts(value).into_iter().map(Source::Reg).collect(),
         }
@@ -119,32 +100,47 @@ impl Emitter<'_> {
         !matches!(self.values[value.0 as usize], Def::Parts(_))
     }
 
-    /// A constant as an operand for every lane.
+    /// A constant as an operand for every lane: one element where that may be broadcast, else as many as a register holds.
     pub(super) fn constant_source(&mut self, dtype: DType, bits: Bits) -> Mem {
-        let lane = lane_bits(dtype, bits);
-        let bytes = lane.to_le_bytes();
-        self.f.constant(&bytes[..lane_bytes(dtype) as usize]).broadcast()
+        self.lane_source(lane_bytes(dtype), lane_bits(dtype, bits))
+    }
+
+    fn lane_source(&mut self, bytes: u32, lane: u64) -> Mem {
+        let element = &lane.to_le_bytes()[..bytes as usize];
+        match self.isa.embeds_broadcasts() {
+            true => self.f.constant(element).broadcast(),
+            false => self.f.constant(&element.repeat((self.isa.widest().bytes() / bytes) as usize)),
+        }
     }
 
     /// A constant in every lane of a register.
     pub(super) fn constant_register(&mut self, dtype: DType, bits: Bits) -> VReg {
-        if dtype == DType::Bool {
-            return self.mask_constant(if bits.0 != 0 { u64::from(u16::MAX) } else { 0 });
+        match dtype {
+            DType::Bool => self.mask_constant(bits.0 != 0),
+            _ => self.lane_constant(lane_bytes(dtype), lane_bits(dtype, bits)),
         }
-        let lane = lane_bits(dtype, bits);
+    }
+
+    /// A register whose lanes of `bytes` bytes all have these bits.
+    pub(super) fn lane_constant(&mut self, bytes: u32, lane: u64) -> VReg {
         // zeros of all dtypes share a register
-        let key = (if lane == 0 { 0 } else { lane_bytes(dtype) }, lane);
+        let key = (if lane == 0 { 0 } else { bytes }, lane);
         if let Some(&reg) = self.materialised.get(&key) {
             return reg;
         }
         let reg = if lane == 0 {
             let def = self.f.reg(VECTOR);
-            self.f.push(Inst::new(Op::Xor32.code(Width::X), &[Arg::Def(def, Size::V(Width::X))]));
+            let code = self.code(Op::Xor32, Width::X);
+            self.f.push(Inst::new(code, &[Arg::Def(def, Size::V(Width::X))]));
             def
         } else {
-            let mem = self.constant_source(dtype, bits);
-            let op = if is_wide(dtype) { Op::Broadcast64 } else { Op::Broadcast32 };
-            self.load_as(op, Width::Z, Mem { broadcast: false, ..mem })
+            let mem = self.lane_source(bytes, lane);
+            let op = match (mem.broadcast, bytes) {
+                (false, _) => Op::Load32,
+                (true, 8) => Op::Broadcast64,
+                (true, _) => Op::Broadcast32,
+            };
+            self.load_as(op, self.isa.widest(), Mem { broadcast: false, ..mem })
         };
         self.materialised.insert(key, reg);
         reg
@@ -154,35 +150,14 @@ impl Emitter<'_> {
     pub(super) fn lanes_constant(&mut self, lanes: impl Iterator<Item = u64>, bytes_per_lane: u32) -> VReg {
         let mut bytes: Vec<u8> =
             lanes.flat_map(|lane| lane.to_le_bytes().into_iter().take(bytes_per_lane as usize)).collect();
-        bytes.resize(64, 0);
+        bytes.resize(self.isa.widest().bytes() as usize, 0);
         let mem = self.f.constant(&bytes);
-        self.load_as(Op::Load32, Width::Z, mem)
+        self.load_as(Op::Load32, self.isa.widest(), mem)
     }
 
-    /// A mask register with these bits.
-    pub(super) fn mask_constant(&mut self, bits: u64) -> VReg {
-        if let Some(&mask) = self.masks.get(&bits) {
-            return mask;
-        }
-        let number = self.number(bits as i64);
-        let mask = self.f.reg(MASK);
-        self.f.push(Inst::new(Code::VEX_Kmovd_kr_r32, &[Arg::Def(mask, Size::K), Arg::Use(number, Size::R32)]));
-        self.masks.insert(bits, mask);
-        mask
-    }
-
-    /// The mask of the first `lanes` lanes, which the function computes once.
-    pub(super) fn first_lanes(&mut self, lanes: u32) -> VReg {
-        if let Some(&mask) = self.first_lanes.get(&lanes) {
-            return mask;
-        }
-        let (number, mask) = (self.f.reg(RegClass::Int), self.f.reg(MASK));
-        let bits = ((1u64 << lanes) - 1) as u32;
-        self.f.push_prologue(Inst::new(Code::Mov_r32_imm32, &[Arg::Def(number, Size::R32), Arg::Imm32(bits)]));
-        self.f
-            .push_prologue(Inst::new(Code::VEX_Kmovd_kr_r32, &[Arg::Def(mask, Size::K), Arg::Use(number, Size::R32)]));
-        self.first_lanes.insert(lanes, mask);
-        mask
+    /// The code of an instruction that the instruction set has.
+    pub(super) fn code(&self, op: Op, w: Width) -> Code {
+        op.code(self.isa, w).unwrap_or_else(|| unreachable!("{op:?} is no instruction of {:?}", self.isa))
     }
 
     /// An instruction with a vector result.
@@ -196,106 +171,111 @@ impl Emitter<'_> {
 
     /// `op` of one operand, all of one width.
     pub(super) fn op1(&mut self, op: Op, w: Width, a: Source) -> VReg {
-        self.vector(op.code(w), w, &[a.arg(Size::V(w))])
+        match op.code(self.isa, w) {
+            Some(code) => self.vector(code, w, &[a.arg(Size::V(w))]),
+            None => self.sequence1(op, w, a),
+        }
     }
 
     /// `op` of one operand that is in memory.
     pub(super) fn load_as(&mut self, op: Op, w: Width, mem: Mem) -> VReg {
-        self.vector(op.code(w), w, &[Arg::Mem(mem)])
+        self.vector(self.code(op, w), w, &[Arg::Mem(mem)])
     }
 
     /// `op` of two operands, all of one width.
     pub(super) fn op2(&mut self, op: Op, w: Width, a: VReg, b: Source) -> VReg {
-        self.vector(op.code(w), w, &[Arg::Use(a, Size::V(w)), b.arg(Size::V(w))])
+        match op.code(self.isa, w) {
+            Some(code) => self.vector(code, w, &[Arg::Use(a, Size::V(w)), b.arg(Size::V(w))]),
+            None => self.sequence2(op, w, a, b),
+        }
     }
 
     /// `op` of an operand and a number.
     pub(super) fn op_imm(&mut self, op: Op, w: Width, a: Source, imm: u8) -> VReg {
-        self.vector(op.code(w), w, &[a.arg(Size::V(w)), Arg::Imm8(imm)])
+        self.vector(self.code(op, w), w, &[a.arg(Size::V(w)), Arg::Imm8(imm)])
     }
 
-    /// A mask from mask registers.
-    pub(super) fn mask_op(&mut self, code: Code, rest: &[Arg]) -> VReg {
-        let def = self.f.reg(MASK);
-        let mut args = vec![Arg::Def(def, Size::K)];
-        args.extend_from_slice(rest);
-        self.f.push(Inst::new(code, &args));
-        def
+    /// `op` of one operand, whose lanes have twice the size of the result's: in the lower half of a register.
+    pub(super) fn op_narrow(&mut self, op: Op, w: Width, a: VReg) -> VReg {
+        match op.code(self.isa, w) {
+            Some(code) => self.vector(code, w.half(), &[Arg::Use(a, Size::V(w))]),
+            None => self.sequence_narrow(op, w, a),
+        }
     }
 
-    /// A mask from two mask registers.
-    pub(super) fn mask2(&mut self, code: Code, a: VReg, b: VReg) -> VReg {
-        self.mask_op(code, &[Arg::Use(a, Size::K), Arg::Use(b, Size::K)])
+    /// An operand in a register.
+    pub(super) fn in_register(&mut self, w: Width, source: Source) -> VReg {
+        match source {
+            Source::Reg(reg) => reg,
+            Source::Mem(mem) => {
+                debug_assert!(!mem.broadcast, "an embedded broadcast is an operand of an instruction");
+                self.load_as(Op::Load32, w, mem)
+            }
+        }
     }
 
-    /// `mask ? b : a` of registers of 32-bit lanes, or 64-bit ones where `wide`.
-    pub(super) fn blend(&mut self, wide: bool, w: Width, mask: VReg, a: VReg, b: Source) -> VReg {
-        let op = if wide { Op::Blend64 } else { Op::Blend32 };
-        let def = self.f.reg(VECTOR);
-        let size = Size::V(w);
-        let inst = Inst::new(op.code(w), &[Arg::Def(def, size), Arg::Use(a, size), b.arg(size)]);
-        self.f.push(inst.masked(mask, false));
-        def
-    }
-
-    /// The lanes of a mask as a register of 32-bit ones and zeros: what booleans are in memory.
-    pub(super) fn ones_where(&mut self, mask: VReg, w: Width) -> VReg {
-        let one = self.constant_source(DType::I32, Bits(1));
-        let def = self.f.reg(VECTOR);
-        let code = match w {
-            Width::X => Code::EVEX_Vpbroadcastd_xmm_k1z_xmmm32,
-            Width::Y => Code::EVEX_Vpbroadcastd_ymm_k1z_xmmm32,
-            Width::Z => Code::EVEX_Vpbroadcastd_zmm_k1z_xmmm32,
-        };
-        let mem = Mem { broadcast: false, ..one };
-        self.f.push(Inst::new(code, &[Arg::Def(def, Size::V(w)), Arg::Mem(mem)]).masked(mask, true));
-        def
-    }
-
-    /// Bits 8 to 15 of a mask.
-    pub(super) fn upper_mask(&mut self, mask: VReg) -> VReg {
-        self.mask_op(Code::VEX_Kshiftrw_kr_kr_imm8, &[Arg::Use(mask, Size::K), Arg::Imm8(8)])
-    }
-
-    /// The upper 256 bits of a register.
+    /// The upper half of a register.
     pub(super) fn upper_half(&mut self, reg: VReg) -> VReg {
-        let code = Code::EVEX_Vextractf64x4_ymmm256_k1z_zmm_imm8;
-        self.vector(code, Width::Y, &[Arg::Use(reg, Size::V(Width::Z)), Arg::Imm8(1)])
+        let code = match self.isa {
+            Isa::Avx2 => Code::VEX_Vextracti128_xmmm128_ymm_imm8,
+            Isa::Avx512 => Code::EVEX_Vextractf64x4_ymmm256_k1z_zmm_imm8,
+        };
+        let w = self.isa.widest();
+        self.vector(code, w.half(), &[Arg::Use(reg, Size::V(w)), Arg::Imm8(1)])
     }
 
-    /// Two registers' lower 256 bits in one.
+    /// Two registers' lower halves in one.
     pub(super) fn join_halves(&mut self, low: VReg, high: VReg) -> VReg {
-        let code = Code::EVEX_Vinsertf64x4_zmm_k1z_zmm_ymmm256_imm8;
-        let (low, high) = (Arg::Use(low, Size::V(Width::Z)), Arg::Use(high, Size::V(Width::Y)));
-        self.vector(code, Width::Z, &[low, high, Arg::Imm8(1)])
+        let code = match self.isa {
+            Isa::Avx2 => Code::VEX_Vinserti128_ymm_ymm_xmmm128_imm8,
+            Isa::Avx512 => Code::EVEX_Vinsertf64x4_zmm_k1z_zmm_ymmm256_imm8,
+        };
+        let w = self.isa.widest();
+        let (low, high) = (Arg::Use(low, Size::V(w)), Arg::Use(high, Size::V(w.half())));
+        self.vector(code, w, &[low, high, Arg::Imm8(1)])
+    }
+
+    /// Registers whose lower halves hold lanes, two by two in one.
+    pub(super) fn pair_up(&mut self, halves: &[VReg]) -> Parts {
+        let join = |e: &mut Self, pair: &[VReg]| match *pair {
+            [low, high] => e.join_halves(low, high),
+            _ => pair[0],
+        };
+        halves.chunks(2).map(|pair| join(self, pair)).collect()
     }
 
     /// A scalar in every lane of the parts of a type.
     pub(super) fn splat(&mut self, ty: VType, scalar: VReg) -> Parts {
-        if ty.dtype == DType::Bool {
-            let bits = self.int_of_mask(scalar);
-            let lowest = self.f.reg(RegClass::Int);
-            let tied = Arg::Tied { def: lowest, from: bits, size: Size::R32 };
-            self.f.push(Inst::new(Code::And_rm32_imm32, &[tied, Arg::Imm32(1)]));
-            let all = self.f.reg(RegClass::Int);
-            let tied = Arg::Tied { def: all, from: lowest, size: Size::R32 };
-            self.f.push(Inst::new(Code::Neg_rm32, &[tied]));
-            let mask = self.f.reg(MASK);
-            self.f.push(Inst::new(Code::VEX_Kmovd_kr_r32, &[Arg::Def(mask, Size::K), Arg::Use(all, Size::R32)]));
-            return vec![mask; parts(ty)];
+        let reg = match ty.dtype {
+            DType::Bool => self.splat_mask(scalar),
+            _ => {
+                let w = self.isa.width(ty, 0);
+                let op = if is_wide(ty.dtype) { Op::Broadcast64 } else { Op::Broadcast32 };
+                self.vector(self.code(op, w), w, &[Arg::Use(scalar, Size::V(Width::X))])
+            }
+        };
+        vec![reg; self.isa.parts(ty)]
+    }
+
+    /// A general register in every lane of a register of 32-bit lanes, or of 64-bit ones where `wide`.
+    pub(super) fn splat_number(&mut self, wide: bool, w: Width, number: VReg) -> VReg {
+        let (broadcast, lowest, op, size) = match wide {
+            false => (Op::BroadcastGpr32, Lowest::Load32, Op::Broadcast32, Size::R32),
+            true => (Op::BroadcastGpr64, Lowest::Load64, Op::Broadcast64, Size::R64),
+        };
+        if let Some(code) = broadcast.code(self.isa, w) {
+            return self.vector(code, w, &[Arg::Use(number, size)]);
         }
-        let w = width(ty, 0);
-        let op = if is_wide(ty.dtype) { Op::Broadcast64 } else { Op::Broadcast32 };
-        let reg = self.vector(op.code(w), w, &[Arg::Use(scalar, Size::V(Width::X))]);
-        vec![reg; parts(ty)]
+        let element = self.vector(lowest.code(self.isa), Width::X, &[Arg::Use(number, size)]);
+        self.vector(self.code(op, w), w, &[Arg::Use(element, Size::V(Width::X))])
     }
 
     // Lanes in any order
 
     /// The parts of a value whose lanes are these lanes of these registers (masks have been made lanes).
     pub(super) fn permute(&mut self, wide: bool, lanes: &[(VReg, u32)]) -> Parts {
-        let per_part = if wide { 8 } else { 16 };
-        lanes.chunks(per_part).map(|chunk| self.permute_register(wide, chunk)).collect()
+        let per_part = self.isa.widest().bytes() / if wide { 8 } else { 4 };
+        lanes.chunks(per_part as usize).map(|chunk| self.permute_register(wide, chunk)).collect()
     }
 
     fn permute_register(&mut self, wide: bool, lanes: &[(VReg, u32)]) -> VReg {
@@ -309,23 +289,46 @@ impl Emitter<'_> {
                 sources.push(reg);
             }
         }
-        let bytes = if wide { 8 } else { 4 };
-        let order = self.lanes_constant(lanes.iter().map(|&(_, lane)| lane.into()), bytes);
-        let code = match wide {
-            true => Code::EVEX_Vpermq_zmm_k1z_zmm_zmmm512b64,
-            false => Code::EVEX_Vpermd_zmm_k1z_zmm_zmmm512b32,
-        };
-        let size = Size::V(Width::Z);
-        let mut result = self.vector(code, Width::Z, &[Arg::Use(order, size), Arg::Use(sources[0], size)]);
+        let order = Order::new(self, wide, lanes);
+        let mut result = self.ordered(order, sources[0]);
         for &source in &sources[1..] {
             let bits = lanes.iter().enumerate().filter(|(_, (reg, _))| *reg == source).map(|(i, _)| 1u64 << i).sum();
-            let mask = self.mask_constant(bits);
-            let def = self.f.reg(VECTOR);
-            let args = [Arg::Tied { def, from: result, size }, Arg::Use(order, size), Arg::Use(source, size)];
-            self.f.push(Inst::new(code, &args).masked(mask, false));
-            result = def;
+            result = self.ordered_where(order, bits, source, result);
         }
         result
+    }
+
+    /// The lanes of a register in another order.
+    fn ordered(&mut self, order: Order, source: VReg) -> VReg {
+        let w = self.isa.widest();
+        let (source, size) = (Arg::Use(source, Size::V(w)), Size::V(w));
+        match order {
+            Order::Register(code, order) => self.vector(code, w, &[Arg::Use(order, size), source]),
+            Order::Fixed(order) => self.vector(Code::VEX_Vpermq_ymm_ymmm256_imm8, w, &[source, Arg::Imm8(order)]),
+        }
+    }
+
+    /// The same for the lanes whose bit is set; the others are those of `before`.
+    fn ordered_where(&mut self, order: Order, bits: u64, source: VReg, before: VReg) -> VReg {
+        let size = Size::V(self.isa.widest());
+        match (self.isa, order) {
+            (Isa::Avx512, Order::Register(code, order)) => {
+                let mask = self.mask_bits(bits);
+                let def = self.f.reg(VECTOR);
+                let args = [Arg::Tied { def, from: before, size }, Arg::Use(order, size), Arg::Use(source, size)];
+                self.f.push(Inst::new(code, &args).masked(mask, false));
+                def
+            }
+            (_, Order::Register(..)) => {
+                let all = self.ordered(order, source);
+                self.blend_fixed(Width::Y, before, Source::Reg(all), bits as u8)
+            }
+            (_, Order::Fixed(_)) => {
+                let all = self.ordered(order, source);
+                let words = (0..4).filter(|i| bits >> i & 1 == 1).map(|i| 0b11 << (2 * i)).sum();
+                self.blend_fixed(Width::Y, before, Source::Reg(all), words)
+            }
+        }
     }
 
     /// Where each lane of a value is; a mask's lanes are made lanes of vectors first.
@@ -334,7 +337,7 @@ impl Emitter<'_> {
             DType::Bool => parts.iter().map(|&mask| self.mask_to_lanes(mask)).collect(),
             _ => parts.to_vec(),
         };
-        let per_part = lanes_per_part(ty.dtype);
+        let per_part = self.isa.lanes_per_part(ty.dtype);
         (0..ty.lanes).map(|lane| (registers[(lane / per_part) as usize], lane % per_part)).collect()
     }
 
@@ -345,16 +348,6 @@ impl Emitter<'_> {
             DType::Bool => registers.into_iter().map(|reg| self.lanes_to_mask(reg)).collect(),
             _ => registers,
         }
-    }
-
-    /// All ones in the 32-bit lanes where a mask holds.
-    pub(super) fn mask_to_lanes(&mut self, mask: VReg) -> VReg {
-        self.vector(Op::MaskToLanes.code(Width::Z), Width::Z, &[Arg::Use(mask, Size::K)])
-    }
-
-    /// The mask of the 32-bit lanes with their highest bit set.
-    pub(super) fn lanes_to_mask(&mut self, reg: VReg) -> VReg {
-        self.mask_op(Op::LanesToMask.code(Width::Z), &[Arg::Use(reg, Size::V(Width::Z))])
     }
 
     // The frame: lanes one by one
@@ -372,10 +365,10 @@ impl Emitter<'_> {
     pub(super) fn spill_lanes(&mut self, array: i32, ty: VType, parts: &[VReg]) {
         let bytes = lane_bytes(ty.dtype);
         for (i, &part) in parts.iter().enumerate() {
-            let w = width(ty, i);
+            let w = self.isa.width(ty, i);
             let reg = if ty.dtype == DType::Bool { self.ones_where(part, w) } else { part };
-            let to = self.frame_lane(array, i as u32 * lanes_per_part(ty.dtype), bytes);
-            self.f.push(Inst::new(Op::Store32.code(w), &[Arg::Mem(to), Arg::Use(reg, Size::V(w))]));
+            let to = self.frame_lane(array, i as u32 * self.isa.lanes_per_part(ty.dtype), bytes);
+            self.f.push(Inst::new(self.code(Op::Store32, w), &[Arg::Mem(to), Arg::Use(reg, Size::V(w))]));
         }
     }
 
@@ -383,16 +376,11 @@ impl Emitter<'_> {
     pub(super) fn reload_lanes(&mut self, array: i32, ty: VType) -> Parts {
         let bytes = lane_bytes(ty.dtype);
         let load = |e: &mut Self, i: usize| {
-            let w = width(ty, i);
-            let from = e.frame_lane(array, i as u32 * lanes_per_part(ty.dtype), bytes);
+            let w = e.isa.width(ty, i);
+            let from = e.frame_lane(array, i as u32 * e.isa.lanes_per_part(ty.dtype), bytes);
             let reg = e.load_as(Op::Load32, w, from);
             if ty.dtype == DType::Bool { e.nonzero_lanes(reg, w) } else { reg }
         };
-        (0..parts(ty)).map(|i| load(self, i)).collect()
-    }
-
-    /// The mask of the 32-bit lanes that are not 0.
-    pub(super) fn nonzero_lanes(&mut self, reg: VReg, w: Width) -> VReg {
-        self.mask_op(Op::TestLanes.code(w), &[Arg::Use(reg, Size::V(w)), Arg::Use(reg, Size::V(w))])
+        (0..self.isa.parts(ty)).map(|i| load(self, i)).collect()
     }
 }

@@ -6,8 +6,9 @@ use regalloc2::{RegClass, VReg};
 use super::emit::{Def, Emitter};
 use super::function::{MASK, VECTOR};
 use super::inst::{Arg, Inst, Masked, Mem, Size};
-use super::lanes::{GROUP, Parts, is_wide, lane_bytes, lanes_of_part, lanes_per_part, parts, width};
-use super::op::{Op, Width};
+use super::isa::{Isa, is_wide, lane_bytes};
+use super::lanes::Parts;
+use super::op::{Lowest, Op, Width};
 use crate::kir::{Bits, Buffer, DType, Index, VType, Value};
 
 impl Emitter<'_> {
@@ -19,14 +20,16 @@ impl Emitter<'_> {
         let from = self.address(buffer, index, size, step.wrapping_mul(i64::from(ty.lanes)));
         if self.folds(value) {
             return Def::Memory(match stride {
-                0 => vec![from.broadcast(); parts(ty)],
-                _ => (0..parts(ty)).map(|i| from.plus(64 * i as i32)).collect(),
+                0 => vec![from.broadcast(); self.isa.parts(ty)],
+                _ => {
+                    (0..self.isa.parts(ty)).map(|i| from.plus((self.isa.widest().bytes() * i as u32) as i32)).collect()
+                }
             });
         }
         Def::Parts(match stride {
             _ if ty.lanes == 1 => vec![self.load_scalar(ty.dtype, from)],
             0 => self.load_broadcast(ty, from),
-            1 => (0..parts(ty)).map(|i| self.load_part(ty, i, from)).collect(),
+            1 => (0..self.isa.parts(ty)).map(|i| self.load_part(ty, i, from)).collect(),
             _ => self.load_strided(ty, from, step),
         })
     }
@@ -34,11 +37,11 @@ impl Emitter<'_> {
     /// Loads one element into the lowest lane.
     fn load_scalar(&mut self, dtype: DType, from: Mem) -> VReg {
         match dtype {
-            DType::F32 | DType::I32 => self.vector(Code::EVEX_Vmovd_xmm_rm32, Width::X, &[Arg::Mem(from)]),
-            DType::F64 | DType::I64 => self.vector(Code::EVEX_Vmovq_xmm_rm64, Width::X, &[Arg::Mem(from)]),
+            DType::F32 | DType::I32 => self.vector(Lowest::Load32.code(self.isa), Width::X, &[Arg::Mem(from)]),
+            DType::F64 | DType::I64 => self.vector(Lowest::Load64.code(self.isa), Width::X, &[Arg::Mem(from)]),
             _ => {
                 let element = self.load_int(dtype, from);
-                let def = self.vector(Code::EVEX_Vmovd_xmm_rm32, Width::X, &[Arg::Use(element, Size::R32)]);
+                let def = self.vector(Lowest::Load32.code(self.isa), Width::X, &[Arg::Use(element, Size::R32)]);
                 if dtype == DType::Bool { self.nonzero_lanes(def, Width::X) } else { def }
             }
         }
@@ -59,23 +62,23 @@ impl Emitter<'_> {
     }
 
     fn load_broadcast(&mut self, ty: VType, from: Mem) -> Parts {
-        let w = width(ty, 0);
+        let w = self.isa.width(ty, 0);
         let reg = match ty.dtype.size() {
             4 => self.load_as(Op::Broadcast32, w, from),
             8 => self.load_as(Op::Broadcast64, w, from),
             _ => {
                 let element = self.load_int(ty.dtype, from);
-                self.vector(Op::BroadcastGpr32.code(w), w, &[Arg::Use(element, Size::R32)])
+                self.splat_number(false, w, element)
             }
         };
         let reg = if ty.dtype == DType::Bool { self.nonzero_lanes(reg, w) } else { reg };
-        vec![reg; parts(ty)]
+        vec![reg; self.isa.parts(ty)]
     }
 
     /// Loads part `i` of contiguous elements; lanes beyond the value's are not touched and become 0.
     fn load_part(&mut self, ty: VType, i: usize, from: Mem) -> VReg {
-        let from = from.plus((i as u32 * lanes_per_part(ty.dtype) * ty.dtype.size() as u32) as i32);
-        let (lanes, w) = (lanes_of_part(ty, i), width(ty, i));
+        let from = from.plus((i as u32 * self.isa.lanes_per_part(ty.dtype) * ty.dtype.size() as u32) as i32);
+        let (lanes, w) = (self.isa.lanes_of_part(ty, i), self.isa.width(ty, i));
         let op = match ty.dtype {
             DType::F32 | DType::I32 => Op::Load32,
             DType::F64 | DType::I64 => Op::Load64,
@@ -83,42 +86,57 @@ impl Emitter<'_> {
             DType::I8 => Op::SignExtendBytes,
             DType::U8 | DType::Bool => Op::ZeroExtendBytes,
         };
-        let reg = if lanes * lane_bytes(ty.dtype) == w.bytes() {
-            self.load_as(op, w, from)
-        } else {
-            let mask = self.first_lanes(lanes);
-            let def = self.f.reg(VECTOR);
-            self.f.push(Inst::new(op.code(w), &[Arg::Def(def, Size::V(w)), Arg::Mem(from)]).masked(mask, true));
-            def
+        let reg = match self.isa {
+            _ if self.isa.fills(ty, i) => self.load_as(op, w, from),
+            Isa::Avx2 => self.load_first(ty.dtype, w, lanes, from),
+            Isa::Avx512 => {
+                let mask = self.first_lanes(lanes, lane_bytes(ty.dtype));
+                self.vector_where(mask, self.code(op, w), w, &[Arg::Mem(from)])
+            }
         };
         if ty.dtype == DType::Bool { self.nonzero_lanes(reg, w) } else { reg }
     }
 
     fn load_strided(&mut self, ty: VType, from: Mem, step: i64) -> Parts {
+        if self.isa == Isa::Avx2 {
+            let places: Vec<Mem> = self.places(ty, from, step);
+            let per_part = self.isa.lanes_per_part(ty.dtype) as usize;
+            let load = |e: &mut Self, places: &[Mem]| {
+                let reg = e.insert_elements(ty.dtype, places);
+                if ty.dtype == DType::Bool { e.nonzero_lanes(reg, Width::Y) } else { reg }
+            };
+            return places.chunks(per_part).map(|places| load(self, places)).collect();
+        }
         let reach = step.wrapping_mul(64);
         if ty.dtype.size() == 4 && i32::try_from(reach).is_ok() {
             let load = |e: &mut Self, i: usize| {
-                let first = i as u32 * GROUP;
-                let offsets = (0..GROUP).map(|lane| (step * i64::from(lane)) as u64);
+                let group = e.isa.lanes_per_part(ty.dtype);
+                let first = i as u32 * group;
+                let offsets = (0..group).map(|lane| (step * i64::from(lane)) as u64);
                 let index = e.lanes_constant(offsets, 4);
                 let from = from.plus((step * i64::from(first)) as i32);
                 e.gather_register(
                     Op::GatherIndex32Of32,
-                    lanes_of_part(ty, i),
-                    width(ty, i),
-                    width(ty, i),
+                    e.isa.lanes_of_part(ty, i),
+                    e.isa.width(ty, i),
+                    e.isa.width(ty, i),
                     from,
                     index,
                     1,
                 )
             };
-            return (0..parts(ty)).map(|i| load(self, i)).collect();
+            return (0..self.isa.parts(ty)).map(|i| load(self, i)).collect();
         }
         for lane in 0..ty.lanes {
             let element = self.load_int(ty.dtype, from.plus((step * i64::from(lane)) as i32));
             self.store_frame_lane(0, ty.dtype, lane, element);
         }
         self.reload_lanes(0, ty)
+    }
+
+    /// Where the lanes of a value are that lie `step` bytes apart.
+    fn places(&self, ty: VType, first: Mem, step: i64) -> Vec<Mem> {
+        (0..ty.lanes).map(|lane| first.plus((step * i64::from(lane)) as i32)).collect()
     }
 
     /// Writes a general register into a lane of a working array.
@@ -150,13 +168,13 @@ impl Emitter<'_> {
         index: VReg,
         scale: u32,
     ) -> VReg {
-        let mask = self.first_lanes(lanes);
+        let mask = self.first_lanes(lanes, lane_bytes(DType::I32));
         let before = self.constant_register(DType::F32, Bits(0));
         let (def, after) = (self.f.reg(VECTOR), self.f.reg(MASK));
         let result_width = if op == Op::GatherIndex64Of32 { w.half() } else { w };
         let mem = Mem { index: Some((index, scale, Size::V(index_width))), ..from };
         let mut inst =
-            Inst::new(op.code(w), &[Arg::Tied { def, from: before, size: Size::V(result_width) }, Arg::Mem(mem)]);
+            Inst::new(self.code(op, w), &[Arg::Tied { def, from: before, size: Size::V(result_width) }, Arg::Mem(mem)]);
         inst.mask = Some(Masked { by: mask, zero: false, consumed: Some(after) });
         self.f.push(inst);
         def
@@ -174,19 +192,17 @@ impl Emitter<'_> {
         let offset_type = ty.with_dtype(DType::I64);
         let offsets = self.parts(offsets);
         match size {
-            8 => (0..parts(ty))
-                .map(|i| {
-                    let (lanes, w) = (lanes_of_part(ty, i), width(ty, i));
-                    self.gather_register(Op::GatherIndex64Of64, lanes, w, w, from, offsets[i], 8)
-                })
-                .collect(),
-            4 => {
+            4 | 8 => {
+                let op = if size == 8 { Op::GatherIndex64Of64 } else { Op::GatherIndex64Of32 };
                 let gather = |e: &mut Self, i: usize| {
-                    let (lanes, w) = (lanes_of_part(offset_type, i), width(offset_type, i));
-                    e.gather_register(Op::GatherIndex64Of32, lanes, w, w, from, offsets[i], 4)
+                    let (lanes, w) = (e.isa.lanes_of_part(offset_type, i), e.isa.width(offset_type, i));
+                    match e.isa {
+                        Isa::Avx2 => e.gather_lanes(op, lanes, w, from, offsets[i], size),
+                        Isa::Avx512 => e.gather_register(op, lanes, w, w, from, offsets[i], size),
+                    }
                 };
-                let halves: Parts = (0..parts(offset_type)).map(|i| gather(self, i)).collect();
-                self.pair_up(&halves)
+                let gathered: Parts = (0..self.isa.parts(offset_type)).map(|i| gather(self, i)).collect();
+                if size == 8 { gathered } else { self.pair_up(&gathered) }
             }
             _ => {
                 self.spill_lanes(1, offset_type, &offsets);
@@ -201,15 +217,6 @@ impl Emitter<'_> {
         }
     }
 
-    /// Registers whose lower halves hold lanes, two by two in one.
-    pub(super) fn pair_up(&mut self, halves: &[VReg]) -> Parts {
-        let join = |e: &mut Self, pair: &[VReg]| match *pair {
-            [low, high] => e.join_halves(low, high),
-            _ => pair[0],
-        };
-        halves.chunks(2).map(|pair| join(self, pair)).collect()
-    }
-
     /// Stores a value, its lanes `stride` elements apart.
     pub(super) fn store(&mut self, buffer: Buffer, index: &Index, stride: i64, value: Value) {
         let ty = self.kernel.type_of(value);
@@ -220,6 +227,15 @@ impl Emitter<'_> {
         if stride == 1 || ty.lanes == 1 {
             for (i, &part) in parts.iter().enumerate() {
                 self.store_part(ty, i, part, to);
+            }
+            return;
+        }
+        if self.isa == Isa::Avx2 {
+            let places = self.places(ty, to, step);
+            for (i, places) in places.chunks(self.isa.lanes_per_part(ty.dtype) as usize).enumerate() {
+                let w = self.isa.width(ty, i);
+                let reg = if ty.dtype == DType::Bool { self.ones_where(parts[i], w) } else { parts[i] };
+                self.extract_elements(ty.dtype, w, reg, places);
             }
             return;
         }
@@ -259,34 +275,31 @@ impl Emitter<'_> {
     /// Stores part `i` of contiguous elements.
     fn store_part(&mut self, ty: VType, i: usize, part: VReg, to: Mem) {
         let size = ty.dtype.size() as u32;
-        let to = to.plus((i as u32 * lanes_per_part(ty.dtype) * size) as i32);
-        let (lanes, w) = (lanes_of_part(ty, i), width(ty, i));
-        let full = lanes * lane_bytes(ty.dtype) == w.bytes();
-        let store = |e: &mut Self, op: Op, w: Width, reg: VReg| {
-            let inst = Inst::new(op.code(w), &[Arg::Mem(to), Arg::Use(reg, Size::V(w))]);
-            let inst = match full {
-                true => inst,
-                false => {
-                    let mask = e.first_lanes(lanes);
-                    inst.masked(mask, false)
-                }
-            };
-            e.f.push(inst);
-        };
-        match (size, lanes) {
-            (4, 1) => {
-                self.f.push(Inst::new(Code::EVEX_Vmovd_rm32_xmm, &[Arg::Mem(to), Arg::Use(part, Size::V(Width::X))]))
-            }
-            (8, 1) => {
-                self.f.push(Inst::new(Code::EVEX_Vmovq_rm64_xmm, &[Arg::Mem(to), Arg::Use(part, Size::V(Width::X))]))
-            }
-            (4, _) => store(self, Op::Store32, w, part),
-            (8, _) => store(self, Op::Store64, w, part),
-            (2, _) => store(self, Op::NarrowToWords, w, part),
-            _ => {
-                let reg = if ty.dtype == DType::Bool { self.ones_where(part, w) } else { part };
-                store(self, Op::NarrowToBytes, w, reg);
-            }
+        let to = to.plus((i as u32 * self.isa.lanes_per_part(ty.dtype) * size) as i32);
+        let (lanes, w) = (self.isa.lanes_of_part(ty, i), self.isa.width(ty, i));
+        let part = if ty.dtype == DType::Bool { self.ones_where(part, w) } else { part };
+        if self.isa == Isa::Avx2 {
+            return self.store_first(ty.dtype, w, lanes, part, to);
         }
+        let op = match (size, lanes) {
+            (4 | 8, 1) => {
+                let lowest = if size == 4 { Lowest::Store32 } else { Lowest::Store64 };
+                let args = [Arg::Mem(to), Arg::Use(part, Size::V(Width::X))];
+                return self.f.push(Inst::new(lowest.code(self.isa), &args));
+            }
+            (4, _) => Op::Store32,
+            (8, _) => Op::Store64,
+            (2, _) => Op::NarrowToWords,
+            _ => Op::NarrowToBytes,
+        };
+        let inst = Inst::new(self.code(op, w), &[Arg::Mem(to), Arg::Use(part, Size::V(w))]);
+        let inst = match self.isa.fills(ty, i) {
+            true => inst,
+            false => {
+                let mask = self.first_lanes(lanes, lane_bytes(ty.dtype));
+                inst.masked(mask, false)
+            }
+        };
+        self.f.push(inst);
     }
 }

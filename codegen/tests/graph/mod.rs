@@ -3,7 +3,7 @@
 
 use kiln_codegen::kir::{self, math};
 use kiln_codegen::lower::Machine;
-use kiln_codegen::native::Target;
+use kiln_codegen::native::{Features, Target};
 use kiln_codegen::{CompileOptions, CompiledModule, compile, compile_for};
 use kiln_ir::interp::{self, State};
 use kiln_ir::{Builder, DType, Dim, Graph, Tensor, Value};
@@ -93,6 +93,11 @@ pub fn check(graph: &Graph, feeds: &[(String, Tensor)], tolerance: f64) -> Compi
     let module =
         compile(graph, &target, CompileOptions { threads: 2, exact: false }).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     run(graph, &module, feeds, &want, tolerance);
+    // what this machine has beside its widest vectors
+    let half =
+        Target::new(target.triple().clone(), target.features().min(Features::V3)).expect("a level below the host's");
+    let narrower = compile(graph, &half, CompileOptions { threads: 2, exact: false });
+    run(graph, &narrower.unwrap_or_else(|e| panic!("{e}\n{graph}")), feeds, &want, tolerance);
     // Cranelift, with its own tiles and vectors, and with those for wider registers, which it legalises
     let portable = target.portable();
     for machine in [kiln_codegen::compile::machine(&portable), Machine::X86_64_512] {

@@ -154,7 +154,8 @@ fn multiply_add_is_fused_exactly_where_the_target_says_so() {
     let kernel = b.finish().unwrap();
     let host = Target::host().unwrap();
     let baseline = Target::new(host.triple().clone(), Features::Baseline).unwrap();
-    for target in [host, baseline] {
+    let half = Target::new(host.triple().clone(), host.features().min(Features::V3)).unwrap();
+    for target in [host.clone().portable(), host, half, baseline] {
         let mut buffers = vec![vec![0; 4], (1.0 + 2f32.powi(-12)).to_le_bytes().to_vec()];
         run_jit(&kernel, &target, &mut buffers);
         let expected = if target.has_fma() { 2f32.powi(-24) } else { 0.0 };

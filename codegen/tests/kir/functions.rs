@@ -124,11 +124,11 @@ fn reference(op: UnaryOp) -> fn(f64) -> f64 {
     }
 }
 
-/// With and without fused multiply-add.
+/// With and without fused multiply-add, in every width of vectors.
 fn targets() -> Vec<Target> {
     let host = Target::host().unwrap();
-    let baseline = Target::new(host.triple().clone(), Features::Baseline).unwrap();
-    vec![baseline, host]
+    let levels = [Features::Baseline, Features::V3, Features::V4].into_iter().filter(|&level| level <= host.features());
+    levels.map(|level| Target::new(host.triple().clone(), level).unwrap()).collect()
 }
 
 #[track_caller]

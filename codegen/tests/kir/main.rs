@@ -1,7 +1,8 @@
-//! Tests of the kernel IR and its Cranelift back end.
+//! Tests of the kernel IR and its back ends.
 
 mod agree;
 mod clif;
+mod encodings;
 mod functions;
 mod interpreter;
 mod random;

@@ -125,7 +125,7 @@ impl Generator {
     }
 
     fn lanes(&mut self) -> u32 {
-        self.choices.pick(&[4, 8, 1, 3, 16, 7, 2, 12, 5, 32])
+        self.choices.pick(&[4, 8, 1, 3, 16, 7, 2, 12, 5, 32, 64, 33])
     }
 
     fn load(&mut self, dtype: DType, lanes: u32) -> Value {

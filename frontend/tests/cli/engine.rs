@@ -1,5 +1,7 @@
 //! Compiling and running: compile, run, bench, interp, demo.
 
+#[cfg(target_arch = "x86_64")]
+use kiln_codegen::native::{Features, Target};
 use kiln_ir::Tensor;
 
 use crate::harness::{DOUBLE, Place, floats};
@@ -40,6 +42,21 @@ fn the_network_gives_the_same_by_every_way_of_running_it() {
     }
     place.kiln("run native.art --portable --inputs digit.npz").fails(1, &["portable half"]);
     place.kiln("run native.art --interpret --inputs digit.npz").fails(1, &["portable half"]);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn native_code_for_older_cpus_runs_here() {
+    let place = Place::with_digits();
+    let expected = scores(&place, &format!("run {DIGITS} --interpret"));
+    let host = Target::host().expect("this machine is supported");
+    let levels = [Features::Baseline, Features::V3, Features::V4].into_iter().filter(|&level| level <= host.features());
+    for level in levels.map(Features::name) {
+        // without a portable half there is nothing else to run
+        place.kiln(&format!("compile {DIGITS} -o {level}.art --target {level} --no-portable")).ok();
+        let found = scores(&place, &format!("run {level}.art"));
+        assert!(close(&found, &expected), "{level}: {found:?}, expected {expected:?}");
+    }
 }
 
 #[test]

@@ -54,7 +54,12 @@ fn machine_instructions_are_those_of_the_back_end_that_was_asked_for() {
     assert!(wide.contains("zmm") && wide.contains("; store"), "{wide}");
     let narrow = asm("--target x86-64-v4 --backend cranelift").ok().stdout;
     assert!(!narrow.contains("zmm") && narrow.contains("xmm"), "{narrow}");
-    asm("--target x86-64-v3 --backend wide").fails(2, &["x86-64-v4", "x86-64-v3"]);
+    let half = asm("--target x86-64-v3 --backend wide").ok().stdout;
+    assert!(half.contains("ymm") && !half.contains("zmm") && half.contains("; store"), "{half}");
+    assert_eq!(asm("--target x86-64-v3").ok().stdout, half);
+    let narrow = asm("--target x86-64-v3 --backend cranelift").ok().stdout;
+    assert!(!narrow.contains("ymm") && narrow.contains("xmm"), "{narrow}");
+    asm("--target x86-64-v2 --backend wide").fails(2, &["x86-64-v4", "x86-64-v3", "x86-64-v2"]);
     asm("--target aarch64-unknown-linux-gnu --backend wide").fails(2, &["--backend", "aarch64"]);
     place.kiln("cat double.kiln --exact").fails(2, &["--exact", "import"]);
     place.kiln("compile double.kiln --dim n=2 --exact -o double.kiln-art").ok();

@@ -1,11 +1,12 @@
 //! The machine's peak of fused multiply-adds, by registers alone: no kernel of as wide vectors can be faster.
 
-use kiln_codegen::native::{Backend, Target};
+use kiln_codegen::native::{Backend, Features, Target};
 
 /// GFLOP/s of independent multiply-adds of the vectors that a target's kernels have; `None` where it is not measured.
 pub fn gflops(target: &Target) -> Option<f64> {
     match target.backend() {
-        Backend::Wide => imp::gflops_512(),
+        Backend::Wide if target.features() == Features::V4 => imp::gflops_512(),
+        Backend::Wide => imp::gflops_256(),
         Backend::Cranelift => imp::gflops_128(),
     }
 }
@@ -70,6 +71,7 @@ mod imp {
         };
     }
     multiply_adds!(gflops_128, "fma", "xmm", 4);
+    multiply_adds!(gflops_256, "fma", "ymm", 8);
     multiply_adds!(gflops_512, "avx512f", "zmm", 16);
 }
 
@@ -77,6 +79,11 @@ mod imp {
 mod imp {
     /// Measured on x86-64 only.
     pub fn gflops_128() -> Option<f64> {
+        None
+    }
+
+    /// Measured on x86-64 only.
+    pub fn gflops_256() -> Option<f64> {
         None
     }
 

@@ -9,7 +9,7 @@ use kiln_ir::Graph;
 use kiln_runtime::artifact::{Digests, inspect, native_code};
 use kiln_runtime::{Access, Argument, Buffer, Plan, Split, TensorSpec, Work};
 
-/// The machine that snapshots are of, whichever one makes them.
+/// The machine that snapshots are of, whichever one makes them; Cranelift's code, so that one machine has all stages.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// What is shown.
@@ -23,7 +23,7 @@ pub(super) enum Stage {
 /// The text of `stage` for `graph`.
 pub(super) fn show(graph: &Graph, stage: Stage) -> Result<String, String> {
     let triple = TRIPLE.parse().map_err(|e| format!("{TRIPLE}: {e}"))?;
-    let target = Target::new(triple, kiln_codegen::native::Features::V3).map_err(text)?;
+    let target = Target::new(triple, kiln_codegen::native::Features::V3).map_err(text)?.portable();
     let options = CompileOptions { target: Some(target), threads: Some(1), ..CompileOptions::default() };
     let compiled = compile(graph, &options).map_err(text)?;
     match stage {

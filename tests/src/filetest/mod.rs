@@ -23,8 +23,8 @@
 //! | `specialize(batch=2, …)` | binds symbolic dims; `run:` then takes this graph | the graph |
 //! | `opt`, `opt(until=PASS)`, `opt(without=PASS or RULE)` | optimises; checks `uses`, `idle` and `forbids` | the graph |
 //! | `rewrite(…)` | as `opt` | none |
-//! | `kir`, `clif` | compiles for x86-64-v3 | the kernels, or their CLIF |
-//! | `artifact` | compiles for x86-64-v3 into an artifact | what `kiln inspect` says of it, and its plan; no digests and sizes of code |
+//! | `kir`, `clif` | compiles for x86-64-v3 by Cranelift | the kernels, or their CLIF |
+//! | `artifact` | compiles for x86-64-v3 by Cranelift into an artifact | what `kiln inspect` says of it, and its plan; no digests and sizes of code |
 //!
 //! Errors that are expected stand at the end of the line that they are reported at, after `//~ ERROR`, as a part of
 //! their text (several errors: several `//~ ERROR`); errors without a line in the header, after `error:`. Each error

@@ -21,7 +21,7 @@ pub struct CodeArgs {
 enum BackendName {
     /// 128-bit vectors, every target
     Cranelift,
-    /// 512-bit vectors, x86-64-v4
+    /// 256-bit vectors on x86-64-v3, 512-bit vectors on x86-64-v4
     Wide,
 }
 
@@ -40,8 +40,8 @@ impl CodeArgs {
             Some(BackendName::Cranelift) => Ok(target.portable()),
             Some(BackendName::Wide) if target.backend() == Backend::Wide => Ok(target),
             Some(BackendName::Wide) => Err(Failure::Usage(format!(
-                "the wide back end makes code for x86-64-v4 on systems with the System V calling convention, not for \
-                 {target}: choose --target x86-64-v4, or leave out --backend"
+                "the wide back end makes code for x86-64-v3 and x86-64-v4 on systems with the System V calling convention, \
+                 not for {target}: choose --target x86-64-v3 or x86-64-v4, or leave out --backend"
             ))),
         }
     }
