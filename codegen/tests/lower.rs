@@ -152,3 +152,30 @@ fn windows_skip_their_padding() {
         c.check(&[y, z], 1e-6);
     }
 }
+
+#[test]
+fn deep_products_are_summed_in_parts_with_the_same_sums() {
+    for (rows, depth, columns) in [(20, 3072, 170), (49, 2048, 160), (29, 6144, 136), (16, 5000, 133)] {
+        let mut c = Case::new(depth as u64);
+        let x = c.input(DType::F32, &[rows, depth]);
+        let w = c.constant(DType::F32, &[depth, columns]);
+        let (bias, other) = (c.constant(DType::F32, &[columns]), c.input(DType::F32, &[rows, columns]));
+        let y = c.b.dot(x, w, &[], &[], &[1], &[0]);
+        let y = c.b.add(y, bias);
+        let y = c.b.relu(y);
+        let y = c.b.add(y, other);
+        // thousands of products, summed in another order
+        let module = c.check(&[y], 1e-4);
+        let sums = |k: &kiln_codegen::kir::Kernel| k.scratch.iter().any(|s| s.name == "sums");
+        assert!(module.kernels().iter().any(sums) || module.target().features() < kiln_codegen::native::Features::V4);
+    }
+    // taps are parts as well, where the input has room around it
+    let mut c = Case::new(9);
+    let x = c.input(DType::F32, &[1, 15, 15, 384]);
+    let (first, w) = (c.constant(DType::F32, &[1, 1, 384, 384]), c.constant(DType::F32, &[3, 3, 384, 140]));
+    let last = ConvOptions { layout: ConvLayout::ChannelsLast, ..ConvOptions::default() };
+    let x = c.b.conv(x, first, &last);
+    let o = ConvOptions { strides: vec![2, 2], padding: vec![Padding::same(1); 2], ..last };
+    let y = c.b.conv(x, w, &o);
+    c.check(&[y], 1e-4);
+}

@@ -107,8 +107,10 @@ const UNROLL_WHOLE: i64 = 12;
 const UNROLL: i64 = 8;
 /// Bytes of packed weights that fit beside everything else into the second-level cache: larger ones are asked for ahead.
 const CACHED_WEIGHTS: i64 = 512 << 10;
-/// Largest panel that is asked for ahead: two of them stay in the second-level cache.
-const MOST_PANEL: i64 = 160 << 10;
+/// Largest panel that is asked for ahead: two of them stay in the second-level cache. Deeper products are summed in parts.
+const MOST_PANEL: i64 = 200 << 10;
+/// Most bytes of sums that are kept between the parts of a deep product.
+const MOST_PARTIAL: i64 = 64 << 10;
 /// Fewest passes of a product over a panel among which asking for the next one is divided: in fewer it gets in the way of
 /// loads. (The frequencies of Winograd's algorithm have so few that it pays from the first.)
 const FEWEST_PASSES: i64 = 3;
@@ -132,14 +134,14 @@ impl Tile {
         let at: Vec<Index> = starts.map(Index::constant).collect();
         // where rows come in chunks, weights are read again for each, and from a cache
         let fewest_passes = if self.columns_first { FEWEST_PASSES } else { i64::MAX };
-        Emitter { tile: self, buffers, fewest_passes }.nest(&mut b, at);
+        Emitter { tile: self, buffers, fewest_passes, partial: None }.nest(&mut b, at);
         b
     }
 
     /// Emits the nest inside another kernel, serially: its buffers are `buffers`, and `at` their indices where all loops are
     /// at 0. There are no outer loops and guards.
     pub fn emit_inside(&self, b: &mut KernelBuilder, buffers: Vec<Buffer>, at: &[Index]) {
-        let emitter = Emitter { tile: self, buffers, fewest_passes: 1 };
+        let emitter = Emitter { tile: self, buffers, fewest_passes: 1, partial: None };
         emitter.columns(b, at, false, &mut |b, at, width| emitter.rows(b, at, width));
     }
 
@@ -151,6 +153,21 @@ impl Tile {
             Combine::Fold { prologue, .. } => 1 + prologue.cost() - 1,
         };
         results.saturating_mul((volume(&self.reduce) as u64).saturating_mul(each) + self.epilogue.cost() - 1)
+    }
+
+    /// Into how many parts the outermost reduction loop is cut, so that the panel of a part is small enough to be asked for
+    /// ahead while the rows go over the one before. Weights that are read once are not worth it.
+    fn depth_parts(&self) -> i64 {
+        let outermost = match self.reduce.first() {
+            Some(axis) if self.columns_first && self.panels && self.guards.is_empty() => axis.extent,
+            _ => return 1,
+        };
+        let bytes = |dtype: DType, n: i64| n * i64::from(self.lanes) * dtype.size() as i64;
+        let (panel, sums) =
+            (bytes(self.buffers[2].dtype, volume(&self.reduce)), bytes(self.accumulator, self.row.extent));
+        let again = self.row.extent > self.rows && sums <= MOST_PARTIAL && matches!(self.combine, Combine::MulAdd);
+        let fits = |parts: &i64| outermost % parts == 0 && panel / parts <= MOST_PANEL;
+        if again && panel > MOST_PANEL { (2..=outermost.min(16)).find(fits).unwrap_or(1) } else { 1 }
     }
 
     fn row_guard(&self) -> Option<usize> {
@@ -192,6 +209,18 @@ struct Emitter<'t> {
     buffers: Vec<Buffer>,
     /// Passes over a panel of weights from which on the next one is asked for.
     fewest_passes: i64,
+    /// Where a part of a deep product begins and ends.
+    partial: Option<Partial>,
+}
+
+/// Sums on their way from one part of a deep product to the next. Their place is the operand after all others.
+#[derive(Clone, Copy)]
+struct Partial {
+    sums: Buffer,
+    /// Whether the part goes on from the sums of another.
+    resumes: bool,
+    /// Whether another part goes on from its sums.
+    suspends: bool,
 }
 
 /// What a pass over a panel of weights asks for meanwhile: its share of the next panel.
@@ -229,6 +258,12 @@ impl Emitter<'_> {
             advance(&mut at, axis, &Index::from(var));
         }
         if tile.columns_first {
+            let parts = if serial.is_empty() { tile.depth_parts() } else { 1 };
+            if parts > 1 {
+                let sums = b.scratch("sums", tile.accumulator, tile.row.extent * i64::from(tile.lanes));
+                self.columns(b, &at, true, &mut |b, at, width| self.parts(b, parts, sums, at, width));
+                return;
+            }
             self.columns(b, &at, true, &mut |b, at, width| self.serial(b, &serial, at, width));
             return;
         }
@@ -253,6 +288,33 @@ impl Emitter<'_> {
         either(b, Index::constant(full - 1) - chunk, &mut |b| whole(b, &(chunk * size), size), &mut |b| {
             whole(b, &Index::constant(full * size), rest)
         });
+    }
+
+    /// All rows of one block of columns, in `parts` of the outermost reduction loop.
+    fn parts(&self, b: &mut KernelBuilder, parts: i64, sums: Buffer, at: &[Index], width: u32) {
+        let mut tile = self.tile.clone();
+        let outermost = &mut tile.reduce[0];
+        outermost.extent /= parts;
+        let mut step = Axis { extent: parts, strides: outermost.strides.clone() };
+        step.strides.iter_mut().for_each(|s| *s *= outermost.extent);
+        step.strides[2] *= i64::from(width);
+        tile.row.strides.resize(at.len(), 0);
+        tile.row.strides.push(i64::from(tile.lanes));
+        let emit = |b: &mut KernelBuilder, part: &Index, resumes: bool, suspends: bool| {
+            let partial = Some(Partial { sums, resumes, suspends });
+            let emitter = Emitter { tile: &tile, buffers: self.buffers.clone(), partial, ..*self };
+            let mut at = at.to_vec();
+            advance(&mut at, &step, part);
+            at.push(Index::constant(0));
+            emitter.rows(b, &at, width);
+        };
+        emit(b, &Index::constant(0), false, true);
+        match parts - 2 {
+            0 => {}
+            1 => emit(b, &Index::constant(1), true, true),
+            middle => b.for_each(middle, |b, var| emit(b, &(var + 1), true, true)),
+        }
+        emit(b, &Index::constant(parts - 1), true, false);
     }
 
     fn serial(&self, b: &mut KernelBuilder, axes: &[&Axis], at: &[Index], width: u32) {
@@ -384,8 +446,19 @@ impl Emitter<'_> {
         let guards: Vec<usize> = (tile.buffers.len()..tile.buffers.len() + tile.guards.len())
             .filter(|&g| guarded || tile.row.strides[g] == 0)
             .collect();
-        let acc = vec![zero; rows as usize];
+        let place = |row: i64| at.last().map_or(Index::constant(0), |sums| sums + row * i64::from(tile.lanes));
+        let acc = (0..rows).map(|row| match &self.partial {
+            Some(Partial { sums, resumes: true, .. }) => load(b, *sums, &place(row), 1, width),
+            _ => zero,
+        });
+        let acc = acc.collect();
         let acc = self.reduction(b, &reduce, &guards, at.to_vec(), acc, ahead);
+        if let Some(Partial { sums, suspends: true, .. }) = &self.partial {
+            for (row, acc) in (0..).zip(acc) {
+                store(b, *sums, &place(row), 1, acc);
+            }
+            return;
+        }
         let extras = &self.buffers[1 + tile.inputs..];
         let mut shared: Vec<Option<Value>> = vec![None; extras.len()];
         for (row, acc) in acc.into_iter().enumerate() {

@@ -79,8 +79,16 @@ pub fn choose(layer: Layer, machine: Machine) -> Option<Choice> {
             Choice { transform: transform.clone(), tiles, blocks, parts }
         })
     });
-    let (time, choice) = all.map(|choice| (time(&layer, &choice), choice)).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let weighed = |choice: Choice| (time(&layer, &choice) * on_two_threads(&choice), choice);
+    let (time, choice) = all.map(weighed).min_by(|a, b| a.0.total_cmp(&b.0))?;
     (time < MARGIN * direct(&layer)).then_some(choice)
+}
+
+/// How much worse a choice is for leaving one of two threads without work: one choice serves any number of threads, so
+/// one thread and two count alike (the root of the ratio is its geometric mean with 1). Direct convolutions share well.
+fn on_two_threads(choice: &Choice) -> f64 {
+    let units = choice.blocks * choice.parts;
+    (2.0 * units.div_ceil(2) as f64 / units as f64).sqrt()
 }
 
 /// Nanoseconds of a direct convolution on one thread.
