@@ -14,6 +14,7 @@ use super::context::{Lowering, Slot};
 use super::contraction::{Contraction, Input, Right, Roles, accumulator, emit, tile_shape};
 use super::elementwise::Operand;
 use super::error::LowerError;
+use super::grouped;
 use super::halo::{Halo, surrounded};
 use super::movement::padded;
 use super::nest::{self, Axis};
@@ -272,10 +273,10 @@ fn direct(
     epilogue: &ScalarExpr,
 ) -> Result<(), LowerError> {
     let operands: Vec<Value> = l.graph.node(id).operands.to_vec();
-    let (x_dims, w_dims) = (x.dims(), l.dims(operands[1]));
+    let (x_dims, mut w_dims) = (x.dims(), l.dims(operands[1]));
     let n = axes.len();
     let (channel, first, wk, wc, ws) = conv_dims(a.layout, n + 2);
-    let shape = Shape {
+    let mut shape = Shape {
         groups: a.groups,
         inputs: w_dims[wc],
         outputs: w_dims[wk] / a.groups.max(1),
@@ -284,6 +285,21 @@ fn direct(
         first,
     };
     let depthwise = is_depthwise(&a, shape.inputs, w_dims[wk]);
+    let mut filter = l.literal(operands[1]).cloned();
+    if let (ConvLayout::ChannelsLast, false, false, Some(narrow)) = (a.layout, depthwise, l.exact, &filter) {
+        let lanes = l.machine.lanes(accumulator(l.dtype(operands[1]))) as usize;
+        let join = grouped::joined(shape.groups, shape.inputs, shape.outputs, lanes);
+        if let Some(wide) = grouped::widened(narrow, join, shape.outputs).filter(|_| join > 1) {
+            w_dims = wide.dims().to_vec();
+            shape = Shape {
+                groups: shape.groups / join,
+                inputs: shape.inputs * join,
+                outputs: shape.outputs * join,
+                ..shape
+            };
+            filter = Some(wide);
+        }
+    }
     let extras: Vec<View> = operands[2..].iter().map(|&e| l.view(e)).collect();
     let slot = result(l, id);
     let moves = Moves {
@@ -305,7 +321,7 @@ fn direct(
         let guards = (0..moves.guards).map(|i| Guard { extent: x_dims[first + i] as i64, start: chosen[i].x.0 });
         let pixels = Input { view: x.tensor.clone(), start: x.start() + sum(&moves.x[first..], &|p| p.x.0) };
         let weights = sum(&moves.w[ws..], &|p| p.w.0);
-        let (left, right) = match (a.layout, l.literal(operands[1])) {
+        let (left, right) = match (a.layout, &filter) {
             (ConvLayout::ChannelsFirst, _) => {
                 (Input { view: l.view(operands[1]), start: weights }, Right::Strided(pixels))
             }

@@ -19,6 +19,7 @@ mod dot;
 mod elementwise;
 mod error;
 mod extreme;
+mod grouped;
 mod halo;
 mod index;
 mod lrn;
