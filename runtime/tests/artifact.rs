@@ -199,7 +199,7 @@ graph @count(%x: i64[2]) -> (y = %n) {
     assert_eq!(totals(&interpreted), [2, 20]);
     interpreted.reset_states();
     assert_eq!(totals(&interpreted), [3, 3]);
-    assert!(interpreted.state("sum").unwrap_err().to_string().contains("the variables are `total`"));
+    assert!(interpreted.state("sum").unwrap_err().to_string().contains("those that the graph assigns are `total`"));
     let wrong = Tensor::from_slice(&[1], &[1i64]).unwrap();
     assert!(interpreted.set_state("total", &wrong).unwrap_err().to_string().contains("i64[2]"));
 }
