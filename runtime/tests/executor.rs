@@ -75,7 +75,7 @@ fn a_variable_keeps_its_value_between_runs_and_can_be_read_set_and_reset() {
     executor.reset_states();
     assert_eq!(executor.state("total").unwrap().to_vec::<f32>().unwrap(), vec![0.0; N]);
     assert!(executor.set_state("total", &x).unwrap_err().to_string().contains("f32[1000]"));
-    assert!(executor.state("sum").unwrap_err().to_string().contains("the variables are `total`"));
+    assert!(executor.state("sum").unwrap_err().to_string().contains("those that the graph assigns are `total`"));
 }
 
 #[test]
