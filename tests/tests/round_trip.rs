@@ -41,7 +41,7 @@ fn random_graphs_reach_every_op_of_l0_and_l1_and_shrink_to_few_nodes() {
     let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]));
     let strategy = random_graph(Options::default());
     let mut reached = BTreeSet::new();
-    for _ in 0..3000 {
+    for _ in 0..12_000 {
         let graph = strategy.new_tree(&mut runner).unwrap().current().graph;
         reached.extend(graph.node_ids().map(|id| graph.node(id).op.mnemonic()));
     }

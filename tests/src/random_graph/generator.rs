@@ -62,6 +62,7 @@ const FAMILIES: &[fn(&mut Generator) -> Option<()>] = &[
     Generator::layer_norm,
     Generator::batch_norm,
     Generator::lrn,
+    Generator::recurrent,
     Generator::convert,
     Generator::logic,
     Generator::prelu,

@@ -1,6 +1,6 @@
 //! Steps that reduce and normalise.
 
-use kiln_ir::attribute::{Extreme, Padding, Real, Reducer};
+use kiln_ir::attribute::{Cell, Extreme, Padding, Real, Reducer};
 use kiln_ir::infer::window_extent;
 use kiln_ir::{DType, Op, Value};
 
@@ -179,6 +179,36 @@ impl Generator {
         let range = Range::computed(r.dtype, (-high, high), None, 4.0 * r.error, (high, 16.0))?;
         let op = Op::BatchNorm { axis, epsilon: Real(1e-5) };
         self.add(op, &[x, scale, bias, mean, variance], range).map(drop)
+    }
+
+    pub(super) fn recurrent(&mut self) -> Option<()> {
+        let dtype = self.dtype(DType::is_float)?;
+        let cell = Cell::ALL[self.choose(Cell::ALL.len())];
+        let (steps, batch, units) = (1 + self.choose(2), 1 + self.choose(3), 1 + self.choose(3));
+        let sums = cell.gates() * units;
+        let x = self.fresh(dtype, &[steps, batch, sums])?;
+        let w = self.fresh_within(dtype, &[sums, units], -0.5, 0.5)?;
+        let mut operands = vec![x, w, self.fresh_within(dtype, &[batch, units], -1.0, 1.0)?];
+        let lstm = cell == Cell::Lstm;
+        if lstm {
+            operands.push(self.fresh_within(dtype, &[batch, units], -1.0, 1.0)?);
+        }
+        if cell == Cell::Gru || (lstm && self.choose(2) == 1) {
+            operands.push(self.fresh_within(dtype, &[if lstm { 3 } else { 1 }, units], -0.5, 0.5)?);
+        }
+        // with other activations than a gate's, the hidden state of a GRU is not bounded by 1
+        let other = matches!(cell, Cell::Rnn | Cell::Lstm) && self.choose(2) == 1;
+        let tanh = "tanh(a0)".parse().ok()?;
+        let activations = if other { vec![tanh; cell.default_activations().len()] } else { Vec::new() };
+        let op = Op::Recurrent { cell, activations, reverse: self.choose(2) == 1 };
+        // Sums below 8 of at most 11 roundings each, functions that do not steepen errors, and a step that passes at most
+        // eight times the error of the one before on: 4096 roundings of 1 are several times what that adds up to.
+        let range = |high: f64| Range::computed(dtype, (-high, high), None, 0.0, (8.0, 512.0));
+        let mut ranges = vec![range(1.0)?];
+        if lstm {
+            ranges.push(range(1.0 + steps as f64)?);
+        }
+        (self.add_all(op, &operands, &ranges).len() == ranges.len()).then_some(())
     }
 
     pub(super) fn lrn(&mut self) -> Option<()> {
