@@ -148,8 +148,6 @@ pub fn cost(op: &Op, operands: &[TensorType], results: &[TensorType]) -> Option<
         // The recurrent weights are read again at each step.
         Op::Recurrent { cell, activations, .. } => {
             let units = operands.get(2)?.dims.get(1)?.fixed()? as u64;
-            let own = cell.default_activations();
-            let activations = if activations.is_empty() { &own } else { activations };
             let updates = cell.updates(activations, operands.len() > 4);
             let scalar: u64 = updates.iter().map(|update| expression_flops(&update.expr)).sum();
             let product = 2u64.checked_mul(units)?.checked_mul(cell.gates() as u64)?;

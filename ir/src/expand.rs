@@ -197,9 +197,8 @@ fn recurrent(
         let fail = no_body(op, b, operands, found, "steps over symbolic extents have no body: bind them first");
         return vec![fail; result_count(op)];
     };
-    let own = cell.default_activations();
     let vectors = more.get(usize::from(cell == Cell::Lstm)).copied();
-    let updates = cell.updates(if activations.is_empty() { &own } else { activations }, vectors.is_some());
+    let updates = cell.updates(activations, vectors.is_some());
     let (mut hidden, mut state) = (operands[2], more.first().copied());
     let mut ys = vec![hidden; steps];
     for step in 0..steps {

@@ -16,6 +16,7 @@
 //! ```
 
 use crate::attribute::Cell;
+use crate::ops::Op;
 use crate::scalar::{BinaryFn, ScalarBuilder, ScalarExpr, ScalarId, ScalarNode};
 
 /// Something that an [`Update`] reads, for the hidden unit that it works on.
@@ -67,8 +68,8 @@ impl Cell {
 
     /// The activations where none are given.
     pub fn default_activations(self) -> Vec<ScalarExpr> {
-        let named = |formula: &str| formula.parse().unwrap_or_else(|_| ScalarExpr::identity());
-        let (sigmoid, tanh) = (named("reciprocal(1 + exp(-a0))"), named("tanh(a0)"));
+        let of = |op: Op| op.scalar().unwrap_or_else(ScalarExpr::identity);
+        let (sigmoid, tanh) = (of(Op::Sigmoid {}), of(Op::Tanh {}));
         match self {
             Cell::Rnn => vec![tanh],
             Cell::Lstm => vec![sigmoid, tanh.clone(), tanh],
@@ -76,9 +77,11 @@ impl Cell {
         }
     }
 
-    /// What a step does with its sums, in order. `activations` are as many as the default ones; `peepholes` says whether
-    /// an LSTM's gates see its cell state.
+    /// What a step does with its sums, in order. `activations` are as many as the default ones, or none: those then;
+    /// `peepholes` says whether an LSTM's gates see its cell state.
     pub fn updates(self, activations: &[ScalarExpr], peepholes: bool) -> Vec<Update> {
+        let own = self.default_activations();
+        let activations = if activations.is_empty() { &own } else { activations };
         let mut e = Expression::default();
         // activations that are missing are the identity; inference refuses them
         let identity = ScalarExpr::identity();

@@ -2,38 +2,17 @@
 //!
 //! The embedded network is always there; ResNet-50 where `tests/models/fetch.py --bench` put it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::error::Error;
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "../../runtime/tests/counting/mod.rs"]
+mod counting;
 
+use std::error::Error;
+
+use counting::calls;
 use kiln::onnx::{ImportOptions, import};
 use kiln::{CompileOptions, compile::compile, digits};
 use kiln_ir::Graph;
 use kiln_runtime::{AlignedBuffer, Executor, PoolHandle, TensorSpec};
 use kiln_tests::models::folder;
-
-struct Counting;
-
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: passes everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::SeqCst);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let embedded = CompileOptions::default().dim("batch", 1);
@@ -63,12 +42,12 @@ fn a_run_after_the_first_touches_no_allocator(
         let fed: Vec<&[u8]> = inputs.iter().map(|b| &b[..]).collect();
         let mut made: Vec<&mut [u8]> = outputs.iter_mut().map(|b| &mut b[..]).collect();
         executor.run(&fed, &mut made)?;
-        let before = CALLS.load(Ordering::SeqCst);
+        let before = calls();
         for _ in 0..3 {
             executor.run(&fed, &mut made)?;
         }
-        let calls = CALLS.load(Ordering::SeqCst) - before;
-        assert_eq!(calls, 0, "{name} on {threads} threads");
+        let made_calls = calls() - before;
+        assert_eq!(made_calls, 0, "{name} on {threads} threads");
         println!("{name} on {threads} threads: ok");
     }
     Ok(())

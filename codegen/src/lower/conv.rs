@@ -289,7 +289,9 @@ fn direct(
     if let (ConvLayout::ChannelsLast, false, false, Some(narrow)) = (a.layout, depthwise, l.exact, &filter) {
         let lanes = l.machine.lanes(accumulator(l.dtype(operands[1]))) as usize;
         let join = grouped::joined(shape.groups, shape.inputs, shape.outputs, lanes);
-        if let Some(wide) = grouped::widened(narrow, join, shape.outputs).filter(|_| join > 1) {
+        if join > 1
+            && let Some(wide) = grouped::widened(narrow, join, shape.outputs)
+        {
             w_dims = wide.dims().to_vec();
             shape = Shape {
                 groups: shape.groups / join,

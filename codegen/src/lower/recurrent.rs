@@ -25,9 +25,8 @@ pub fn recurrent(
     let operands: Vec<Value> = l.graph.node(id).operands.to_vec();
     let dims = l.dims(l.graph.value(id));
     let (steps, batch, units) = (dims[0], dims[1], dims[2]);
-    let own = cell.default_activations();
     let vectors = operands.get(if cell == Cell::Lstm { 4 } else { 3 }).map(|&v| l.view(v));
-    let updates = cell.updates(if activations.is_empty() { &own } else { activations }, vectors.is_some());
+    let updates = cell.updates(activations, vectors.is_some());
     let (x, first) = (l.view(operands[0]), l.view(operands[2]));
     let y = l.result(Value { node: id, result: 0 });
     let state = match cell {

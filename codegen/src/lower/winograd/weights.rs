@@ -26,8 +26,8 @@ impl FilterTransform {
         self.transform.products().pow(2) * self.inputs * self.outputs
     }
 
-    /// The filter (little-endian f32) transformed, in the same form: for each frequency, panels of `panel` output channels (the last may be
-    /// narrower), each with a row for every input channel. Computed in f64 and rounded once.
+    /// The filter (little-endian f32) transformed, in the same form: for each frequency, panels of `panel` output channels
+    /// (the last may be narrower), each with a row for every input channel. Computed in f64 and rounded once.
     pub fn apply(&self, filter: &[u8]) -> Bytes {
         let CookToom { r, filter: matrix, .. } = &self.transform;
         let (r, n) = (*r, self.transform.products());

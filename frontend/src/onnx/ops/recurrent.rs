@@ -4,11 +4,11 @@
 //! the gates of an LSTM input, output, forget, cell and those of a GRU update, reset, new; Kiln orders them as PyTorch does.
 
 use kiln_ir::Op;
-use kiln_ir::attribute::Cell;
+use kiln_ir::attribute::{Cell, Real};
 use kiln_ir::scalar::ScalarExpr;
 
 use super::super::emit::{Emitter, Operand};
-use super::super::error::{NodeError, Result, invalid, unsupported};
+use super::super::error::{Result, invalid, unsupported};
 use super::super::node::NodeContext;
 use super::Results;
 
@@ -227,24 +227,27 @@ fn activations(n: &NodeContext<'_>, cell: Cell, directions: usize) -> Result<Vec
     let mut all = Vec::with_capacity(names.len());
     for name in &names {
         // each activation that has one takes the next alpha and the next beta
-        let mut alpha = |default: f64| ("alpha", alphas.next().unwrap_or(default));
-        let mut beta = |default: f64| ("beta", betas.next().unwrap_or(default));
-        let (formula, constants) = match name.to_ascii_lowercase().as_str() {
-            "relu" => ("max(x, 0)", vec![]),
-            "tanh" => ("tanh(x)", vec![]),
-            "sigmoid" => ("reciprocal(1 + exp(-x))", vec![]),
-            "softsign" => ("x / (1 + abs(x))", vec![]),
-            "softplus" => ("max(x, 0) + log(1 + exp(-abs(x)))", vec![]),
-            "affine" => ("alpha * x + beta", vec![alpha(1.0), beta(0.0)]),
-            "leakyrelu" => ("select(x < 0, alpha * x, x)", vec![alpha(0.01)]),
-            "thresholdedrelu" => ("select(x > alpha, x, 0)", vec![alpha(1.0)]),
-            "scaledtanh" => ("alpha * tanh(beta * x)", vec![alpha(1.0), beta(1.0)]),
-            "hardsigmoid" => ("min(max(alpha * x + beta, 0), 1)", vec![alpha(0.2), beta(0.5)]),
-            "elu" => ("select(x < 0, alpha * (exp(x) - 1), x)", vec![alpha(1.0)]),
-            _ => return unsupported(format!("the activation `{name}`")),
+        let mut alpha = |default: f64| alphas.next().unwrap_or(default);
+        let mut beta = |default: f64| betas.next().unwrap_or(default);
+        let formula = |text: &str, alpha: f64, beta: f64| {
+            ScalarExpr::parse_named(text, &["x"], &[("alpha", alpha), ("beta", beta)]).ok()
         };
-        let expr = ScalarExpr::parse_named(formula, &["x"], &constants);
-        all.push(expr.map_err(|e| NodeError::Invalid(format!("the activation `{name}`: {e}")))?);
+        let expr = match name.to_ascii_lowercase().as_str() {
+            "relu" => Op::Relu {}.scalar(),
+            "tanh" => Op::Tanh {}.scalar(),
+            "sigmoid" => Op::Sigmoid {}.scalar(),
+            "softsign" => Op::Softsign {}.scalar(),
+            "softplus" => Op::Softplus {}.scalar(),
+            "leakyrelu" => Op::LeakyRelu { slope: Real(alpha(0.01)) }.scalar(),
+            "hardsigmoid" => Op::HardSigmoid { alpha: Real(alpha(0.2)), beta: Real(beta(0.5)) }.scalar(),
+            "elu" => Op::Elu { alpha: Real(alpha(1.0)) }.scalar(),
+            "affine" => formula("alpha * x + beta", alpha(1.0), beta(0.0)),
+            "thresholdedrelu" => formula("select(x > alpha, x, 0)", alpha(1.0), 0.0),
+            "scaledtanh" => formula("alpha * tanh(beta * x)", alpha(1.0), beta(1.0)),
+            _ => None,
+        };
+        let Some(expr) = expr else { return unsupported(format!("the activation `{name}`")) };
+        all.push(expr);
     }
     Ok(all.chunks(wanted).map(<[ScalarExpr]>::to_vec).collect())
 }
