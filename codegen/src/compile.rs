@@ -16,20 +16,27 @@ use crate::kir::Kernel;
 use crate::lower::{LowerError, Machine, lower};
 use crate::native::{self, Backend, CompiledKernel, Features, Target};
 use crate::plan::{Planned, build};
+use crate::tuning::{Choices, Decision};
 
 /// How to compile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileOptions {
     /// Threads that compile and pack weights. Results do not depend on it.
     pub threads: usize,
     /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions, whose relative error is
     /// below 1e-4 but larger than that of sums of products, and no groups joined by a filter that is zero between them.
     pub exact: bool,
+    /// What is known about layers; all others are estimated.
+    pub choices: Arc<Choices>,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { threads: std::thread::available_parallelism().map_or(1, usize::from), exact: false }
+        CompileOptions {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            exact: false,
+            choices: Arc::default(),
+        }
     }
 }
 
@@ -58,8 +65,9 @@ pub struct CompiledModule {
     kernels: Vec<Kernel>,
     weights: Weights,
     packed: Vec<(Tensor, PackedWeight)>,
+    decisions: Vec<Decision>,
     target: Target,
-    options: CompileOptions,
+    threads: usize,
 }
 
 /// A compiled program and the machine code of its kernels. Only [`CompiledModule::native`] makes one, so that the code
@@ -83,9 +91,11 @@ pub fn compile_for(
     machine: Machine,
     options: CompileOptions,
 ) -> Result<CompiledModule, CompileError> {
-    let program = lower(graph, machine, options.exact)?;
-    let Planned { plan, kernels, weights, packed } = build(program, options.threads)?;
-    Ok(CompiledModule { plan, kernels, weights, packed, target: target.clone(), options })
+    let CompileOptions { threads, exact, choices } = options;
+    let mut program = lower(graph, machine, exact, &choices)?;
+    let decisions = std::mem::take(&mut program.decisions);
+    let Planned { plan, kernels, weights, packed } = build(program, threads)?;
+    Ok(CompiledModule { plan, kernels, weights, packed, decisions, target: target.clone(), threads })
 }
 
 /// What lowering has to know of a target.
@@ -121,6 +131,11 @@ impl CompiledModule {
         &self.packed
     }
 
+    /// How each convolution and product is computed, and why, in the order of the plan's steps.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
     /// What it is compiled for.
     pub fn target(&self) -> &Target {
         &self.target
@@ -138,7 +153,7 @@ impl CompiledModule {
     }
 
     fn code(&self) -> Result<Vec<CompiledKernel>, CompileError> {
-        let compiled = native::compile_kernels(&self.kernels, &self.target, self.options.threads);
+        let compiled = native::compile_kernels(&self.kernels, &self.target, self.threads);
         Ok(compiled.into_iter().collect::<Result<Vec<_>, _>>()?)
     }
 

@@ -20,6 +20,7 @@ pub mod lower;
 pub mod native;
 mod parallel;
 pub mod plan;
+pub mod tuning;
 mod x64;
 
 pub use compile::{CompileError, CompileOptions, CompiledModule, NativeModule, compile, compile_for};

@@ -74,7 +74,7 @@ fn a_chain_of_convolutions_relus_and_pools_copies_the_input_only() {
             &graph,
             &Target::host().expect("this machine is supported"),
             Machine::X86_64_512,
-            CompileOptions { threads: 2, exact: false },
+            CompileOptions { threads: 2, ..CompileOptions::default() },
         );
         let wide = wide.expect("it compiles");
         assert_eq!(copies(&wide), 1, "{:?}", steps(&wide));

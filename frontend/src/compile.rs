@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use kiln_codegen::NativeModule;
 use kiln_codegen::kir::Kernel;
 use kiln_codegen::native::{self, CompiledKernel, Target};
+use kiln_codegen::tuning::{Choices, Decision};
 use kiln_ir::Graph;
 use kiln_ir::specialize::{SpecializeErrors, specialize};
 use kiln_passes::{Optimized, PassError, Provenance, Report};
@@ -30,11 +31,15 @@ pub struct CompileOptions {
     pub passes: kiln_passes::Options,
     /// The machine; `None` is this one.
     pub target: Option<Target>,
+    /// More machines, whose code artifacts carry as well: loading picks the best half that runs.
+    pub more_targets: Vec<Target>,
     /// Threads that compile; `None` is as many as there are.
     pub threads: Option<usize>,
     /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions, no joined groups. Kept in the graph's metadata
     /// ([`EXACT`]), so that it holds wherever an artifact's graph is compiled again.
     pub exact: bool,
+    /// What is known about convolutions and products, by measuring them: see [`crate::tune`]. All others are estimated.
+    pub choices: Arc<Choices>,
 }
 
 impl Default for CompileOptions {
@@ -44,8 +49,10 @@ impl Default for CompileOptions {
             dims: BTreeMap::new(),
             passes: kiln_passes::Options::default(),
             target: None,
+            more_targets: Vec::new(),
             threads: None,
             exact: false,
+            choices: Arc::default(),
         }
     }
 }
@@ -105,7 +112,30 @@ pub struct Compiled {
     source: Graph,
     optimized: Optimized,
     native: NativeModule,
+    more_natives: Vec<NativeModule>,
     times: CompileTimes,
+}
+
+/// A graph after all passes.
+#[derive(Debug)]
+pub struct Optimization {
+    /// The graph with its dims bound, before any pass.
+    pub source: Graph,
+    /// The graph after them, and what they did.
+    pub optimized: Optimized,
+    /// Whether [`CompileOptions::exact`] holds for it.
+    pub exact: bool,
+}
+
+/// Binds dims and runs the passes.
+pub fn optimize(graph: &Graph, options: &CompileOptions) -> Result<Optimization, CompileError> {
+    let mut source = specialize(graph, &options.dims)?;
+    let exact = options.exact || source.metadata().get(EXACT).is_some_and(|v| v == "true");
+    if exact {
+        source.set_metadata(EXACT, "true");
+    }
+    let optimized = kiln_passes::optimize(&source, &options.passes)?;
+    Ok(Optimization { source, optimized, exact })
 }
 
 /// Compiles `graph`.
@@ -117,21 +147,22 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or_else(available);
     let start = Instant::now();
-    let mut source = specialize(graph, &options.dims)?;
-    let exact = options.exact || source.metadata().get(EXACT).is_some_and(|v| v == "true");
-    if exact {
-        source.set_metadata(EXACT, "true");
-    }
-    let optimized = kiln_passes::optimize(&source, &options.passes)?;
-    let optimize = start.elapsed();
-    let start = Instant::now();
-    let module = kiln_codegen::compile(&optimized.graph, &target, kiln_codegen::CompileOptions { threads, exact })?;
-    let lower = start.elapsed();
-    let start = Instant::now();
-    let native = module.native()?;
-    let generate = start.elapsed();
-    let times = CompileTimes { optimize, lower, generate };
-    Ok(Compiled { source, optimized, native, times })
+    let Optimization { source, optimized, exact } = optimize(graph, options)?;
+    let mut times = CompileTimes { optimize: start.elapsed(), ..CompileTimes::default() };
+    let mut generate = |target: &Target| -> Result<NativeModule, CompileError> {
+        let start = Instant::now();
+        let choices = Arc::clone(&options.choices);
+        let options = kiln_codegen::CompileOptions { threads, exact, choices };
+        let module = kiln_codegen::compile(&optimized.graph, target, options)?;
+        times.lower += start.elapsed();
+        let start = Instant::now();
+        let native = module.native()?;
+        times.generate += start.elapsed();
+        Ok(native)
+    };
+    let native = generate(&target)?;
+    let more_natives = options.more_targets.iter().map(generate).collect::<Result<_, _>>()?;
+    Ok(Compiled { source, optimized, native, more_natives, times })
 }
 
 /// Which halves an artifact has.
@@ -170,6 +201,11 @@ impl Compiled {
         &self.optimized.provenance
     }
 
+    /// How each convolution and product is computed, and why.
+    pub fn decisions(&self) -> &[Decision] {
+        self.native.module().decisions()
+    }
+
     /// The execution plan.
     pub fn plan(&self) -> &Plan {
         self.native.module().plan()
@@ -190,6 +226,11 @@ impl Compiled {
         self.native.module().target()
     }
 
+    /// All machines that the program is compiled for, [`Compiled::target`] first.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        std::iter::once(&self.native).chain(&self.more_natives).map(|native| native.module().target())
+    }
+
     /// How long each stage took.
     pub fn times(&self) -> CompileTimes {
         self.times
@@ -202,11 +243,11 @@ impl Compiled {
 
     /// The artifact, to be written to a file.
     pub fn artifact(&self, options: &ArtifactOptions) -> Result<Artifact, CompileError> {
-        let native = options.native.then(|| self.native_part());
+        let modules = std::iter::once(&self.native).chain(&self.more_natives);
         Ok(Artifact {
             signature: self.plan().signature.clone(),
             portable: options.portable.then(|| self.portable_part(options.native)),
-            natives: native.into_iter().collect(),
+            natives: modules.filter(|_| options.native).map(native_part).collect(),
             profile: None,
         })
     }
@@ -219,19 +260,20 @@ impl Compiled {
         }
         part
     }
+}
 
-    fn native_part(&self) -> NativePart {
-        let mut code = KernelCode::new();
-        for (kernel, compiled) in self.kernels().iter().zip(self.code()) {
-            code.push(kernel.name.as_str(), compiled.code());
-        }
-        NativePart {
-            triple: self.target().triple().to_string(),
-            features: self.target().feature_names().iter().map(|f| (*f).to_owned()).collect::<BTreeSet<_>>(),
-            plan: self.plan().clone(),
-            code,
-            weights: self.native.module().weights().clone(),
-        }
+fn native_part(native: &NativeModule) -> NativePart {
+    let module = native.module();
+    let mut code = KernelCode::new();
+    for (kernel, compiled) in module.kernels().iter().zip(native.code()) {
+        code.push(kernel.name.as_str(), compiled.code());
+    }
+    NativePart {
+        triple: module.target().triple().to_string(),
+        features: module.target().feature_names().iter().map(|f| (*f).to_owned()).collect::<BTreeSet<_>>(),
+        plan: module.plan().clone(),
+        code,
+        weights: module.weights().clone(),
     }
 }
 

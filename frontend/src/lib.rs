@@ -32,10 +32,12 @@ pub mod compile;
 pub mod digits;
 pub mod dsl;
 pub mod files;
+pub mod layer_error;
 pub mod measure;
 pub mod onnx;
 pub mod random_feeds;
 pub mod session;
+pub mod tune;
 
 pub use arrays::{ToTensor, to_array};
 pub use compile::{ArtifactOptions, CompileError, CompileOptions, Compiled, Compiler, compile};

@@ -57,6 +57,8 @@ fn program(steps: usize, weight_bytes: usize, split: Split) -> (Plan, Weights) {
             },
             flops: 0,
             bytes: 0,
+            scratch_bytes: 0,
+            note: String::new(),
         });
     }
     let weights = weights.finish();

@@ -51,6 +51,8 @@
 //!         },
 //!         flops: 0,
 //!         bytes: 48,
+//!         scratch_bytes: 0,
+//!         note: String::new(),
 //!     }],
 //!     kernel_count: 1,
 //!     ..Plan::default()

@@ -159,6 +159,10 @@ pub struct Step {
     pub flops: u64,
     /// Bytes read and written at least once.
     pub bytes: u64,
+    /// Bytes of scratch that each thread needs for it.
+    pub scratch_bytes: usize,
+    /// By which algorithm it is computed and why, for people; empty where there was no choice.
+    pub note: String,
 }
 
 /// What a step does.

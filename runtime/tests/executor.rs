@@ -136,6 +136,8 @@ fn fills_and_truth_values_reach_kernels_as_declared() {
         work: Work::Fill { to: Argument::write(output, dtype, 0, dtype.size() * count), element },
         flops: 0,
         bytes: 0,
+        scratch_bytes: 0,
+        note: String::new(),
     };
     let outputs = [(DType::U8, 0xab), (DType::F16, 0xfc00), (DType::F32, 0x3f80_0000), (DType::I64, u64::MAX - 1)];
     let mut plan = Plan::default();
@@ -148,7 +150,14 @@ fn fills_and_truth_values_reach_kernels_as_declared() {
     plan.signature.outputs.push(TensorSpec::new("truth", DType::Bool, [4]));
     plan.buffers.extend([Buffer::Input(0), Buffer::Output(4)]);
     let (from, to) = (Argument::read(4, DType::Bool, 0, 4), Argument::write(5, DType::Bool, 0, 4));
-    plan.steps.push(Step { label: "copy".to_owned(), work: Work::Copy { from, to }, flops: 0, bytes: 8 });
+    plan.steps.push(Step {
+        label: "copy".to_owned(),
+        work: Work::Copy { from, to },
+        flops: 0,
+        bytes: 8,
+        scratch_bytes: 0,
+        note: String::new(),
+    });
     let kernels = KernelTable::new(Vec::new(), std::sync::Arc::new(()));
     // SAFETY: there are no kernels.
     let program = unsafe { Executable::new(plan, kernels, Weights::default()) }.unwrap();
@@ -195,6 +204,8 @@ fn outputs_for_which_there_is_no_memory_are_all_named() {
         work: Work::Fill { to: Argument::write(buffer, dtype, 0, extent), element: 0 },
         flops: 0,
         bytes: 0,
+        scratch_bytes: 0,
+        note: String::new(),
     };
     let plan = Plan {
         signature: Signature { inputs: Vec::new(), outputs: vec![y, z], metadata: Default::default() },

@@ -49,7 +49,14 @@ fn each_broken_rule_is_named() {
             breaking(|p| {
                 p.buffers.push(Buffer::Arena { offset: 0, len: 64 });
                 let to = Argument::write(6, F32, 0, 4);
-                let step = Step { label: "stray".to_owned(), work: Work::Fill { to, element: 0 }, flops: 0, bytes: 0 };
+                let step = Step {
+                    label: "stray".to_owned(),
+                    work: Work::Fill { to, element: 0 },
+                    flops: 0,
+                    bytes: 0,
+                    scratch_bytes: 0,
+                    note: String::new(),
+                };
                 p.steps.insert(1, step);
             })
         }),

@@ -1,6 +1,7 @@
 //! The state of a lowering: which value lies where, and the steps so far.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 
 use kiln_ir::attribute::Padding;
 use kiln_ir::ops::Literal;
@@ -13,6 +14,7 @@ use super::machine::Machine;
 use super::winograd::FilterTransform;
 use crate::kir::{self, KernelBuilder};
 use crate::plan::program::{DraftState, DraftStep, DraftWork, Place, Program, StorageId, Use, View, Weight};
+use crate::tuning::{Algorithm, Choice, Choices, Decision};
 
 /// Where a value goes: a dense view of its own, or a part of a wider tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Lowering<'g> {
     pub machine: Machine,
     /// Whether only algorithms that multiply what the graph multiplies are used.
     pub exact: bool,
+    /// What is known about layers.
+    choices: &'g Choices,
     pub(super) program: Program,
     held: HashMap<Value, Held>,
     /// Where a value should be made, because what it becomes a part of lies there.
@@ -71,11 +75,18 @@ pub struct Lowering<'g> {
     literals: HashMap<Literal, StorageId>,
     /// The storages of literals in another order, by that order.
     packed: HashMap<Relayout, Vec<(Tensor, StorageId)>>,
+    /// The first step of the node that is being lowered.
+    node_starts: usize,
 }
 
 impl<'g> Lowering<'g> {
     /// Nothing lowered yet. All dims must be fixed.
-    pub fn new(graph: &'g Graph, machine: Machine, exact: bool) -> Result<Lowering<'g>, LowerError> {
+    pub fn new(
+        graph: &'g Graph,
+        machine: Machine,
+        exact: bool,
+        choices: &'g Choices,
+    ) -> Result<Lowering<'g>, LowerError> {
         let symbols = graph.symbols();
         if !symbols.is_empty() {
             return Err(LowerError::Symbols { names: symbols });
@@ -92,6 +103,7 @@ impl<'g> Lowering<'g> {
             graph,
             machine,
             exact,
+            choices,
             program: Program::new(signature),
             held: HashMap::new(),
             reserved: HashMap::new(),
@@ -103,6 +115,7 @@ impl<'g> Lowering<'g> {
             outputs: Vec::new(),
             literals: HashMap::new(),
             packed: HashMap::new(),
+            node_starts: 0,
         };
         lowering.find_live();
         lowering.check_sizes()?;
@@ -551,6 +564,68 @@ impl<'g> Lowering<'g> {
     }
 
     fn push(&mut self, label: String, work: DraftWork, flops: u64, bytes: u64) {
-        self.program.steps.push(DraftStep { label, work, flops, bytes });
+        self.program.steps.push(DraftStep { label, work, flops, bytes, note: String::new() });
+    }
+
+    /// Says that the steps that follow are those of another node.
+    pub fn start_node(&mut self) {
+        self.node_starts = self.program.steps.len();
+    }
+
+    /// The text by which a convolution or a product is known: op, attributes, types of its two operands.
+    pub fn layer(&self, id: NodeId) -> Option<String> {
+        let node = self.graph.node(id);
+        let op = node.op.contraction()?;
+        let mut text = op.mnemonic().to_owned();
+        for &operand in &node.operands[..2] {
+            let known = if self.literal(operand).is_some() { "constant " } else { "" };
+            let _ = write!(text, " {known}{}", self.graph.ty(operand));
+        }
+        op.shown_attributes().iter().for_each(|(name, value)| {
+            // writing to a string cannot fail
+            let _ = write!(text, " {name}={value}");
+        });
+        Some(text)
+    }
+
+    /// What is known about a layer.
+    pub fn known(&self, layer: &str) -> Option<Choice> {
+        self.choices.get(layer)
+    }
+
+    /// Settles a layer of the node: by what is known, if that is one of `candidates`, else by the first of these, of which there is
+    /// at least one.
+    pub fn decide<T: Copy + PartialEq>(
+        &self,
+        id: NodeId,
+        layer: String,
+        candidates: Vec<T>,
+        algorithm: impl Fn(T) -> Algorithm,
+    ) -> (T, Decision) {
+        let known = self.known(&layer);
+        let choice = known.filter(|choice| candidates.iter().any(|&c| algorithm(c) == choice.algorithm()));
+        let taken =
+            candidates.iter().copied().find(|&c| choice.is_some_and(|choice| choice.algorithm() == algorithm(c)));
+        let taken = taken.unwrap_or(candidates[0]);
+        let candidates = candidates.into_iter().map(&algorithm).collect();
+        (taken, Decision { node: id, layer, algorithm: algorithm(taken), choice, candidates, steps: 0..0 })
+    }
+
+    /// Records a decision; the last step is the one that it was about.
+    pub fn decided(&mut self, mut decision: Decision) {
+        let steps = &mut self.program.steps;
+        let end = steps.len();
+        if let Some(step) = steps.last_mut() {
+            step.note = decision.note();
+        }
+        let mut own = self.program.decisions.iter_mut().rev().take_while(|d| d.node == decision.node);
+        match own.find(|d| d.layer == decision.layer) {
+            // another phase or time step of the same layer
+            Some(known) => known.steps.end = end,
+            None => {
+                decision.steps = self.node_starts..end;
+                self.program.decisions.push(decision);
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::scalar::TypedExpr;
 use super::tile::{Combine, Guard, Tile, TileBuffer};
 use crate::kir::MAX_LANES;
 use crate::plan::program::View;
+use crate::tuning::{Algorithm, Blocking};
 
 /// The dtype in which products of `dtype` are summed. Wrapping sums of 8-bit products are those of 32 bits, cut off.
 pub fn accumulator(dtype: DType) -> DType {
@@ -77,6 +78,8 @@ pub struct Contraction<'a> {
     pub guards: Vec<Guard>,
     /// The epilogue.
     pub epilogue: &'a ScalarExpr,
+    /// Other algorithms that would give the same.
+    pub others: Vec<Algorithm>,
 }
 
 /// Columns and rows of a tile. Two registers of columns and as many rows as leave room for an operand of each kind
@@ -96,6 +99,34 @@ pub fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u
     (vector * vectors, (free / i64::from(vectors)).clamp(1, most))
 }
 
+/// All ways to cut a product of `rows` × `columns` into tiles, the one that is estimated to be fastest first. `bytes` are those of the
+/// left and the right operand.
+pub fn blockings(machine: Machine, dtype: DType, [rows, columns]: [i64; 2], bytes: [i64; 2]) -> Vec<Blocking> {
+    let vector = machine.lanes(dtype);
+    let (lanes, tall) = tile_shape(machine, dtype, rows, columns);
+    let blocks = (columns + i64::from(lanes) - 1) / i64::from(lanes);
+    let columns_first = blocks >= 4 && bytes[1] > 2 * bytes[0] && bytes[1] > 64 << 10;
+    let estimated = Blocking { rows: tall as u32, vectors: lanes / vector, columns_first };
+    let mut all = vec![estimated];
+    let free = machine.registers - 2;
+    for vectors in [1, 2, 3, 4] {
+        if vectors > 1 && (vector * vectors > MAX_LANES || i64::from(vector * vectors) > columns) {
+            continue;
+        }
+        // registers left for sums, beside the columns and an element of a row; and half of them
+        let most = ((free - vectors) / vectors).min(28);
+        for height in [most, most.div_ceil(2)].into_iter().filter(|&height| i64::from(height) <= rows.max(1)) {
+            for columns_first in [false, true] {
+                let blocking = Blocking { rows: height, vectors, columns_first };
+                if !all.contains(&blocking) {
+                    all.push(blocking);
+                }
+            }
+        }
+    }
+    all
+}
+
 /// Appends the contraction's step.
 pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) -> Result<(), LowerError> {
     let dtype = c.left.view.dtype;
@@ -109,8 +140,21 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let row = rows.pop().unwrap_or_else(unit);
     outer.extend(rows);
     outer.extend(columns);
-    let (lanes, tall) = tile_shape(l.machine, accumulator, row.extent, column.extent);
     let mut reduce = roles.reduce;
+    let moved = |axes: &[Axis]| axes.iter().filter(|a| a.strides[2] != 0).map(|a| a.extent).product::<i64>();
+    let right_bytes = match &c.right {
+        Right::Strided(input) => input.view.bytes() as i64,
+        Right::Constant { .. } => moved(&outer) * column.extent * volume(&reduce) * dtype.size() as i64,
+    };
+    let bytes = [c.left.view.bytes() as i64, right_bytes];
+    let blockings = blockings(l.machine, accumulator, [row.extent, column.extent], bytes);
+    let layer = l.layer(id).unwrap_or_else(|| {
+        let [rows, columns, depth] = [row.extent, column.extent, volume(&reduce)];
+        format!("product {dtype} rows={rows} columns={columns} depth={depth}")
+    });
+    let (blocking, mut decision) = l.decide(id, layer, blockings, Algorithm::Direct);
+    decision.candidates.extend(c.others);
+    let lanes = blocking.vectors * l.machine.lanes(accumulator);
     let (right, panels) = match c.right {
         Right::Strided(input) => (input, false),
         Right::Constant { tensor, start } => {
@@ -131,8 +175,6 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let inputs: Vec<&Input> = [&c.result, &c.left, &right].into_iter().chain(&c.extras).collect();
     let buffer = |i: &Input| TileBuffer { dtype: i.view.dtype, len: i.view.len() as i64, start: i.start };
     let buffers = inputs.iter().map(|i| buffer(i)).collect();
-    let blocks = (column.extent + i64::from(lanes) - 1) / i64::from(lanes);
-    let columns_first = blocks >= 4 && right.view.bytes() > 2 * c.left.view.bytes() && right.view.bytes() > 64 << 10;
     let tile = Tile {
         name: c.name,
         buffers,
@@ -148,12 +190,14 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         epilogue,
         panels,
         lanes,
-        rows: tall,
-        columns_first,
+        rows: i64::from(blocking.rows),
+        columns_first: blocking.columns_first,
     };
     let mut uses: Vec<_> = inputs.iter().map(|i| i.view.used(Access::Read)).collect();
     uses[0].strided = c.partial;
-    l.step_with(l.label(id), tile.emit(), uses, tile.flops())
+    l.step_with(l.label(id), tile.emit(), uses, tile.flops())?;
+    l.decided(decision);
+    Ok(())
 }
 
 /// Packs the second operand in panels of `lanes` columns and rewrites its strides: reduction strides count rows of a

@@ -11,7 +11,7 @@ use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, NodeId, Op, Tensor, Value};
 
 use super::context::{Lowering, Slot};
-use super::contraction::{Contraction, Input, Right, Roles, accumulator, emit, tile_shape};
+use super::contraction::{Contraction, Input, Right, Roles, accumulator, blockings, emit, tile_shape};
 use super::elementwise::Operand;
 use super::error::LowerError;
 use super::grouped;
@@ -19,8 +19,9 @@ use super::halo::{Halo, surrounded};
 use super::movement::padded;
 use super::nest::{self, Axis};
 use super::tile::Guard;
-use super::winograd::{self, Choice, Convolution, Layer, choose};
+use super::winograd::{self, Choice, Convolution, Layer, alternatives, choose};
 use crate::plan::program::View;
+use crate::tuning::{Algorithm, Decision};
 
 /// A convolution with its numbers at hand.
 struct Shape {
@@ -105,6 +106,8 @@ enum Method {
 struct Scheme {
     method: Method,
     around: Vec<Padding>,
+    /// The Winograd algorithms that would give the same.
+    winograd: Vec<Algorithm>,
 }
 
 fn attributes(op: &Op) -> Option<ConvAttributes<'_>> {
@@ -171,6 +174,7 @@ fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWind
     let n = rank - 2;
     let (channel, first, wk, wc, ws) = conv_dims(a.layout, rank);
     let mut around = vec![Padding::NONE; rank];
+    let mut winograd = Vec::new();
     let one_by_one = unit(strides) && unit(spread) && unit(dilation) && a.groups == 1;
     if n == 2 && a.layout == ConvLayout::ChannelsLast && one_by_one && w_dims[ws] == w_dims[ws + 1] {
         let layer = Layer {
@@ -180,16 +184,18 @@ fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWind
             inputs: w_dims[wc],
             outputs: w_dims[wk],
         };
-        let suits = l.dtype(l.operand(id, 0)) == DType::F32 && !l.exact;
-        let choice = if suits { choose(layer, l.machine) } else { None };
-        if let (Some(choice), Some(filter)) = (choice, l.literal(l.operand(id, 1))) {
+        let filter = l.literal(l.operand(id, 1)).filter(|w| w.dtype() == DType::F32 && !l.exact);
+        if filter.is_some() {
+            winograd = alternatives(layer, l.machine).iter().map(Choice::algorithm).collect();
+        }
+        if let Some((choice, filter)) = winograd_choice(l, id, layer).zip(filter) {
             for i in 0..2 {
                 let needed = winograd::needed(layer.results[i], &choice) as i64;
                 let Padding { low, .. } = padding[i];
                 let high = needed - low - x_dims[first + i] as i64;
                 around[first + i] = Padding { low: low.max(0), high: high.max(0) };
             }
-            return Scheme { method: Method::Winograd(layer, choice, filter.clone()), around };
+            return Scheme { method: Method::Winograd(layer, choice, filter.clone()), around, winograd };
         }
     }
     let phases: Vec<Vec<Phase>> = (0..n)
@@ -207,7 +213,17 @@ fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWind
     if guarded {
         around = vec![Padding::NONE; rank];
     }
-    Scheme { method: Method::Direct { phases, guarded }, around }
+    Scheme { method: Method::Direct { phases, guarded }, around, winograd }
+}
+
+/// The Winograd algorithm of a layer that should be computed by one: what is known about it decides, or the estimate.
+fn winograd_choice(l: &Lowering<'_>, id: NodeId, layer: Layer) -> Option<Choice> {
+    let known = l.layer(id).and_then(|text| l.known(&text)).map(|choice| choice.algorithm());
+    if let Some(Algorithm::Direct(_)) = known {
+        return None;
+    }
+    let known = known.and_then(|known| alternatives(layer, l.machine).into_iter().find(|c| c.algorithm() == known));
+    known.or_else(|| choose(layer, l.machine).and_then(|(choice, better)| better.then_some(choice)))
 }
 
 /// Whether each output channel comes from an input channel of its own, with channels last.
@@ -238,7 +254,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         window.padding = vec![Padding::NONE; n];
         window.lhs_dilation = vec![1; n];
     }
-    let Scheme { method, around } = scheme(l, id, a, &window, &x.dims());
+    let Scheme { method, around, winograd } = scheme(l, id, a, &window, &x.dims());
     let x = surrounded(l, id, x, &around)?;
     match method {
         Method::Winograd(layer, choice, filter) => {
@@ -252,10 +268,28 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
             let extras: Vec<View> = l.graph.node(id).operands[2..].iter().map(|&e| l.view(e)).collect();
             let y = result(l, id);
             let filter = (filter, filter_strides);
-            winograd::lower(l, Convolution { id, choice, layer, x, filter, y, extras, epilogue })
+            let decision = winograd_decision(l, id, &choice, layer, winograd);
+            winograd::lower(l, Convolution { id, choice, decision, layer, x, filter, y, extras, epilogue })
         }
-        Method::Direct { phases, guarded } => direct(l, id, a, &x, (&phases, guarded), epilogue),
+        Method::Direct { phases, guarded } => direct(l, id, a, &x, (&phases, guarded), epilogue, winograd),
     }
+}
+
+/// The record of a layer that is computed by `choice`.
+fn winograd_decision(
+    l: &Lowering<'_>,
+    id: NodeId,
+    choice: &Choice,
+    layer: Layer,
+    winograd: Vec<Algorithm>,
+) -> Decision {
+    let mut candidates = winograd;
+    let bytes = [0, 1].map(|i| (l.dims(l.operand(id, i)).iter().product::<usize>() * DType::F32.size()) as i64);
+    let direct = blockings(l.machine, DType::F32, [layer.results[1] as i64, layer.outputs as i64], bytes);
+    candidates.extend(direct.into_iter().map(Algorithm::Direct));
+    let layer = l.layer(id).unwrap_or_default();
+    let choice_of_layer = l.known(&layer).filter(|known| known.algorithm() == choice.algorithm());
+    Decision { node: id, layer, algorithm: choice.algorithm(), choice: choice_of_layer, candidates, steps: 0..0 }
 }
 
 fn result(l: &mut Lowering<'_>, id: NodeId) -> Slot {
@@ -271,6 +305,7 @@ fn direct(
     x: &Halo,
     (axes, guarded): (&[Vec<Phase>], bool),
     epilogue: &ScalarExpr,
+    others: Vec<Algorithm>,
 ) -> Result<(), LowerError> {
     let operands: Vec<Value> = l.graph.node(id).operands.to_vec();
     let (x_dims, mut w_dims) = (x.dims(), l.dims(operands[1]));
@@ -343,6 +378,7 @@ fn direct(
                 .collect(),
             guards: guards.collect(),
             epilogue,
+            others: others.clone(),
         };
         emit(l, id, contraction, roles)?;
     }

@@ -87,6 +87,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axes: DotAxes<'_>, epilogue: &Sca
         extras: extras.into_iter().map(input).collect(),
         guards: Vec::new(),
         epilogue,
+        others: Vec::new(),
     };
     emit(l, id, contraction, roles)
 }

@@ -49,15 +49,17 @@ use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{Graph, NodeId, Op, elementwise_op};
 
 use crate::plan::program::Program;
+use crate::tuning::Choices;
 
 /// Lowers a graph with fixed dims.
-pub fn lower(graph: &Graph, machine: Machine, exact: bool) -> Result<Program, LowerError> {
-    let mut l = Lowering::new(graph, machine, exact)?;
+pub fn lower(graph: &Graph, machine: Machine, exact: bool, choices: &Choices) -> Result<Program, LowerError> {
+    let mut l = Lowering::new(graph, machine, exact, choices)?;
     l.bind_signature();
     literals(&mut l)?;
     reserve(&mut l);
     for id in graph.node_ids() {
         if l.is_live(id) && !l.is_bound(graph.value(id)) {
+            l.start_node();
             halo::fill_room(&mut l, id)?;
             node(&mut l, id)?;
             l.finish_node(id);

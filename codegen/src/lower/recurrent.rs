@@ -143,6 +143,7 @@ impl Product {
             extras: Vec::new(),
             guards: Vec::new(),
             epilogue: &ScalarExpr::identity(),
+            others: Vec::new(),
         };
         emit(l, id, contraction, self.roles.clone())
     }

@@ -55,12 +55,13 @@ pub fn build(program: Program, threads: usize) -> Result<Planned, LowerError> {
         }
         Argument { buffer, dtype: u.dtype, offset: u.offset, len: u.len, access: u.access, strided: u.strided }
     };
-    let mut scratch_bytes = 0;
+    let mut most_scratch = 0;
     for step in &program.steps {
+        let mut scratch_bytes = 0;
         let work = match &step.work {
             DraftWork::Kernel { kernel, arguments } => {
                 let code = &program.kernels[*kernel];
-                scratch_bytes = scratch_bytes.max(code.scratch_bytes());
+                scratch_bytes = code.scratch_bytes();
                 let extent = usize::try_from(code.parallel_extent()).unwrap_or(0);
                 let split = cost::split(extent, step.flops, step.bytes);
                 Work::Kernel {
@@ -73,7 +74,15 @@ pub fn build(program: Program, threads: usize) -> Result<Planned, LowerError> {
             DraftWork::Copy { from, to } => Work::Copy { from: argument(from), to: argument(to) },
             DraftWork::Fill { to, element } => Work::Fill { to: argument(to), element: *element },
         };
-        steps.push(Step { label: step.label.clone(), work, flops: step.flops, bytes: step.bytes });
+        steps.push(Step {
+            label: step.label.clone(),
+            work,
+            flops: step.flops,
+            bytes: step.bytes,
+            scratch_bytes,
+            note: step.note.clone(),
+        });
+        most_scratch = most_scratch.max(scratch_bytes);
     }
     let states = program.states.iter().zip(initial).map(|(s, initial)| StateSpec { spec: s.spec.clone(), initial });
     let Layout { bytes: arena_bytes, lower_bound: arena_lower_bound, .. } = layout;
@@ -85,7 +94,7 @@ pub fn build(program: Program, threads: usize) -> Result<Planned, LowerError> {
         weight_bytes: weights.len(),
         arena_bytes,
         arena_lower_bound,
-        scratch_bytes,
+        scratch_bytes: most_scratch,
         signature: program.signature,
     };
     Ok(Planned { plan, kernels: program.kernels, weights, packed })

@@ -8,6 +8,7 @@ use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
 
 use crate::kir::Kernel;
 use crate::lower::FilterTransform;
+use crate::tuning::Decision;
 
 /// Index of a [`Storage`] of one [`Program`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,6 +155,8 @@ pub struct DraftStep {
     pub flops: u64,
     /// Bytes read and written at least once.
     pub bytes: u64,
+    /// How it is computed and why, where there was a choice.
+    pub note: String,
 }
 
 /// A variable and what it starts as.
@@ -178,6 +181,8 @@ pub struct Program {
     pub steps: Vec<DraftStep>,
     /// Kernels, each once.
     pub kernels: Vec<Kernel>,
+    /// What was decided.
+    pub decisions: Vec<Decision>,
     /// Position of a kernel in `kernels`, by the kernel without its names.
     by_content: HashMap<Kernel, usize>,
 }

@@ -90,18 +90,18 @@ pub fn check(graph: &Graph, feeds: &[(String, Tensor)], tolerance: f64) -> Compi
     let named: Vec<(&str, Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
     let want = interp::run::<f32>(graph, &named, Some(&mut State::new())).expect("the interpreter runs it");
     let target = Target::host().expect("this machine is supported");
-    let module =
-        compile(graph, &target, CompileOptions { threads: 2, exact: false }).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    let module = compile(graph, &target, CompileOptions { threads: 2, ..CompileOptions::default() })
+        .unwrap_or_else(|e| panic!("{e}\n{graph}"));
     run(graph, &module, feeds, &want, tolerance);
     // what this machine has beside its widest vectors
     let half =
         Target::new(target.triple().clone(), target.features().min(Features::V3)).expect("a level below the host's");
-    let narrower = compile(graph, &half, CompileOptions { threads: 2, exact: false });
+    let narrower = compile(graph, &half, CompileOptions { threads: 2, ..CompileOptions::default() });
     run(graph, &narrower.unwrap_or_else(|e| panic!("{e}\n{graph}")), feeds, &want, tolerance);
     // Cranelift, with its own tiles and vectors, and with those for wider registers, which it legalises
     let portable = target.portable();
     for machine in [kiln_codegen::compile::machine(&portable), Machine::X86_64_512] {
-        let module = compile_for(graph, &portable, machine, CompileOptions { threads: 2, exact: false });
+        let module = compile_for(graph, &portable, machine, CompileOptions { threads: 2, ..CompileOptions::default() });
         let module = module.unwrap_or_else(|e| panic!("{e}\n{graph}"));
         run(graph, &module, feeds, &want, tolerance);
     }

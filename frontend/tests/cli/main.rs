@@ -5,4 +5,5 @@ mod failures;
 mod harness;
 mod look;
 mod onnx;
+mod tune;
 mod usage;

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use crate::attribute::{Attribute, AttributeType, Cell, ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
 use crate::dtype::DType;
 use crate::scalar::{ScalarBuilder, ScalarExpr, ScalarNode};
+use crate::text::said_by_type;
 use crate::types::Dim;
 use define::define_ops;
 use row::{AttributeReader, first};
@@ -574,6 +575,17 @@ impl Op {
                 ScalarExpr::parse_named(formula, row.operands, &constants).ok()
             }
         }
+    }
+
+    /// The attributes that the text format shows: not those equal to their default, nor what the result's type says.
+    pub fn shown_attributes(&self) -> Vec<(&'static str, Attribute)> {
+        let said_elsewhere = |name: &str| said_by_type(name) || matches!(self, Op::Constant { .. });
+        let given = self
+            .attributes()
+            .into_iter()
+            .zip(self.row().attributes)
+            .filter(|((name, value), row)| !said_elsewhere(name) && (row.default)().as_ref() != Some(value));
+        given.map(|(attribute, _)| attribute).collect()
     }
 
     /// Whether the op reads or changes state, so that it must run exactly once and in order.

@@ -54,6 +54,7 @@ pub use error::{ParseError, ParseErrorKind, ParseErrors};
 pub use name::Names;
 pub(crate) use name::is_word;
 pub use parse::{Resolver, parse, parse_with};
+pub(crate) use print::said_by_type;
 pub use print::{PrintOptions, print, print_into};
 
 use crate::tensor::Tensor;

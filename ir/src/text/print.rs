@@ -5,7 +5,6 @@ use std::fmt::{self, Write};
 use super::name::{Names, is_word};
 use super::tensor::{MAX_WRITTEN_BYTES, dense};
 use super::{VERSION, WeightStore};
-use crate::attribute::Attribute;
 use crate::graph::{Graph, Location, Node, NodeId};
 use crate::initializer::Initializer;
 use crate::ops::{Literal, Op};
@@ -130,7 +129,7 @@ impl Printer<'_> {
         for (i, &v) in node.operands.iter().enumerate() {
             line += &format!("{}{}", if i == 0 { " " } else { ", " }, self.names.value(v));
         }
-        let attributes = shown_attributes(&node.op);
+        let attributes = node.op.shown_attributes();
         if !attributes.is_empty() {
             let items: Vec<String> = attributes.iter().map(|(name, a)| format!("{name} = {a}")).collect();
             line += &format!(" {{{}}}", items.join(", "));
@@ -162,21 +161,7 @@ impl Printer<'_> {
     }
 }
 
-/// The attributes that the text shows: not those equal to their default, nor what the result's type says.
-fn shown_attributes(op: &Op) -> Vec<(&'static str, Attribute)> {
-    let rows = op.row().attributes;
-    op.attributes()
-        .into_iter()
-        .zip(rows)
-        .filter(|((name, value), row)| {
-            let said_elsewhere = said_by_type(name) || matches!(op, Op::Constant { .. });
-            !said_elsewhere && (row.default)().as_ref() != Some(value)
-        })
-        .map(|(attribute, _)| attribute)
-        .collect()
-}
-
 /// Whether the type of the result says the attribute of this name. The table's ops use the names for nothing else.
-pub(super) fn said_by_type(attribute: &str) -> bool {
+pub(crate) fn said_by_type(attribute: &str) -> bool {
     matches!(attribute, "dtype" | "dims")
 }

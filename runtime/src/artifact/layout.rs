@@ -21,7 +21,7 @@ use crate::plan::ALIGNMENT;
 /// The first eight bytes. Like PNG's, they break when a transfer treats the file as text.
 pub(crate) const MAGIC: [u8; 8] = *b"\x8bKILN\r\n\x1a";
 /// The version of the format this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 const HEADER: usize = 128;
 const ENTRY: usize = 64;
 const DIGEST_AT: usize = 64;

@@ -43,6 +43,8 @@ pub fn plan() -> (Plan, Weights) {
         work: Work::Kernel { kernel, arguments, extent: N, split: Split::Parallel { grain } },
         flops: N as u64,
         bytes: 3 * bytes as u64,
+        scratch_bytes: 0,
+        note: String::new(),
     };
     let read = |buffer| Argument::read(buffer, F32, 0, bytes);
     let write = |buffer| Argument::write(buffer, F32, 0, bytes);
@@ -70,6 +72,8 @@ pub fn plan() -> (Plan, Weights) {
                 work: Work::Copy { from: read(0), to: write(2) },
                 flops: 0,
                 bytes: 2 * bytes as u64,
+                scratch_bytes: 0,
+                note: String::new(),
             },
         ],
         kernel_count: 2,

@@ -138,7 +138,7 @@ fn bandwidth(array: &[u64]) -> f64 {
 
 fn measure(case: &Case, target: &Target, array: &[u64]) {
     let start = Instant::now();
-    let options = CompileOptions { threads: 1, exact: case.exact };
+    let options = CompileOptions { threads: 1, exact: case.exact, ..CompileOptions::default() };
     let module = compile(&case.graph, target, options).expect("it compiles");
     let executable = module.executable().expect("it compiles");
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;

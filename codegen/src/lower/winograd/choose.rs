@@ -2,6 +2,7 @@
 
 use super::super::machine::Machine;
 use super::cook_toom::CookToom;
+use crate::tuning::{Algorithm, Tiling};
 
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ const TILE_BYTES_PER_NS: f64 = 18.0;
 const MARGIN: f64 = 0.92;
 /// Bytes of transformed tiles that stay in the second-level cache.
 const CACHED: usize = 1_200_000;
+/// Ways to deal the tiles of one size of transform that are worth trying.
+const ALTERNATIVES: usize = 4;
 /// Most tiles of a block.
 const MOST_TILES: usize = 112;
 
@@ -52,36 +55,76 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// The same as data.
+    pub fn algorithm(&self) -> Algorithm {
+        let CookToom { m, r, .. } = self.transform;
+        Algorithm::Winograd(Tiling { results: m, taps: r, blocks: self.blocks, parts: self.parts })
+    }
+
     /// Tiles of a block; the last block may have some that count for nothing.
     pub fn block_tiles(&self) -> usize {
         self.tiles.div_ceil(self.blocks)
     }
 }
 
-/// The best Winograd algorithm for a layer; `None` where a direct convolution is better.
-pub fn choose(layer: Layer, machine: Machine) -> Option<Choice> {
-    // narrower registers are too few for the transforms
-    if machine.vector_bytes < 64 || layer.inputs < 16 || layer.outputs < 16 {
-        return None;
+/// The best Winograd algorithm for a layer, and whether it is estimated to be better than a direct convolution; `None` where there is none.
+pub fn choose(layer: Layer, machine: Machine) -> Option<(Choice, bool)> {
+    let weighed = |choice: Choice| (weight(&layer, &choice), choice);
+    let (time, choice) =
+        sizes(&layer, machine).flat_map(|t| dealings(layer, t)).map(weighed).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    Some((choice, time < MARGIN * direct(&layer)))
+}
+
+/// The Winograd algorithms worth trying on a layer: of each size of transform the best and its best neighbours, which have fewer
+/// or more blocks by a third at least.
+pub fn alternatives(layer: Layer, machine: Machine) -> Vec<Choice> {
+    let mut kept: Vec<Choice> = Vec::new();
+    for transform in sizes(&layer, machine) {
+        let mut all: Vec<(f64, Choice)> = dealings(layer, transform).map(|c| (weight(&layer, &c), c)).collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut of_size: Vec<Choice> = Vec::new();
+        for (_, choice) in all {
+            let apart = |other: &Choice| {
+                let [few, many] = [choice.blocks.min(other.blocks), choice.blocks.max(other.blocks)];
+                3 * many >= 4 * few
+            };
+            if of_size.len() < ALTERNATIVES && of_size.iter().all(apart) {
+                of_size.push(choice);
+            }
+        }
+        kept.append(&mut of_size);
     }
+    kept
+}
+
+/// The transforms that a layer may be computed with.
+fn sizes(layer: &Layer, machine: Machine) -> impl Iterator<Item = CookToom> {
     let sizes: &[usize] = match layer.taps {
+        // narrower registers are too few for the transforms
+        _ if machine.vector_bytes < 64 || layer.inputs < 16 || layer.outputs < 16 => &[],
         3 => &[2, 4, 6],
         5 => &[2, 4],
-        _ => return None,
+        _ => &[],
     };
-    let all = sizes.iter().filter_map(|&m| CookToom::new(m, layer.taps)).flat_map(|transform| {
-        let m = transform.m;
-        let tiles = layer.batch * layer.results[0].div_ceil(m) * layer.results[1].div_ceil(m);
-        let counts = (tiles.div_ceil(MOST_TILES)..=tiles).take_while(move |&blocks| tiles / blocks >= 6 || blocks == 1);
-        counts.take(64).map(move |blocks| {
-            // blocks for two threads, or parts of channels
-            let parts = if blocks % 2 == 1 && blocks < 8 && layer.outputs.is_multiple_of(64) { 2 } else { 1 };
-            Choice { transform: transform.clone(), tiles, blocks, parts }
-        })
-    });
-    let weighed = |choice: Choice| (time(&layer, &choice) * on_two_threads(&choice), choice);
-    let (time, choice) = all.map(weighed).min_by(|a, b| a.0.total_cmp(&b.0))?;
-    (time < MARGIN * direct(&layer)).then_some(choice)
+    let taps = layer.taps;
+    sizes.iter().filter_map(move |&m| CookToom::new(m, taps))
+}
+
+/// The ways to deal the tiles of a transform to blocks.
+fn dealings(layer: Layer, transform: CookToom) -> impl Iterator<Item = Choice> {
+    let m = transform.m;
+    let tiles = layer.batch * layer.results[0].div_ceil(m) * layer.results[1].div_ceil(m);
+    let counts = (tiles.div_ceil(MOST_TILES)..=tiles).take_while(move |&blocks| tiles / blocks >= 6 || blocks == 1);
+    counts.take(64).map(move |blocks| {
+        // blocks for two threads, or parts of channels
+        let parts = if blocks % 2 == 1 && blocks < 8 && layer.outputs.is_multiple_of(64) { 2 } else { 1 };
+        Choice { transform: transform.clone(), tiles, blocks, parts }
+    })
+}
+
+/// What a choice is compared by.
+fn weight(layer: &Layer, choice: &Choice) -> f64 {
+    time(layer, choice) * on_two_threads(choice)
 }
 
 /// How much worse a choice is for leaving one of two threads without work: one choice serves any number of threads, so

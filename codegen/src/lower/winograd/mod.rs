@@ -20,7 +20,7 @@ use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, NodeId, Tensor};
 use kiln_runtime::Access;
 
-pub use choose::{Choice, Layer, choose};
+pub use choose::{Choice, Layer, alternatives, choose};
 use cook_toom::CookToom;
 pub use weights::FilterTransform;
 
@@ -32,6 +32,7 @@ use super::scalar::{TypedExpr, load, store};
 use super::tile::{Combine, Tile, TileBuffer};
 use crate::kir::{Buffer, CompareOp, Index, KernelBuilder, VType, Value, Var};
 use crate::plan::program::View;
+use crate::tuning::Decision;
 
 /// Channels that transforms handle at once: one 512-bit register.
 const LANES: u32 = 16;
@@ -48,6 +49,8 @@ pub struct Convolution<'a> {
     pub id: NodeId,
     /// The algorithm.
     pub choice: Choice,
+    /// That it was chosen.
+    pub decision: Decision,
     /// The layer.
     pub layer: Layer,
     /// x from the corner of the first tile on, in memory that holds all of every tile: batch, rows, columns, channels.
@@ -222,7 +225,9 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
     uses[0].strided = c.y.partial;
     let flops = 2 * (slots as u64) * frequencies as u64 * (inputs * outputs) as u64;
     let label = format!("{} (Winograd F({m},{}))", l.label(c.id), c.choice.transform.r);
-    l.step_with(label, b, uses, flops)
+    l.step_with(label, b, uses, flops)?;
+    l.decided(c.decision);
+    Ok(())
 }
 
 struct Emitter<'a> {

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::code::CodeArgs;
 use crate::disassembly::disassemble;
 use crate::dot::dot;
+use crate::engine::available_threads;
 use crate::failure::{Failure, Outcome};
 use crate::model::{Model, ModelArgs, Source, of_file, portable_graph};
 use crate::output::Output;
@@ -151,6 +152,7 @@ impl CatArgs {
         let target = self.code.target(target)?;
         let options = CompileOptions {
             passes: self.passes.options(),
+            choices: self.code.choices(&target, available_threads())?,
             target: Some(target),
             exact: self.code.exact,
             ..CompileOptions::default()

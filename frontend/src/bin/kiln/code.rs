@@ -1,7 +1,12 @@
 //! Options about machine code: by which back end, and with which algorithms.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::{Args, ValueEnum};
+use kiln::tune::{Circumstances, Database, cpu_name};
 use kiln_codegen::native::{Backend, Target};
+use kiln_codegen::tuning::Choices;
 
 use crate::failure::{Failure, Outcome};
 
@@ -15,6 +20,9 @@ pub struct CodeArgs {
     /// Use only algorithms that multiply what the graph multiplies: no Winograd convolutions, no joined groups
     #[arg(long)]
     pub exact: bool,
+    /// Compute layers the way that `kiln tune` found to be the fastest on this machine; all others are estimated
+    #[arg(long, value_name = "DATABASE.json")]
+    pub tuning: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,8 +36,26 @@ enum BackendName {
 impl CodeArgs {
     /// The first of these options that the command line has, for whoever has no use for them.
     pub fn given(&self) -> Option<&'static str> {
-        let options = [("--backend", self.backend.is_some()), ("--exact", self.exact)];
+        let options =
+            [("--backend", self.backend.is_some()), ("--exact", self.exact), ("--tuning", self.tuning.is_some())];
         options.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
+    /// What the tuning database knows about layers of code for `target` that runs on this machine with `threads` threads.
+    pub fn choices(&self, target: &Target, threads: usize) -> Outcome<Arc<Choices>> {
+        let Some(path) = &self.tuning else { return Ok(Arc::default()) };
+        let circumstances = Circumstances { cpu: cpu_name(), target: target.to_string(), threads };
+        let choices = Database::read(path)?.choices(&circumstances);
+        if choices.is_empty() {
+            let Circumstances { cpu, target, threads } = circumstances;
+            eprintln!(
+                "note: `{}` has no measurements of code for {target} on {cpu} with {threads} thread(s), so every layer is estimated; \
+                 `kiln tune MODEL --tuning {}` makes them",
+                path.display(),
+                path.display()
+            );
+        }
+        Ok(Arc::new(choices))
     }
 
     /// The target of a name, with the back end that was asked for.

@@ -6,10 +6,12 @@ use std::time::Instant;
 use clap::Args;
 use kiln::compile::{ArtifactOptions, CompileOptions, compile};
 use kiln::measure::milliseconds;
+use kiln_codegen::native::Target;
 use serde_json::json;
 
 use crate::code::CodeArgs;
-use crate::failure::Outcome;
+use crate::engine::{available_threads, threads};
+use crate::failure::{Failure, Outcome};
 use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts};
 use crate::passes::{PassArgs, report_json, report_text};
@@ -23,15 +25,19 @@ pub struct CompileArgs {
     /// The artifact to write
     #[arg(short, long, value_name = "OUT.kiln")]
     output: PathBuf,
-    /// What machine code is for: host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple
-    #[arg(long, value_name = "TARGET", default_value = "host")]
-    target: String,
+    /// What machine code is for: host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple. Repeated or separated by commas, the artifact
+    /// has code for each, and loading picks the best that runs
+    #[arg(long, value_name = "TARGET", default_value = "host", value_delimiter = ',')]
+    target: Vec<String>,
     /// Leave out the portable graph: the artifact runs on its target only
     #[arg(long)]
     no_portable: bool,
     /// Leave out machine code: the artifact is compiled where it is loaded
     #[arg(long, conflicts_with_all = ["no_portable", "target", "backend"])]
     no_native: bool,
+    /// Threads that the model will run on, which decides the measurements of --tuning that count; all cores where it is not given
+    #[arg(long, value_name = "N", value_parser = threads, requires = "tuning")]
+    threads: Option<usize>,
     #[command(flatten)]
     code: CodeArgs,
     #[command(flatten)]
@@ -41,7 +47,8 @@ pub struct CompileArgs {
 impl CompileArgs {
     /// Compiles, writes and reports.
     pub fn run(self, output: Output) -> Outcome {
-        let target = self.code.target(&self.target)?;
+        let (target, more_targets) = self.targets()?;
+        let choices = self.code.choices(&target, self.threads.unwrap_or_else(available_threads))?;
         let start = Instant::now();
         let source = self.model.source()?;
         let load_ms = milliseconds(start.elapsed());
@@ -49,6 +56,8 @@ impl CompileArgs {
         let graph = source.specialized()?;
         let options = CompileOptions {
             target: Some(target),
+            more_targets,
+            choices,
             passes: self.passes.options(),
             exact: self.code.exact,
             ..CompileOptions::default()
@@ -62,13 +71,14 @@ impl CompileArgs {
         let write_ms = milliseconds(start.elapsed());
         let size = std::fs::metadata(&self.output).map_or(0, |m| m.len());
 
-        let target =
-            if self.no_native { "none: compiled where it is loaded".to_owned() } else { compiled.target().to_string() };
+        let targets: Vec<String> =
+            if self.no_native { Vec::new() } else { compiled.targets().map(ToString::to_string).collect() };
         let (plan, report, times) = (compiled.plan(), compiled.report(), compiled.times());
         let object = json!({
             "output": self.output,
             "artifact_bytes": size,
-            "target": (!self.no_native).then_some(&target),
+            "target": targets.first(),
+            "targets": &targets,
             "nodes_before": compiled.source().len(),
             "nodes_after": compiled.graph().len(),
             "kernels": plan.kernel_count,
@@ -88,7 +98,14 @@ impl CompileArgs {
         output.write(&object, || {
             let rows = facts([
                 ("artifact", format!("{} ({})", self.output.display(), bytes(size))),
-                ("target", target),
+                (
+                    "target",
+                    if targets.is_empty() {
+                        "none: compiled where it is loaded".to_owned()
+                    } else {
+                        targets.join(", ")
+                    },
+                ),
                 ("graph", format!("{} nodes, {} after optimisation", compiled.source().len(), compiled.graph().len())),
                 (
                     "program",
@@ -115,6 +132,25 @@ impl CompileArgs {
             ]);
             format!("{rows}\n{}", report_text(report))
         })
+    }
+}
+
+impl CompileArgs {
+    /// The targets, each once.
+    fn targets(&self) -> Outcome<(Target, Vec<Target>)> {
+        let mut targets: Vec<Target> = Vec::new();
+        for name in &self.target {
+            let target = self.code.target(name)?;
+            if targets.iter().any(|known| known.to_string() == target.to_string()) {
+                return Err(Failure::Usage(format!(
+                    "--target names {target} twice: leave out one of {}",
+                    self.target.join(", ")
+                )));
+            }
+            targets.push(target);
+        }
+        let first = targets.remove(0);
+        Ok((first, targets))
     }
 }
 

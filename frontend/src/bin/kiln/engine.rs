@@ -89,9 +89,11 @@ impl EngineArgs {
     }
 
     fn options(&self) -> Outcome<CompileOptions> {
+        let target = self.code.target("host")?;
         Ok(CompileOptions {
             passes: self.passes.options(),
-            target: Some(self.code.target("host")?),
+            choices: self.code.choices(&target, self.threads())?,
+            target: Some(target),
             exact: self.code.exact,
             ..CompileOptions::default()
         })
@@ -112,8 +114,11 @@ impl EngineArgs {
 
     /// An executor of the program on the threads that were asked for.
     pub fn executor(&self, executable: &Arc<Executable>) -> Outcome<Executor> {
-        let threads = self.threads.unwrap_or_else(available_threads);
-        Ok(Executor::new(Arc::clone(executable), PoolHandle::new(threads))?)
+        Ok(Executor::new(Arc::clone(executable), PoolHandle::new(self.threads()))?)
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(available_threads)
     }
 }
 
@@ -138,11 +143,12 @@ impl PortableCompiler for Timed {
 }
 
 /// A number of threads that a pool may have.
-fn threads(text: &str) -> Result<usize, String> {
+pub fn threads(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n));
     number.ok_or_else(|| format!("expected a whole number from 1 to {MOST_THREADS}"))
 }
 
-fn available_threads() -> usize {
+/// As many threads as there are cores.
+pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -13,6 +13,7 @@ mod demo;
 mod disassembly;
 mod dot;
 mod engine;
+mod explain;
 mod failure;
 mod import;
 mod inputs;
@@ -29,6 +30,7 @@ mod progress;
 mod results;
 mod run;
 mod text;
+mod tune;
 mod values;
 mod verify;
 
@@ -55,8 +57,10 @@ enum Command {
     Compile(compile::CompileArgs),
     Run(run::RunArgs),
     Bench(bench::BenchArgs),
+    Tune(tune::TuneArgs),
     Demo(demo::DemoArgs),
     Import(import::ImportArgs),
+    Explain(explain::ExplainArgs),
     Inspect(inspect::InspectArgs),
     Cat(cat::CatArgs),
     Verify(verify::VerifyArgs),
@@ -70,8 +74,10 @@ impl Command {
             Command::Compile(args) => args.run(output),
             Command::Run(args) => args.run(output),
             Command::Bench(args) => args.run(output),
+            Command::Tune(args) => args.run(output),
             Command::Demo(args) => args.run(output),
             Command::Import(args) => args.run(output),
+            Command::Explain(args) => args.run(output),
             Command::Inspect(args) => args.run(output),
             Command::Cat(args) => args.run(output),
             Command::Verify(args) => args.run(output),

@@ -9,7 +9,7 @@ use crate::ops::{AttributeError, Op, ROWS, Row};
 use crate::text::error::ParseErrorKind;
 use crate::text::lex::Kind;
 use crate::text::name::{Base, ValueName};
-use crate::text::print::said_by_type;
+use crate::text::said_by_type;
 use crate::types::TensorType;
 
 /// What stands between a node's mnemonic and its location.

@@ -1,0 +1,196 @@
+//! `kiln explain`: by which algorithm each step of a compiled model works, why, and where it comes from.
+
+use std::sync::Arc;
+
+use clap::Args;
+use kiln::compile::{CompileOptions, Compiled, compile};
+use kiln::layer_error::layer_error;
+use kiln_codegen::tuning::Algorithm;
+use kiln_ir::NodeId;
+use kiln_runtime::Plan;
+use kiln_runtime::artifact::{self, Digests};
+use serde_json::{Value, json};
+
+use crate::code::CodeArgs;
+use crate::engine::{available_threads, threads};
+use crate::failure::{Failure, Outcome};
+use crate::model::{Model, ModelArgs, Source, of_file, portable_graph};
+use crate::output::{Output, bytes};
+use crate::passes::PassArgs;
+use crate::progress::bar;
+
+/// Say by which algorithm each step of a compiled model works and why, its scratch memory and error, and the nodes and rules it comes from.
+///
+/// The error of a Winograd convolution is measured here: against the definition in 64-bit floats, on random inputs, relative to the largest
+/// result. Of an artifact, what was chosen when it was compiled is shown; with --recompile, what would be chosen here.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Only steps whose label contains this
+    #[arg(long, value_name = "TEXT")]
+    step: Option<String>,
+    /// Compile an artifact's portable graph here, in place of showing how its machine code was made
+    #[arg(long)]
+    recompile: bool,
+    /// Threads that the model will run on, which decides the measurements of --tuning that count; all cores where it is not given
+    #[arg(long, value_name = "N", value_parser = threads, requires = "tuning")]
+    threads: Option<usize>,
+    #[command(flatten)]
+    code: CodeArgs,
+    #[command(flatten)]
+    passes: PassArgs,
+}
+
+/// A step of a plan, explained.
+struct Explained {
+    step: usize,
+    label: String,
+    /// The algorithm and why it was chosen; empty where there was no choice.
+    note: String,
+    scratch_bytes: usize,
+    flops: u64,
+    error: Option<f64>,
+    sources: Vec<String>,
+    rules: Vec<&'static str>,
+}
+
+impl ExplainArgs {
+    /// Reports.
+    pub fn run(self, output: Output) -> Outcome {
+        let (title, rows) = match self.model.open()? {
+            Model::Artifact(path) if !self.recompile => {
+                let file = artifact::read_file(&path)?;
+                let summary = artifact::inspect(&file, Digests::Skip).map_err(of_file(&path))?;
+                if summary.natives.is_empty() {
+                    self.compiled(&portable_graph(&path)?)?
+                } else {
+                    if let Some(option) = self.passes.given().or(self.code.given()) {
+                        return Err(Failure::Usage(format!(
+                            "{option} does not go with the machine code of `{}`, which is compiled already: add --recompile",
+                            path.display()
+                        )));
+                    }
+                    let mut rows = Vec::new();
+                    for index in 0..summary.natives.len() {
+                        if let Some((plan, _)) = artifact::native_code(&file, index).map_err(of_file(&path))? {
+                            rows.extend(self.of_plan(&plan));
+                        }
+                    }
+                    let names =
+                        summary.natives.iter().map(|n| format!("{} with {} features", n.triple, n.features.len()));
+                    (format!("as it was compiled for {}", names.collect::<Vec<_>>().join(", ")), rows)
+                }
+            }
+            Model::Artifact(path) => self.compiled(&portable_graph(&path)?)?,
+            Model::Graph(_) if self.recompile => {
+                let message = "--recompile is for artifacts; a model is compiled here anyway: leave it out";
+                return Err(Failure::Usage(message.to_owned()));
+            }
+            Model::Graph(source) => self.compiled(&source)?,
+        };
+        if let Some(text) = self.step.as_ref().filter(|_| rows.is_empty()) {
+            return Err(Failure::Usage(format!(
+                "--step {text}: no step's label contains it; without it all are shown"
+            )));
+        }
+        output.write(&rows_json(&title, &rows), || rows_text(&title, &rows))
+    }
+
+    /// The steps that were asked for.
+    fn of_plan(&self, plan: &Plan) -> Vec<Explained> {
+        let wanted = |label: &str| self.step.as_ref().is_none_or(|text| label.contains(text.as_str()));
+        let steps = plan.steps.iter().enumerate().filter(|(_, step)| wanted(&step.label));
+        let explained = steps.map(|(step, s)| Explained {
+            step,
+            label: s.label.clone(),
+            note: s.note.clone(),
+            scratch_bytes: s.scratch_bytes,
+            flops: s.flops,
+            error: None,
+            sources: Vec::new(),
+            rules: Vec::new(),
+        });
+        explained.collect()
+    }
+
+    /// The model compiled here.
+    fn compiled(&self, source: &Source) -> Outcome<(String, Vec<Explained>)> {
+        let graph = source.specialized()?;
+        let target = self.code.target("host")?;
+        let choices = self.code.choices(&target, self.threads.unwrap_or_else(available_threads))?;
+        let options = CompileOptions {
+            passes: self.passes.options(),
+            choices: Arc::clone(&choices),
+            target: Some(target.clone()),
+            exact: self.code.exact,
+            ..CompileOptions::default()
+        };
+        let compiled = compile(&graph, &options)?;
+        let mut rows = self.of_plan(compiled.plan());
+        let decisions = compiled.decisions();
+        let progress = bar("measuring errors", rows.len());
+        for row in &mut rows {
+            // an op's steps are labelled alike, and have one node
+            let decision = decisions.iter().find(|d| d.steps.contains(&row.step));
+            if let Some(decision) = decision {
+                trace(&compiled, decision.node, row);
+                if matches!(decision.algorithm, Algorithm::Winograd(_)) && !row.note.is_empty() {
+                    row.error = layer_error(compiled.graph(), decision.node, &target, &choices)?;
+                }
+            }
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        Ok((format!("compiled for {target}"), rows))
+    }
+}
+
+/// Where the node of a step comes from.
+fn trace(compiled: &Compiled, node: NodeId, row: &mut Explained) {
+    let Some(origin) = compiled.provenance().of(node) else { return };
+    let source = compiled.source();
+    let name = |&id: &NodeId| {
+        let n = source.node(id);
+        let name = n.name.as_ref().map_or_else(|| format!("%{}", id.0), |name| format!("%{name}"));
+        let place = n.location.as_ref().map_or(String::new(), |location| format!(" at {location}"));
+        format!("{name} ({}){place}", n.op.mnemonic())
+    };
+    // weights say nothing about a step
+    let computed = |id: &&NodeId| !source.node(**id).operands.is_empty();
+    row.sources = origin.sources.iter().filter(computed).map(name).collect();
+    row.rules = origin.rules.to_vec();
+}
+
+fn rows_json(title: &str, rows: &[Explained]) -> Value {
+    let steps = rows.iter().map(|row| {
+        json!({
+            "step": row.step,
+            "label": row.label,
+            "note": row.note,
+            "scratch_bytes": row.scratch_bytes,
+            "flops": row.flops,
+            "relative_error": row.error,
+            "sources": row.sources,
+            "rules": row.rules,
+        })
+    });
+    json!({ "program": title, "steps": steps.collect::<Vec<_>>() })
+}
+
+fn rows_text(title: &str, rows: &[Explained]) -> String {
+    let mut out = vec![title.to_owned()];
+    for row in rows {
+        out.push(format!("\nstep {}  {}", row.step, row.label));
+        let scratch = (row.scratch_bytes > 0).then(|| format!("{} a thread", bytes(row.scratch_bytes as u64)));
+        let lines = [
+            ("algorithm", (!row.note.is_empty()).then(|| row.note.clone())),
+            ("scratch", scratch),
+            ("error", row.error.map(|e| format!("{e:.1e} of the largest result, measured against 64-bit floats"))),
+            ("from", (!row.sources.is_empty()).then(|| row.sources.join(", "))),
+            ("by rules", (!row.rules.is_empty()).then(|| row.rules.join(", "))),
+        ];
+        out.extend(lines.into_iter().filter_map(|(name, text)| Some(format!("  {name:10}{}", text?))));
+    }
+    out.join("\n")
+}

@@ -1,0 +1,198 @@
+//! The tuning database: one JSON file of measurements, each filed by processor, target, threads and layer.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use kiln_codegen::tuning::{Choice, Choices, Measurement};
+use serde::{Deserialize, Serialize};
+
+use crate::files::{FileError, write_atomically};
+
+/// The version of the file format.
+const FORMAT: u32 = 1;
+/// The most bytes a database may have: a thousand models' worth.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// What a measurement depends on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Circumstances {
+    /// The processor ([`cpu_name`](super::cpu_name)).
+    pub cpu: String,
+    /// What the code was made for.
+    pub target: String,
+    /// Threads that ran it.
+    pub threads: usize,
+}
+
+/// A measured layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    circumstances: Circumstances,
+    layer: String,
+    #[serde(flatten)]
+    measurement: Measurement,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    kiln_tuning: u32,
+    layers: Vec<Entry>,
+}
+
+/// Measurements of any number of models and machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Database {
+    measured: BTreeMap<(Circumstances, String), Measurement>,
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// It cannot be read.
+    #[error("cannot read the tuning database `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is something else, or damaged.
+    #[error(
+        "`{}` is not a tuning database of this version of Kiln: {reason}; `kiln tune --tuning FILE` writes a new one",
+        path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// It cannot be written.
+    #[error(transparent)]
+    Write(#[from] FileError),
+}
+
+impl Database {
+    /// Reads the database at `path`.
+    pub fn read(path: &Path) -> Result<Database, DatabaseError> {
+        let failed = |source| DatabaseError::Read { path: path.to_owned(), source };
+        let wrong = |reason: String| DatabaseError::Format { path: path.to_owned(), reason };
+        let size = std::fs::metadata(path).map_err(failed)?.len();
+        if size > MOST_BYTES {
+            return Err(wrong(format!("it has {size} bytes, more than the {MOST_BYTES} that one may have")));
+        }
+        let text = std::fs::read(path).map_err(failed)?;
+        let file: File = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        if file.kiln_tuning != FORMAT {
+            return Err(wrong(format!("its format is {}, not {FORMAT}", file.kiln_tuning)));
+        }
+        let entries = file.layers.into_iter().map(|e| ((e.circumstances, e.layer), e.measurement));
+        Ok(Database { measured: entries.collect() })
+    }
+
+    /// Reads the database at `path`; an empty one where there is no such file.
+    pub fn read_or_new(path: &Path) -> Result<Database, DatabaseError> {
+        match Database::read(path) {
+            Err(DatabaseError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(Database::default()),
+            other => other,
+        }
+    }
+
+    /// Writes the database, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), DatabaseError> {
+        let entry = |((circumstances, layer), measurement): (&(Circumstances, String), &Measurement)| Entry {
+            circumstances: circumstances.clone(),
+            layer: layer.clone(),
+            measurement: *measurement,
+        };
+        let file = File { kiln_tuning: FORMAT, layers: self.measured.iter().map(entry).collect() };
+        let failed = |e: serde_json::Error| FileError::Write { path: path.to_owned(), source: e.into() };
+        let text = serde_json::to_vec_pretty(&file).map_err(failed)?;
+        Ok(write_atomically(path, |out| {
+            out.write_all(&text).map_err(|source| FileError::Write { path: path.to_owned(), source })
+        })?)
+    }
+
+    /// Files a measurement, in place of an earlier one of the same layer under the same circumstances.
+    pub fn insert(&mut self, circumstances: &Circumstances, layer: &str, measurement: Measurement) {
+        self.measured.insert((circumstances.clone(), layer.to_owned()), measurement);
+    }
+
+    /// How many layers have been measured, over all circumstances.
+    pub fn len(&self) -> usize {
+        self.measured.len()
+    }
+
+    /// Whether nothing has been measured.
+    pub fn is_empty(&self) -> bool {
+        self.measured.is_empty()
+    }
+
+    /// What is known under some circumstances.
+    pub fn choices(&self, circumstances: &Circumstances) -> Choices {
+        let mut choices = Choices::default();
+        for ((measured_under, layer), measurement) in &self.measured {
+            if measured_under == circumstances {
+                choices.insert(layer.as_str(), Choice::Measured(*measurement));
+            }
+        }
+        choices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_codegen::tuning::{Algorithm, Blocking, Tiling};
+
+    use super::*;
+
+    fn here(threads: usize) -> Circumstances {
+        Circumstances { cpu: "a processor".into(), target: "a target".into(), threads }
+    }
+
+    fn measurement(nanoseconds: u64) -> Measurement {
+        Measurement {
+            algorithm: Algorithm::Winograd(Tiling { results: 4, taps: 3, blocks: 7, parts: 1 }),
+            nanoseconds,
+            estimated: Algorithm::Direct(Blocking { rows: 14, vectors: 2, columns_first: false }),
+            estimated_nanoseconds: 2 * nanoseconds,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_filed_by_circumstances() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let path = directory.path().join("tuning.json");
+        let mut database = Database::read_or_new(&path).expect("an empty database");
+        assert!(database.is_empty());
+        database.insert(&here(1), "a layer", measurement(10));
+        database.insert(&here(1), "a layer", measurement(20));
+        database.insert(&here(2), "a layer", measurement(30));
+        database.write(&path).expect("written");
+        let again = Database::read(&path).expect("read");
+        assert_eq!(again, database);
+        assert_eq!(again.choices(&here(1)).get("a layer"), Some(Choice::Measured(measurement(20))));
+        assert_eq!(again.choices(&here(2)).get("a layer"), Some(Choice::Measured(measurement(30))));
+        assert!(again.choices(&here(3)).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_database_is_refused_with_the_place() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let path = directory.path().join("tuning.json");
+        let missing = Database::read(&path).expect_err("there is no file").to_string();
+        assert!(missing.contains("cannot read the tuning database"), "{missing}");
+        for (text, reason) in [
+            ("", "EOF"),
+            ("{\"kiln_tuning\": 7, \"layers\": []}", "its format is 7, not 1"),
+            ("{\"kiln_tuning\": 1}", "missing field `layers`"),
+            ("{\"kiln_tuning\": 1, \"layers\": [{\"cpu\": 3}]}", "invalid type: integer `3`"),
+        ] {
+            std::fs::write(&path, text).expect("written");
+            let error = Database::read(&path).expect_err(text).to_string();
+            assert!(error.contains(reason) && error.contains("tuning.json"), "{text}: {error}");
+        }
+    }
+}

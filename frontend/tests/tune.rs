@@ -1,0 +1,120 @@
+//! Tuning: what it measures, and that code is made as it found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiln::compile::{ArtifactOptions, CompileOptions, compile};
+use kiln::ir::attribute::{ConvLayout, Padding};
+use kiln::ir::{Builder, ConvOptions, DType, Dim, Graph, Tensor, WindowOptions};
+use kiln::layer_error::layer_error;
+use kiln::random_feeds::random_tensor;
+use kiln::tune::{Database, TuneOptions, tune};
+use kiln_codegen::native::Target;
+use kiln_codegen::tuning::{Algorithm, Blocking, Choice, Choices, Tiling};
+
+/// A convolution that Winograd's algorithm may compute, a pool, and another convolution of the same layer's text.
+fn model() -> (Graph, Tensor) {
+    let mut b = Builder::new("two_layers");
+    let dims = [1, 12, 12, 32];
+    let mut x = b.placeholder("x", DType::F32, &dims.map(Dim::Fixed));
+    let options = ConvOptions {
+        padding: vec![Padding { low: 1, high: 1 }; 2],
+        layout: ConvLayout::ChannelsLast,
+        ..ConvOptions::default()
+    };
+    for seed in 0..2 {
+        let w = b.constant(random_tensor(DType::F32, &[3, 3, 32, 32], seed).expect("a filter"));
+        x = b.conv(x, w, &options);
+        x = b.max_pool(x, &WindowOptions { window: vec![1, 1, 1, 1], ..WindowOptions::default() });
+    }
+    b.output("y", x);
+    (b.finish().expect("the model is well formed"), random_tensor(DType::F32, &dims, 9).expect("an input"))
+}
+
+fn with(choices: Choices) -> CompileOptions {
+    CompileOptions { choices: Arc::new(choices), ..CompileOptions::default() }
+}
+
+#[test]
+fn a_layer_is_computed_as_prescribed_and_only_in_ways_that_it_has() {
+    let (graph, _) = model();
+    let estimated = compile(&graph, &CompileOptions::default()).expect("it compiles");
+    let decision = &estimated.decisions()[0];
+    assert_eq!(estimated.decisions().len(), 2, "two convolutions");
+    assert_eq!(estimated.decisions()[1].layer, decision.layer, "of one text");
+    assert!(decision.candidates.contains(&decision.algorithm) && decision.candidates.len() > 3);
+    for &way in &decision.candidates {
+        let mut choices = Choices::default();
+        choices.insert(decision.layer.as_str(), Choice::Prescribed(way));
+        let compiled = compile(&graph, &with(choices)).expect("it compiles");
+        for d in compiled.decisions() {
+            assert_eq!(d.algorithm, way, "{}", d.layer);
+            let step = &compiled.plan().steps[d.steps.end - 1];
+            assert_eq!(step.note, format!("{way}; prescribed"));
+        }
+    }
+    let foreign = [
+        Algorithm::Direct(Blocking { rows: 1000, vectors: 7, columns_first: true }),
+        Algorithm::Winograd(Tiling { results: 8, taps: 3, blocks: 1, parts: 1 }),
+    ];
+    for way in foreign {
+        let mut choices = Choices::default();
+        choices.insert(decision.layer.as_str(), Choice::Prescribed(way));
+        let compiled = compile(&graph, &with(choices)).expect("it compiles");
+        assert_eq!(compiled.decisions()[0].algorithm, decision.algorithm, "{way} is none of its ways");
+        assert!(compiled.decisions()[0].note().ends_with("estimated"));
+    }
+}
+
+#[test]
+fn tuning_files_every_layer_and_what_it_files_is_used() {
+    let (graph, input) = model();
+    let options = TuneOptions { compile: CompileOptions::default(), threads: 1, budget: Duration::from_secs(1) };
+    let mut shares = Vec::new();
+    let tuned = tune(&graph, std::slice::from_ref(&input), &options, &mut |share| shares.push(share)).expect("it runs");
+    assert!(shares.iter().all(|s| (0.0..=1.0).contains(s)) && shares.last() == Some(&1.0), "{shares:?}");
+    assert_eq!(tuned.layers.len(), 1);
+    let layer = &tuned.layers[0];
+    assert_eq!(layer.nodes, 2);
+    assert!(layer.tried.0 > 1 && layer.measurement.nanoseconds > 0, "{layer:?}");
+    let mut database = Database::default();
+    tuned.file(&mut database);
+    let choices = database.choices(&tuned.circumstances);
+    assert!(matches!(choices.get(&layer.layer), Some(Choice::Measured(_))));
+    let compiled = compile(&graph, &with(choices)).expect("it compiles");
+    assert!(compiled.decisions()[0].note().contains("measured: "), "{}", compiled.decisions()[0].note());
+}
+
+#[test]
+fn the_error_of_every_way_is_measured_and_within_1e_4() {
+    let (graph, _) = model();
+    let target = Target::host().expect("this machine is supported");
+    let compiled = compile(&graph, &CompileOptions::default()).expect("it compiles");
+    let decision = &compiled.decisions()[0];
+    for &way in &decision.candidates {
+        let mut choices = Choices::default();
+        choices.insert(decision.layer.as_str(), Choice::Prescribed(way));
+        let error = layer_error(compiled.graph(), decision.node, &target, &Arc::new(choices)).expect("it runs");
+        let error = error.expect("a convolution with a known filter");
+        let least = if matches!(way, Algorithm::Winograd(_)) { 0.0 } else { -1.0 };
+        assert!(error > least && error < 1e-4, "{way}: {error:e}");
+    }
+}
+
+#[test]
+fn an_artifact_has_code_for_every_target_that_is_asked_for() {
+    let (graph, _) = model();
+    let target = |name: &str| Target::named(name).expect("a known target");
+    let options = CompileOptions {
+        target: Some(target("x86-64-v2")),
+        more_targets: vec![target("x86-64-v3"), target("aarch64-unknown-linux-gnu")],
+        ..CompileOptions::default()
+    };
+    let compiled = compile(&graph, &options).expect("it compiles");
+    let bytes = compiled.artifact(&ArtifactOptions::default()).and_then(|a| Ok(a.to_bytes()?)).expect("an artifact");
+    let summary = kiln_runtime::artifact::inspect(&bytes, kiln_runtime::artifact::Digests::Check).expect("it is whole");
+    let triples: Vec<&str> = summary.natives.iter().map(|n| n.triple.as_str()).collect();
+    assert_eq!(triples.len(), 3, "{triples:?}");
+    assert!(triples[2].starts_with("aarch64"), "{triples:?}");
+    assert!(summary.natives[0].features.len() < summary.natives[1].features.len());
+}
