@@ -27,6 +27,10 @@ const DIRECT: f64 = 0.90;
 const FREQUENCIES: f64 = 0.85;
 /// Bytes per nanosecond at which filters come from the last cache or from memory.
 const FILTER_BYTES_PER_NS: f64 = 16.0;
+/// The same of a direct convolution, which goes through its filter once.
+const DIRECT_FILTER_BYTES_PER_NS: f64 = 9.0;
+/// Bytes of transformed filters that the next block still finds in the second-level cache, at [`CACHED_BYTES_PER_NS`].
+const CACHED_FILTERS: f64 = 1_100_000.0;
 /// Bytes per nanosecond at which transforms move tiles that stay in the second-level cache, and others.
 const CACHED_BYTES_PER_NS: f64 = 50.0;
 /// See [`CACHED_BYTES_PER_NS`].
@@ -138,7 +142,7 @@ fn on_two_threads(choice: &Choice) -> f64 {
 fn direct(layer: &Layer) -> f64 {
     let pixels = layer.batch * layer.results[0] * layer.results[1];
     let filter = (layer.taps * layer.taps * layer.inputs * layer.outputs) as f64;
-    (pixels as f64 * filter / (FMA_PER_NS * DIRECT)).max(filter * 4.0 / FILTER_BYTES_PER_NS)
+    pixels as f64 * filter / (FMA_PER_NS * DIRECT) + filter * 4.0 / DIRECT_FILTER_BYTES_PER_NS
 }
 
 /// Nanoseconds of a choice on one thread.
@@ -151,9 +155,12 @@ fn time(layer: &Layer, choice: &Choice) -> f64 {
     let passes = rows.div_ceil(14);
     let efficiency = FREQUENCIES * (rows as f64 / passes as f64 / 10.0).min(1.0);
     let arithmetic = computed * inputs * outputs / (FMA_PER_NS * efficiency);
-    let filters = (choice.blocks * frequencies) as f64 * inputs * outputs * 4.0 / FILTER_BYTES_PER_NS;
+    let filter_bytes = frequencies as f64 * inputs * outputs * 4.0;
+    let again = if filter_bytes <= CACHED_FILTERS { CACHED_BYTES_PER_NS } else { FILTER_BYTES_PER_NS };
+    let filters = filter_bytes / FILTER_BYTES_PER_NS + (choice.blocks - 1) as f64 * filter_bytes / again;
     let block = (rows * frequencies * 4) as f64 * (inputs + outputs / choice.parts as f64);
     let speed = if block <= CACHED as f64 { CACHED_BYTES_PER_NS } else { TILE_BYTES_PER_NS };
     let moved = 2.0 * computed * 4.0 * (inputs * choice.parts as f64 + outputs);
-    arithmetic.max(filters) + moved / speed
+    // measured: products of a few tiles wait for their filters, whatever is asked for ahead
+    arithmetic + filters + moved / speed
 }

@@ -50,7 +50,7 @@ impl CodeArgs {
             let Circumstances { cpu, target, threads } = circumstances;
             eprintln!(
                 "note: `{}` has no measurements of code for {target} on {cpu} with {threads} thread(s), so every layer is estimated; \
-                 `kiln tune MODEL --tuning {}` makes them",
+                 `kiln tune MODEL -o {}` makes them",
                 path.display(),
                 path.display()
             );
