@@ -133,6 +133,15 @@ pub fn cost(op: &Op, operands: &[TensorType], results: &[TensorType]) -> Option<
             let product = 2u64.checked_mul(contracted(operands.first()?, lhs_contract)?)?;
             each(product.checked_add(expression_flops(epilogue))?)
         }
+        // Its body, with the scores in cache.
+        Op::FusedAttention { q_depth, v_keys, epilogue, .. } => {
+            let (q, v) = (operands.first()?, operands.get(2)?);
+            let (depth, keys) = (contracted(q, &[*q_depth])?, contracted(v, &[*v_keys])?);
+            let scores = elements(Some(q))?.checked_div(depth)?.checked_mul(keys)?;
+            let each_score = 2u64.checked_mul(depth)?.checked_add(expression_flops(epilogue) + 3 + EXP + DIVIDE)?;
+            let products = out?.checked_mul(2)?.checked_mul(keys)?;
+            streamed(scores.checked_mul(each_score)?.checked_add(products))
+        }
         Op::Conv { .. } => each(conv_flops(op, operands)?),
         Op::FusedConv { epilogue, .. } => each(conv_flops(op, operands)?.checked_add(expression_flops(epilogue))?),
 

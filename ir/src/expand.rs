@@ -87,6 +87,16 @@ pub fn expand(op: &Op, b: &mut Builder, operands: &[Value]) -> Vec<Value> {
             }
             None => return Vec::new(),
         },
+        Op::FusedAttention { epilogue, .. } => match op.attention() {
+            Some([scores, values]) => {
+                let scores = b.add_op(scores, &x[..2]);
+                let scores = expression(b, epilogue, &[&[scores], &x[3..]].concat());
+                let keys = b.dims(scores).len().saturating_sub(1);
+                let weights = softmax(b, scores, keys);
+                b.add_op(values, &[weights, x[2]])
+            }
+            None => return Vec::new(),
+        },
         Op::FusedReduce { axes, reducer, prologue } => {
             let inner = expression(b, prologue, x);
             b.reduce(inner, axes, *reducer)

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Case, check_equal, check_silent, count, graph, same_structure};
+use kiln_ir::Op;
 use kiln_passes::{Options, optimize};
 
 /// A product that everything below is added to.
@@ -65,6 +66,12 @@ const CASES: &[Case] = &[
         signature: "(%x: f32[3, 4], %z: f32[4]) -> (%y: f32[3, 4])",
         before: "%b = broadcast %z {axes = [1]} : f32[3, 4]\n%y = sub %x, %b",
         after: "%b = reshape %z : f32[1, 4]\n%y = fused_elementwise %x, %b {expr = \"a0 - a1\"}",
+    },
+    Case {
+        rule: "fuse_attention",
+        signature: "(%q: f32[2, 8, 3], %k: f32[5, 2, 3], %v: f32[2, 5, 4], %m: f32[5]) -> (%y: f32[2, 8, 4])",
+        before: "%s = dot_general %q, %k {lhs_batch = [0], rhs_batch = [1], lhs_contract = [2], rhs_contract = [2]}\n%b = broadcast %m {axes = [2]} : f32[2, 8, 5]\n%n = add %s, %b\n%p = softmax %n {axis = 2}\n%y = dot_general %p, %v {lhs_batch = [0], rhs_batch = [0], lhs_contract = [2], rhs_contract = [1]}",
+        after: "%b = reshape %m : f32[1, 1, 5]\n%y = fused_attention %q, %k, %v, %b {q_batch = [0], k_batch = [1], v_batch = [0], q_depth = 2, k_depth = 2, v_keys = 1, epilogue = \"a0 + a1\"}",
     },
     Case {
         rule: "fuse_reduce",
@@ -203,4 +210,17 @@ fn a_channel_shuffle_between_convolutions_costs_one_transpose() {
     let got = optimize(&before, &Options::default()).unwrap_or_else(|e| panic!("{e}")).graph;
     check_equal(&before, &got);
     assert_eq!(count(&got, "transpose"), 2, "one at the input, one for the shuffle:\n{got}");
+}
+
+#[test]
+fn merging_the_heads_of_an_attention_copies_whole_rows_once() {
+    // The softmax's product has its heads outermost. Merging them with their columns needs a copy either way: that in the order
+    // of the axes' numbers keeps the columns innermost, and an output needs no other.
+    let body = "%o = dot_general %p, %v {lhs_batch = [0], rhs_batch = [0], lhs_contract = [2], rhs_contract = [1]}\n%t = transpose %o {perm = [1, 0, 2]}\n%y = reshape %t : f32[3, 8]";
+    let before = graph("(%p: f32[2, 3, 5], %v: f32[2, 5, 4]) -> (%y: f32[3, 8])", body);
+    let got = optimize(&before, &Options::default()).unwrap_or_else(|e| panic!("{e}")).graph;
+    check_equal(&before, &got);
+    let transposes: Vec<&Op> =
+        got.node_ids().map(|id| &got.node(id).op).filter(|op| matches!(op, Op::Transpose { .. })).collect();
+    assert_eq!(transposes, [&Op::Transpose { perm: vec![1, 0, 2] }], "{got}");
 }

@@ -1,7 +1,7 @@
 //! Matrix products over any axes.
 
 use kiln_ir::infer::{DotDims, dot_dims};
-use kiln_ir::scalar::ScalarExpr;
+use kiln_ir::scalar::{BinaryFn, ScalarExpr};
 use kiln_ir::{NodeId, Value};
 
 use super::context::Lowering;
@@ -11,6 +11,7 @@ use super::error::LowerError;
 use super::movement::copy_into;
 use super::nest::{self, Axis, volume};
 use super::reduce::{Reduction, horizontal};
+use super::scalar::of_two;
 use crate::kir::{BinaryOp, Bits};
 use crate::plan::program::View;
 
@@ -152,12 +153,7 @@ fn by_rows(
     let kept: Vec<Axis> = roles.outer.iter().chain(&roles.rows).chain(&roles.columns).cloned().collect();
     let [x, w] = inputs;
     let dtype = x.dtype;
-    let product: ScalarExpr = {
-        let mut b = kiln_ir::scalar::ScalarBuilder::default();
-        let (x, y) = (b.arg(0), b.arg(1));
-        let root = b.node(kiln_ir::scalar::ScalarNode::Binary(kiln_ir::scalar::BinaryFn::Mul, x, y));
-        b.finish(root)
-    };
+    let product = of_two(BinaryFn::Mul, 0, 1);
     let reduction = Reduction {
         name: "dot",
         result,

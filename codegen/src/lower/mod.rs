@@ -12,6 +12,7 @@
 //! an output or a part of a concatenation is made in its place, one that only padded convolutions use is made in the
 //! middle of its padding (see `halo`). Ops without elements make no step.
 
+mod attention;
 mod context;
 mod contraction;
 mod conv;
@@ -96,6 +97,7 @@ fn reserve(l: &mut Lowering<'_>) {
         wishes.grant(l, id);
         match &l.graph.node(id).op {
             Op::Concat { axis } => movement::reserve_parts(l, id, *axis),
+            Op::Transpose { perm } => movement::reserve_transposed(l, id, perm),
             Op::Reshape { .. } => {
                 let (v, x) = (l.graph.value(id), l.operand(id, 0));
                 if let Some(view) = l.reservation(v) {
@@ -171,6 +173,11 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
         }
         Op::FusedDot { lhs_batch, rhs_batch, lhs_contract, rhs_contract, epilogue } => {
             dot::lower(l, id, dot::DotAxes { lhs_batch, rhs_batch, lhs_contract, rhs_contract }, epilogue)
+        }
+        Op::FusedAttention { q_batch, k_batch, v_batch, q_depth, k_depth, v_keys, epilogue } => {
+            let axes =
+                attention::AttentionAxes { batch: [q_batch, k_batch, v_batch], named: [*q_depth, *k_depth, *v_keys] };
+            attention::attention(l, id, axes, epilogue)
         }
         Op::Conv { strides, padding, lhs_dilation, rhs_dilation, groups, layout } => {
             let attributes =

@@ -32,10 +32,34 @@ pub fn reshape(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
 
 /// Axis i of the result is axis `perm[i]` of x.
 pub fn transpose(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) -> Result<(), LowerError> {
+    if let Some(slot) = l.reserved_slot(l.operand(id, 0)).filter(|slot| !slot.partial) {
+        let view = slot.view.clone();
+        l.bind(l.graph.value(id), view);
+        return Ok(());
+    }
     let x = l.view(l.operand(id, 0));
     let strides = nest::row_major(&x.dims);
     let moved = perm.iter().map(|&p| strides[p]).collect();
     copy(l, id, Operand { strides: moved, view: x, start: 0 })
+}
+
+/// Asks for an operand that is used here alone to be made where its transpose lies, if the step that makes it writes rows of its
+/// innermost axis wherever they go. As rows they stay, or storing them would be a scatter.
+pub fn reserve_transposed(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) {
+    let (v, x) = (l.graph.value(id), l.operand(id, 0));
+    let scatters = matches!(l.graph.node(x.node).op, Op::FusedAttention { .. });
+    let Some(last) = perm.len().checked_sub(1).filter(|&last| scatters && perm[last] == last) else { return };
+    if l.uses(x) != 1 || l.has_slot(v) {
+        return;
+    }
+    let view = match l.reservation(v) {
+        Some(view) => view.clone(),
+        None => l.temporary(l.dtype(v), &l.dims(v)),
+    };
+    let dense = nest::row_major(&view.dims);
+    let mut strides = vec![1; last + 1];
+    perm.iter().zip(dense).for_each(|(&p, stride)| strides[p] = stride);
+    l.reserve_slot(x, Slot { view, strides, start: 0, partial: false });
 }
 
 /// Repeats along new axes and axes of extent 1.

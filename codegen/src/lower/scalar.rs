@@ -1,7 +1,7 @@
 //! Scalar expressions to kernel instructions.
 
 use kiln_ir::DType;
-use kiln_ir::scalar::{BinaryFn, ScalarExpr, ScalarNode, ScalarTypeError, UnaryFn};
+use kiln_ir::scalar::{BinaryFn, ScalarBuilder, ScalarExpr, ScalarNode, ScalarTypeError, UnaryFn};
 
 use crate::kir::{BinaryOp, Buffer, CompareOp, Index, KernelBuilder, UnaryOp, VType, Value};
 
@@ -34,6 +34,14 @@ pub fn store(b: &mut KernelBuilder, buffer: Buffer, at: &Index, stride: i64, val
     // the stride of a single lane says nothing, and must not be 0
     let stride = if b.type_of(value).lanes == 1 { 1 } else { stride };
     b.store_strided(buffer, at, stride, value);
+}
+
+/// A function of arguments `x` and `y`.
+pub fn of_two(f: BinaryFn, x: u32, y: u32) -> ScalarExpr {
+    let mut b = ScalarBuilder::default();
+    let (x, y) = (b.arg(x), b.arg(y));
+    let root = b.node(ScalarNode::Binary(f, x, y));
+    b.finish(root)
 }
 
 /// An expression with the dtypes of its steps.

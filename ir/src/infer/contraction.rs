@@ -197,3 +197,41 @@ pub(super) fn fused(base: &Op, epilogue: &ScalarExpr, t: &[TensorType], c: &mut 
     let dtype = elementwise::expression_type("C3", epilogue, &operands, c)?;
     Some(vec![TensorType { dtype, dims: result.dims }])
 }
+
+/// `products` are the two of `op`, which is a `fused_attention`.
+pub(super) fn attention(
+    op: &Op,
+    products: &[Op; 2],
+    epilogue: &ScalarExpr,
+    t: &[TensorType],
+    c: &mut Checker,
+) -> Inferred {
+    let Op::FusedAttention { q_batch, k_batch, v_batch, q_depth, k_depth, v_keys, .. } = op else { return None };
+    let inputs = [("q", q_batch, *q_depth), ("k", k_batch, *k_depth), ("v", v_batch, *v_keys)];
+    for ((name, batch, named), ty) in inputs.into_iter().zip(t) {
+        c.check("C1", ty.dtype == DType::F32, || format!("{name} is {}", ty.dtype));
+        let axes = [batch.as_slice(), &[named]].concat();
+        let proper = axes.iter().enumerate().all(|(i, a)| *a < ty.rank() && !axes[..i].contains(a));
+        let ok = proper && ty.rank() == axes.len() + 1 && batch.len() == q_batch.len();
+        c.check("C2", ok, || format!("{name} has axes {batch:?} and {named} of rank {}", ty.rank()));
+    }
+    if !c.clean() {
+        return None;
+    }
+    let infer = |product: &Op, operands: &[TensorType], c: &mut Checker| {
+        let inner = super::infer(product, operands);
+        c.check("C3", inner.is_ok(), || inner.as_ref().err().map(ToString::to_string).unwrap_or_default());
+        inner.ok()?.into_iter().next()
+    };
+    let scores = infer(&products[0], &t[..2], c)?;
+    let result = infer(&products[1], &[scores.clone(), t[2].clone()], c)?;
+    for (i, extra) in t[3..].iter().enumerate() {
+        let fits = extra.rank() == scores.rank()
+            && extra.dims.iter().zip(&scores.dims).all(|(e, s)| e == s || *e == Dim::Fixed(1));
+        c.check("C4", fits, || format!("extra {i} {}, scores {}", show_dims(&extra.dims), show_dims(&scores.dims)));
+    }
+    let operands = [&[scores], &t[3..]].concat();
+    let dtype = elementwise::expression_type("C5", epilogue, &operands, c)?;
+    c.check("C5", dtype == DType::F32, || format!("the epilogue gives {dtype}"));
+    Some(vec![result])
+}

@@ -141,6 +141,10 @@ fn dispatch(op: &Op, t: &[TensorType], c: &mut Checker) -> Inferred {
             Some(base) => contraction::fused(&base, epilogue, t, c),
             None => None,
         },
+        Op::FusedAttention { epilogue, .. } => match op.attention() {
+            Some(products) => contraction::attention(op, &products, epilogue, t, c),
+            None => None,
+        },
         Op::Quantize { dtype, axis } => source::quantize(*dtype, *axis, t, c),
         Op::Dequantize { axis } => source::dequantize(*axis, t, c),
         Op::Assign { .. } => Some(vec![t[0].clone()]),

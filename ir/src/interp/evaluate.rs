@@ -113,6 +113,7 @@ fn dispatch<S: Scalar>(
         | Op::LayerNorm { .. }
         | Op::BatchNorm { .. }
         | Op::Lrn { .. }
+        | Op::FusedAttention { .. }
         | Op::Recurrent { .. } => {
             let body = expand::body(op, &x.iter().map(Array::ty).collect::<Vec<_>>())?;
             return run::results(&body, x);

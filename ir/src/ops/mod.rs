@@ -520,6 +520,32 @@ define_ops! {
         "C2": "extras have the product's rank, extents equal to its result's or 1",
         "C3": "the epilogue is defined for the operands' dtypes",
     ];
+    /// Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1): softmax(q · kᵀ) · v for each entry of the batch, with
+    /// an epilogue for each score before the softmax, which goes along the keys. Scores have dims [batch, queries, keys] and are
+    /// not stored. q has its batch axes, queries and depth; k its batch axes, keys and depth; v its batch axes, keys and columns;
+    /// each in any order. The result has dims [batch, queries, columns].
+    L2 FusedAttention = "fused_attention" (q, k, v; extras) {
+        /// Batch axes of q.
+        q_batch: Vec<usize> = Vec::new(),
+        /// Batch axes of k, pairwise.
+        k_batch: Vec<usize> = Vec::new(),
+        /// Batch axes of v, pairwise.
+        v_batch: Vec<usize> = Vec::new(),
+        /// The axis of q that is contracted with k.
+        q_depth: usize,
+        /// The axis of k that is contracted with q.
+        k_depth: usize,
+        /// The axis of v that counts keys.
+        v_keys: usize,
+        /// `a0` is the score, `a1 …` the extras.
+        epilogue: ScalarExpr,
+    } [
+        "C1": "q, k and v are f32",
+        "C2": "each of q, k and v has its batch axes, the axis that the other attribute names, and one more, all distinct",
+        "C3": "batch axes are pairwise of equal extents, q and k of equal depth, k and v of equally many keys",
+        "C4": "extras have the scores' rank, extents equal to theirs or 1",
+        "C5": "the epilogue is defined for the operands' dtypes and gives f32",
+    ];
     /// `reduce` of a scalar expression of the operands, without storing what is reduced.
     L2 FusedReduce = "fused_reduce" (; operands) {
         /// The reduced axes.
@@ -616,6 +642,25 @@ impl Op {
             }),
             _ => None,
         }
+    }
+
+    /// The two products of `fused_attention`: scores of q and k, and the result of the softmax's weights and v; `None` for other
+    /// ops.
+    pub fn attention(&self) -> Option<[Op; 2]> {
+        let Op::FusedAttention { q_batch, k_batch, v_batch, q_depth, k_depth, v_keys, .. } = self else { return None };
+        let scores = Op::Dot {
+            lhs_batch: q_batch.clone(),
+            rhs_batch: k_batch.clone(),
+            lhs_contract: vec![*q_depth],
+            rhs_contract: vec![*k_depth],
+        };
+        let values = Op::Dot {
+            lhs_batch: (0..q_batch.len()).collect(),
+            rhs_batch: v_batch.clone(),
+            lhs_contract: vec![q_batch.len() + 1],
+            rhs_contract: vec![*v_keys],
+        };
+        Some([scores, values])
     }
 
     /// The contraction with `epilogue` after it, whether it had one or not; `None` for other ops.

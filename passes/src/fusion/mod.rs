@@ -10,6 +10,7 @@
 //! stands, so all its operands exist by then and the graph stays acyclic. Of two contractions that meet (a
 //! residual), the later one takes the other's result as an operand.
 
+mod attention;
 mod group;
 mod operand;
 
@@ -33,6 +34,7 @@ pub const RULES: &[(&str, &str)] = &[
     (NUMBER, "a constant number is part of the expression that uses it"),
     (BROADCAST, "a broadcast operand is read with extents of 1"),
     (PROLOGUE, "a reduction computes what it reduces"),
+    (ATTENTION, "two products with a softmax between them are one op, which keeps no scores"),
 ];
 
 const BIAS: &str = "fuse_bias";
@@ -44,6 +46,7 @@ const ELEMENTWISE: &str = "fuse_elementwise";
 const NUMBER: &str = "inline_number";
 const BROADCAST: &str = "inline_broadcast";
 const PROLOGUE: &str = "fuse_reduce";
+const ATTENTION: &str = "fuse_attention";
 
 /// Operands of a fused op beside a contraction's own two: more would crowd the registers of a kernel.
 const MAX_OPERANDS: usize = 8;
@@ -63,7 +66,7 @@ pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailur
             break;
         }
     }
-    Ok(current)
+    attention::run(&current, context)
 }
 
 /// What stands for a node of the source.

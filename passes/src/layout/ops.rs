@@ -4,7 +4,7 @@ use kiln_ir::attribute::ConvLayout;
 use kiln_ir::infer::dot_dims;
 use kiln_ir::{Dim, GraphError, NodeId, Op, Value};
 
-use super::{CHANNELS_LAST, Layout};
+use super::{CHANNELS_LAST, Layout, Stored};
 use crate::axes::{Order, channels_last, identity, inverse, is_identity, pick, through_reshape, unmixed, weights_last};
 use crate::rewrite::Values;
 
@@ -66,7 +66,7 @@ impl Layout<'_, '_, '_> {
         let to: Option<Vec<usize>> = dims.iter().map(Dim::fixed).collect();
         if let (Some(from), Some(to), false) = (from, to, self.is_on_demand(x)) {
             let versions = self.home(x).map(|h| h.versions.clone()).unwrap_or_default();
-            let nearest = versions.first().and_then(|v| unmixed(&from, &to, &v.order));
+            let nearest = versions.first().and_then(|v| unmixed(&from, &to, &v.order).map(|near| copied(v, near)));
             for stored in versions.into_iter().map(|v| v.order).chain(nearest) {
                 let Some(order) = through_reshape(&from, &to, &stored) else { continue };
                 let op = Op::Reshape { dims: pick(dims, &order) };
@@ -223,6 +223,14 @@ impl Layout<'_, '_, '_> {
         let operands = [order.clone()].into_iter().chain(rest).collect();
         Some(Plan { op, operands, results: vec![order] })
     }
+}
+
+/// The order in which `stored` is copied for a reshape that mixes nothing in the order `near`, nor in that of the axes' numbers:
+/// the latter if only it keeps the innermost axis where it is, for then whole rows are copied, and what follows finds them.
+fn copied(stored: &Stored, near: Order) -> Order {
+    let numbered = identity(near.len());
+    let innermost = stored.order.last();
+    if near.last() != innermost && numbered.last() == innermost { numbered } else { near }
 }
 
 /// The order of what is left without `axes`, numbered anew.

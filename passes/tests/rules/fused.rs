@@ -96,4 +96,27 @@ pub const ROWS: &[Row] = &[
         let y = d.b.reduce(p, &[axis], reducer);
         d.output(y);
     }),
+    row("fuse_attention", &["fuse_residual", "inline_broadcast"], |d| {
+        let [batch, keys, depth, columns] = [0; 4].map(|_| d.extent());
+        let queries = 8 + d.below(3);
+        let (q, k, v) =
+            (d.input(&[batch, queries, depth]), d.input(&[keys, batch, depth]), d.input(&[batch, columns, keys]));
+        let scores = d.b.dot(q, k, &[0], &[1], &[2], &[2]);
+        let dims = [batch, queries, keys];
+        let scores = match d.below(3) {
+            0 => scores,
+            1 => {
+                let mask = d.input(&dims);
+                d.b.add(scores, mask)
+            }
+            _ => {
+                let mask = d.input(&[batch, keys]);
+                let mask = d.broadcast(mask, &dims, &[0, 2]);
+                d.b.sub(scores, mask)
+            }
+        };
+        let weights = d.b.softmax(scores, 2);
+        let y = d.b.dot(weights, v, &[0], &[0], &[2], &[2]);
+        d.output(y);
+    }),
 ];

@@ -89,6 +89,14 @@ fn other_ops(op: &Op, seed: u64) -> Vec<Op> {
         Op::FusedDot { epilogue, .. } | Op::FusedConv { epilogue, .. } => {
             op.with_epilogue(plus_one(epilogue)).into_iter().collect()
         }
+        Op::FusedAttention { .. } => {
+            // 1 more for each score is the same to a softmax
+            let mut other = op.clone();
+            if let Op::FusedAttention { epilogue, .. } = &mut other {
+                *epilogue = format!("({epilogue}) * 2").parse().unwrap_or_else(|e| panic!("{epilogue}: {e}"));
+            }
+            vec![other]
+        }
         _ => Vec::new(),
     }
 }

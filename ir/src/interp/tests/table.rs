@@ -132,6 +132,17 @@ fn samples(n: usize) -> Vec<Sample> {
     all.push(sample(dot.clone(), &[&[n, 3, 2], &[2, n, 2]]));
     let epilogue = || "a0 * a1".parse().unwrap();
     all.push(sample(dot.with_epilogue(epilogue()).unwrap(), &[&[2, 3, n], &[n, 2, 2], &[1, 3, 1]]));
+    let attention = Op::FusedAttention {
+        q_batch: vec![1],
+        k_batch: vec![0],
+        v_batch: vec![0],
+        q_depth: 2,
+        k_depth: 1,
+        v_keys: 1,
+        epilogue: "a0 * 0.5 + a1".parse().unwrap(),
+    };
+    all.push(sample(attention.clone(), &[&[n, 2, 3], &[2, 3, 4], &[2, 4, 5], &[1, n, 1]]));
+    all.push(sample(attention, &[&[3, 2, 2], &[2, 2, n], &[2, n, 2], &[2, 1, n]]));
     let (first, last) = (convolution(ConvLayout::ChannelsFirst), convolution(ConvLayout::ChannelsLast));
     all.push(sample(first, &[&[n, 4, 5, 3], &[4, 2, 2, 3]]));
     all.push(sample(last.clone(), &[&[n, 5, 3, 4], &[2, 3, 2, 4]]));
