@@ -6,6 +6,7 @@ use kiln_runtime::{Access, Piece, Relayout};
 
 use super::context::Lowering;
 use super::error::LowerError;
+use super::grouped::Narrow;
 use super::machine::Machine;
 use super::nest::{self, Axis, volume};
 use super::scalar::TypedExpr;
@@ -55,6 +56,17 @@ pub enum Right {
         tensor: kiln_ir::Tensor,
         /// First element.
         start: i64,
+    },
+    /// The filter of narrow groups, known now.
+    Narrow {
+        /// The filter.
+        filter: kiln_ir::Tensor,
+        /// First element.
+        start: i64,
+        /// Elements between input and between output channels.
+        channels: [i64; 2],
+        /// How the groups fill vectors: the columns are one of them, in which the filter's stride in the roles is 0.
+        groups: Narrow,
     },
 }
 
@@ -109,7 +121,8 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let row = rows.pop().unwrap_or_else(unit);
     outer.extend(rows);
     outer.extend(columns);
-    let (lanes, tall) = tile_shape(l.machine, accumulator, row.extent, column.extent);
+    let (mut lanes, mut tall) = tile_shape(l.machine, accumulator, row.extent, column.extent);
+    let mut narrow = None;
     let mut reduce = roles.reduce;
     let (right, panels) = match c.right {
         Right::Strided(input) => (input, false),
@@ -117,6 +130,13 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
             let relayout = panels(&mut outer, &column, &mut reduce, i64::from(lanes), start);
             column.strides[2] = 1;
             (Input { view: l.packed(id, &tensor, relayout)?, start: 0 }, true)
+        }
+        Right::Narrow { filter, start, channels, groups } => {
+            (lanes, tall) = (groups.lanes, groups.rows(l.machine));
+            narrow = Some(groups);
+            let relayout = groups.relayout(&mut outer, &mut reduce, channels, start);
+            column.strides[2] = 1;
+            (Input { view: l.packed(id, &filter, relayout)?, start: 0 }, false)
         }
     };
     let outer = nest::collapse(&outer);
@@ -150,6 +170,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         lanes,
         rows: tall,
         columns_first,
+        narrow,
     };
     let mut uses: Vec<_> = inputs.iter().map(|i| i.view.used(Access::Read)).collect();
     uses[0].strided = c.partial;
