@@ -10,7 +10,7 @@ use super::grouped::Narrow;
 use super::machine::Machine;
 use super::nest::{self, Axis, volume};
 use super::scalar::TypedExpr;
-use super::tile::{Combine, Guard, Tile, TileBuffer};
+use super::tile::{Combine, ENOUGH_PARALLEL, Guard, ROW_CHUNK, Tile, TileBuffer};
 use crate::kir::MAX_LANES;
 use crate::plan::program::View;
 
@@ -65,7 +65,7 @@ pub enum Right {
         start: i64,
         /// Elements between input and between output channels.
         channels: [i64; 2],
-        /// How the groups fill vectors: the columns are one of them, in which the filter's stride in the roles is 0.
+        /// How the groups fill vectors: the columns are vectors and their lanes, in which the filter's stride in the roles is 0.
         groups: Narrow,
     },
 }
@@ -90,6 +90,9 @@ pub struct Contraction<'a> {
     /// The epilogue.
     pub epilogue: &'a ScalarExpr,
 }
+
+/// Bytes of narrow groups' filters that are read again and again beside everything else in the first-level cache.
+const NEAR_FILTERS: i64 = 20 << 10;
 
 /// Columns and rows of a tile. Two registers of columns and as many rows as leave room for an operand of each kind
 /// came out best where there are rows enough; one or two rows need more columns, to hide the latency of a sum.
@@ -120,6 +123,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let mut column = columns.pop().unwrap_or_else(unit);
     let row = rows.pop().unwrap_or_else(unit);
     outer.extend(rows);
+    let mut vectors = matches!(c.right, Right::Narrow { .. }).then(|| columns.pop()).flatten();
     outer.extend(columns);
     let (mut lanes, mut tall) = tile_shape(l.machine, accumulator, row.extent, column.extent);
     let mut narrow = None;
@@ -134,8 +138,20 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         Right::Narrow { filter, start, channels, groups } => {
             (lanes, tall) = (groups.lanes, groups.rows(l.machine));
             narrow = Some(groups);
-            let relayout = groups.relayout(&mut outer, &mut reduce, channels, start);
+            let relayout = groups.relayout(vectors.as_mut(), &mut reduce, channels, start);
             column.strides[2] = 1;
+            let size = groups.filter_bytes(&reduce, c.left.view.dtype);
+            let chunks = volume(&outer) * (row.extent / ROW_CHUNK).max(1);
+            vectors = vectors.map(|vectors| {
+                let fits = |n: &i64| {
+                    let blocks = vectors.extent / n;
+                    vectors.extent % n == 0 && n * size <= NEAR_FILTERS && (*n == 1 || chunks * blocks >= ENOUGH_PARALLEL)
+                };
+                let inside = (1..=vectors.extent).rev().find(fits).unwrap_or(1);
+                let strides = vectors.strides.iter().map(|s| s * inside).collect::<Vec<_>>();
+                outer.push(Axis { extent: vectors.extent / inside, strides });
+                Axis { extent: inside, ..vectors }
+            });
             (Input { view: l.packed(id, &filter, relayout)?, start: 0 }, false)
         }
     };
@@ -171,6 +187,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         rows: tall,
         columns_first,
         narrow,
+        inside: vectors.filter(|axis| axis.extent > 1),
     };
     let mut uses: Vec<_> = inputs.iter().map(|i| i.view.used(Access::Read)).collect();
     uses[0].strided = c.partial;

@@ -16,6 +16,7 @@
 //! exclusive or, for which both numbers of channels are powers of two. Of the smaller and the larger of them the larger has
 //! *blocks* of the smaller: blocks of outputs have sums of their own, blocks of inputs are added at the end.
 
+use kiln_ir::DType;
 use kiln_runtime::{Piece, Relayout};
 
 use super::machine::Machine;
@@ -46,11 +47,11 @@ impl Narrow {
         let together = (1 << groups.trailing_zeros().min(MAX_LANES.ilog2())).min(1 << most.ilog2());
         let blocks = outputs.div_ceil(held);
         // a product for each tap and sum, then an exchange and an addition for each sum, or an ordering of blocks
-        let own = outputs * (taps * (inputs / held) + 2) + (blocks - 1) * blocks;
+        let own = outputs * (taps * (inputs / held) + 1) + (blocks - 1) * blocks;
         // a vector of outputs for each group, and a product for each of its taps and inputs
         let other = together * taps * inputs;
         let lanes = (held * together) as u32;
-        (own < other).then_some(Narrow { inputs: held as u32, outputs: outputs as u32, lanes })
+        (own <= other).then_some(Narrow { inputs: held as u32, outputs: outputs as u32, lanes })
     }
 
     /// Groups of a vector.
@@ -75,14 +76,24 @@ impl Narrow {
         self.inputs.min(self.outputs)
     }
 
-    /// The order of a filter: for each sum, for each combination of the outer loops in which it moves and of the reduced ones,
-    /// a vector. Rewrites the strides of these loops. `channels` are the elements between input and between output channels.
-    pub fn relayout(&self, outer: &mut [Axis], reduce: &mut [Axis], channels: [i64; 2], start: i64) -> Relayout {
+    /// Bytes of the filters of one vector.
+    pub fn filter_bytes(&self, reduce: &[Axis], dtype: DType) -> i64 {
+        nest::volume(reduce) * i64::from(self.lanes * self.outputs) * dtype.size() as i64
+    }
+
+    /// The order of a filter: for each sum, for each vector, for each combination of the reduced loops, the lanes. Rewrites the
+    /// strides of these loops. `channels` are the elements between input and between output channels.
+    pub fn relayout(
+        &self,
+        vectors: Option<&mut Axis>,
+        reduce: &mut [Axis],
+        channels: [i64; 2],
+        start: i64,
+    ) -> Relayout {
         const W: usize = 2;
         let mut loops: Vec<Axis> = Vec::new();
         let mut unit = i64::from(self.lanes);
-        let moving = outer.iter_mut().filter(|a| a.strides[W] != 0).chain(reduce);
-        for axis in moving.collect::<Vec<_>>().into_iter().rev() {
+        for axis in reduce.iter_mut().rev().chain(vectors) {
             loops.insert(0, Axis { extent: axis.extent, strides: vec![axis.strides[W]] });
             axis.strides[W] = unit;
             unit *= axis.extent;

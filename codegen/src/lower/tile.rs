@@ -99,12 +99,14 @@ pub struct Tile {
     /// Narrow groups: a row has a sum for each output channel of a group, whose filters make up equal parts of input 1. The
     /// columns are one vector of input channels, or of output channels for the result and the extras.
     pub narrow: Option<Narrow>,
+    /// A loop inside each tile of rows: vectors of columns that lie side by side, so that a tile reads whole runs of memory.
+    pub inside: Option<Axis>,
 }
 
 /// Rows that share a block of columns before the next block is taken, so that they stay in the second-level cache.
-const ROW_CHUNK: i64 = 48;
+pub const ROW_CHUNK: i64 = 48;
 /// Parallel iterations below which blocks of columns are made parallel too.
-const ENOUGH_PARALLEL: i64 = 8;
+pub const ENOUGH_PARALLEL: i64 = 8;
 /// Steps of the innermost reduction loop that are written out instead of looped over.
 const UNROLL_WHOLE: i64 = 12;
 /// Steps of the innermost reduction loop per iteration.
@@ -151,7 +153,8 @@ impl Tile {
 
     /// Arithmetic operations.
     pub fn flops(&self) -> u64 {
-        let rows = volume(&self.outer).saturating_mul(self.row.extent);
+        let inside = self.inside.as_ref().map_or(1, |axis| axis.extent);
+        let rows = volume(&self.outer).saturating_mul(self.row.extent).saturating_mul(inside);
         let results = rows.saturating_mul(self.narrow.map_or(self.column.extent, |n| i64::from(n.results()))) as u64;
         let sums = rows.saturating_mul(self.column.extent).saturating_mul(self.sums() as i64) as u64;
         let each = match &self.combine {
@@ -434,8 +437,28 @@ impl Emitter<'_> {
         })
     }
 
-    /// One tile: its accumulators, reduction, epilogue and stores.
+    /// One tile, for each of the vectors inside it.
     fn tile_at(
+        &self,
+        b: &mut KernelBuilder,
+        at: &[Index],
+        rows: i64,
+        width: u32,
+        guarded: bool,
+        ahead: Option<&Ahead>,
+    ) {
+        match &self.tile.inside {
+            None => self.vector_at(b, at, rows, width, guarded, ahead),
+            Some(axis) => b.for_each(axis.extent, |b, var| {
+                let mut at = at.to_vec();
+                advance(&mut at, axis, &Index::from(var));
+                self.vector_at(b, &at, rows, width, guarded, ahead);
+            }),
+        }
+    }
+
+    /// One tile of one vector: its accumulators, reduction, epilogue and stores.
+    fn vector_at(
         &self,
         b: &mut KernelBuilder,
         at: &[Index],

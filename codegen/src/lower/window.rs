@@ -93,6 +93,7 @@ pub fn reduce_window(
         rows: 1,
         columns_first: false,
         narrow: None,
+        inside: None,
     };
     let mut uses = vec![result.used(Access::Write), x.used(Access::Read)];
     uses[0].strided = slot.partial;
