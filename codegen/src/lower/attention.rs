@@ -299,6 +299,8 @@ impl Attention<'_> {
             lanes: columns,
             rows,
             columns_first: false,
+            narrow: None,
+            inside: None,
         };
         let starts: Vec<Index> = [zero(), at[2].clone(), zero()].into_iter().chain(at[4..].iter().cloned()).collect();
         let memory = [&[scores, k, queries], buffers.extras.as_slice()].concat();
@@ -390,6 +392,8 @@ impl Attention<'_> {
             lanes: columns,
             rows,
             columns_first: false,
+            narrow: None,
+            inside: None,
         };
         product.emit_inside(b, memory, &starts);
     }

@@ -6,10 +6,11 @@ use kiln_runtime::{Access, Piece, Relayout};
 
 use super::context::Lowering;
 use super::error::LowerError;
+use super::grouped::Narrow;
 use super::machine::Machine;
 use super::nest::{self, Axis, volume};
 use super::scalar::TypedExpr;
-use super::tile::{Combine, Guard, Tile, TileBuffer};
+use super::tile::{Combine, ENOUGH_PARALLEL, Guard, ROW_CHUNK, Tile, TileBuffer};
 use crate::kir::MAX_LANES;
 use crate::plan::program::View;
 use crate::tuning::{Algorithm, Blocking};
@@ -57,6 +58,17 @@ pub enum Right {
         /// First element.
         start: i64,
     },
+    /// The filter of narrow groups, known now.
+    Narrow {
+        /// The filter.
+        filter: kiln_ir::Tensor,
+        /// First element.
+        start: i64,
+        /// Elements between input and between output channels.
+        channels: [i64; 2],
+        /// How the groups fill vectors: the columns are vectors and their lanes, in which the filter's stride in the roles is 0.
+        groups: Narrow,
+    },
 }
 
 /// Everything about a contraction but its loops.
@@ -81,6 +93,9 @@ pub struct Contraction<'a> {
     /// Other algorithms that would give the same.
     pub others: Vec<Algorithm>,
 }
+
+/// Bytes of narrow groups' filters that are read again and again beside everything else in the first-level cache.
+const NEAR_FILTERS: i64 = 20 << 10;
 
 /// Columns and rows of a tile. Two registers of columns and as many rows as leave room for an operand of each kind
 /// came out best where there are rows enough; one or two rows need more columns, to hide the latency of a sum.
@@ -139,28 +154,59 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let mut column = columns.pop().unwrap_or_else(unit);
     let row = rows.pop().unwrap_or_else(unit);
     outer.extend(rows);
+    let mut vectors = matches!(c.right, Right::Narrow { .. }).then(|| columns.pop()).flatten();
     outer.extend(columns);
+    let mut narrow = None;
     let mut reduce = roles.reduce;
     let moved = |axes: &[Axis]| axes.iter().filter(|a| a.strides[2] != 0).map(|a| a.extent).product::<i64>();
     let right_bytes = match &c.right {
         Right::Strided(input) => input.view.bytes() as i64,
-        Right::Constant { .. } => moved(&outer) * column.extent * volume(&reduce) * dtype.size() as i64,
+        _ => moved(&outer) * column.extent * volume(&reduce) * dtype.size() as i64,
     };
     let bytes = [c.left.view.bytes() as i64, right_bytes];
-    let blockings = blockings(l.machine, accumulator, [row.extent, column.extent], bytes);
+    let vector = l.machine.lanes(accumulator);
+    let blockings = match &c.right {
+        // these have one shape of tile
+        Right::Narrow { groups, .. } => {
+            let vectors = groups.lanes.div_ceil(vector);
+            vec![Blocking { rows: groups.rows(l.machine) as u32, vectors, columns_first: false }]
+        }
+        _ => blockings(l.machine, accumulator, [row.extent, column.extent], bytes),
+    };
     let layer = l.layer(id).unwrap_or_else(|| {
         let [rows, columns, depth] = [row.extent, column.extent, volume(&reduce)];
         format!("product {dtype} rows={rows} columns={columns} depth={depth}")
     });
     let (blocking, mut decision) = l.decide(id, layer, blockings, Algorithm::Direct);
     decision.candidates.extend(c.others);
-    let lanes = blocking.vectors * l.machine.lanes(accumulator);
+    let mut lanes = blocking.vectors * vector;
     let (right, panels) = match c.right {
         Right::Strided(input) => (input, false),
         Right::Constant { tensor, start } => {
             let relayout = panels(&mut outer, &column, &mut reduce, i64::from(lanes), start);
             column.strides[2] = 1;
             (Input { view: l.packed(id, &tensor, relayout)?, start: 0 }, true)
+        }
+        Right::Narrow { filter, start, channels, groups } => {
+            lanes = groups.lanes;
+            narrow = Some(groups);
+            let relayout = groups.relayout(vectors.as_mut(), &mut reduce, channels, start);
+            column.strides[2] = 1;
+            let size = groups.filter_bytes(&reduce, c.left.view.dtype);
+            let chunks = volume(&outer) * (row.extent / ROW_CHUNK).max(1);
+            vectors = vectors.map(|vectors| {
+                let fits = |n: &i64| {
+                    let blocks = vectors.extent / n;
+                    vectors.extent % n == 0
+                        && n * size <= NEAR_FILTERS
+                        && (*n == 1 || chunks * blocks >= ENOUGH_PARALLEL)
+                };
+                let inside = (1..=vectors.extent).rev().find(fits).unwrap_or(1);
+                let strides = vectors.strides.iter().map(|s| s * inside).collect::<Vec<_>>();
+                outer.push(Axis { extent: vectors.extent / inside, strides });
+                Axis { extent: inside, ..vectors }
+            });
+            (Input { view: l.packed(id, &filter, relayout)?, start: 0 }, false)
         }
     };
     let outer = nest::collapse(&outer);
@@ -192,6 +238,8 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         lanes,
         rows: i64::from(blocking.rows),
         columns_first: blocking.columns_first,
+        narrow,
+        inside: vectors.filter(|axis| axis.extent > 1),
     };
     let mut uses: Vec<_> = inputs.iter().map(|i| i.view.used(Access::Read)).collect();
     uses[0].strided = c.partial;

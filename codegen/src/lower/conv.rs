@@ -14,7 +14,7 @@ use super::context::{Lowering, Slot};
 use super::contraction::{Contraction, Input, Right, Roles, accumulator, blockings, emit, tile_shape};
 use super::elementwise::Operand;
 use super::error::LowerError;
-use super::grouped;
+use super::grouped::Narrow;
 use super::halo::{Halo, surrounded};
 use super::movement::padded;
 use super::nest::{self, Axis};
@@ -308,10 +308,10 @@ fn direct(
     others: Vec<Algorithm>,
 ) -> Result<(), LowerError> {
     let operands: Vec<Value> = l.graph.node(id).operands.to_vec();
-    let (x_dims, mut w_dims) = (x.dims(), l.dims(operands[1]));
+    let (x_dims, w_dims) = (x.dims(), l.dims(operands[1]));
     let n = axes.len();
     let (channel, first, wk, wc, ws) = conv_dims(a.layout, n + 2);
-    let mut shape = Shape {
+    let shape = Shape {
         groups: a.groups,
         inputs: w_dims[wc],
         outputs: w_dims[wk] / a.groups.max(1),
@@ -320,23 +320,7 @@ fn direct(
         first,
     };
     let depthwise = is_depthwise(&a, shape.inputs, w_dims[wk]);
-    let mut filter = l.literal(operands[1]).cloned();
-    if let (ConvLayout::ChannelsLast, false, false, Some(narrow)) = (a.layout, depthwise, l.exact, &filter) {
-        let lanes = l.machine.lanes(accumulator(l.dtype(operands[1]))) as usize;
-        let join = grouped::joined(shape.groups, shape.inputs, shape.outputs, lanes);
-        if join > 1
-            && let Some(wide) = grouped::widened(narrow, join, shape.outputs)
-        {
-            w_dims = wide.dims().to_vec();
-            shape = Shape {
-                groups: shape.groups / join,
-                inputs: shape.inputs * join,
-                outputs: shape.outputs * join,
-                ..shape
-            };
-            filter = Some(wide);
-        }
-    }
+    let filter = l.literal(operands[1]).cloned();
     let extras: Vec<View> = operands[2..].iter().map(|&e| l.view(e)).collect();
     let slot = result(l, id);
     let moves = Moves {
@@ -347,9 +331,20 @@ fn direct(
         guards: if guarded { n } else { 0 },
     };
     for chosen in choices(axes) {
+        let narrow = match (a.layout, &filter) {
+            (ConvLayout::ChannelsLast, Some(_)) if !depthwise => {
+                let taps = chosen.iter().map(|phase| phase.w.2 as usize).product();
+                let lanes = l.machine.lanes(accumulator(l.dtype(operands[1])));
+                Narrow::choose(shape.groups, shape.inputs, shape.outputs, taps, lanes)
+            }
+            _ => None,
+        };
         let roles = match a.layout {
             ConvLayout::ChannelsLast if depthwise => depthwise_last(&shape, &moves, &chosen, wk, ws),
-            ConvLayout::ChannelsLast => last(&shape, &moves, &chosen, (wk, wc, ws)),
+            ConvLayout::ChannelsLast => match &narrow {
+                Some(narrow) => narrow_last(&shape, &moves, &chosen, narrow, (wk, wc, ws)),
+                None => last(&shape, &moves, &chosen, (wk, wc, ws)),
+            },
             ConvLayout::ChannelsFirst => first_roles(&shape, &moves, &chosen, (wk, wc, ws)),
         };
         let sum = |strides: &[i64], at: &dyn Fn(&Phase) -> i64| {
@@ -361,6 +356,10 @@ fn direct(
         let (left, right) = match (a.layout, &filter) {
             (ConvLayout::ChannelsFirst, _) => {
                 (Input { view: l.view(operands[1]), start: weights }, Right::Strided(pixels))
+            }
+            (_, Some(tensor)) if let Some(groups) = narrow => {
+                let (filter, channels) = (tensor.clone(), [moves.w[wc], moves.w[wk]]);
+                (pixels, Right::Narrow { filter, start: weights, channels, groups })
             }
             (_, Some(tensor)) if !depthwise => (pixels, Right::Constant { tensor: tensor.clone(), start: weights }),
             _ => (pixels, Right::Strided(Input { view: l.view(operands[1]), start: weights })),
@@ -438,6 +437,18 @@ fn last(s: &Shape, m: &Moves, phases: &[Phase], (wk, wc, ws): (usize, usize, usi
     let mut reduce: Vec<Axis> = phases.iter().enumerate().map(|(i, p)| m.taps(s, p, i, ws)).collect();
     reduce.push(m.reduced(s.inputs, m.x[s.channel], m.w[wc]));
     Roles { outer: vec![group], rows, columns: vec![m.kept(s.outputs, s.channel, 1, 0, m.w[wk])], reduce }
+}
+
+/// Vectors of the input channels of several groups.
+fn narrow_last(s: &Shape, m: &Moves, phases: &[Phase], narrow: &Narrow, (wk, wc, ws): (usize, usize, usize)) -> Roles {
+    let (together, held) = (narrow.groups() as usize, narrow.inputs as usize);
+    let (x, outputs) = (m.x[s.channel], together * s.outputs);
+    let vectors =
+        m.kept(s.groups / together, s.channel, outputs, x * (together * s.inputs) as i64, m.w[wk] * outputs as i64);
+    let Roles { rows, mut reduce, .. } = last(s, m, phases, (wk, wc, ws));
+    reduce.pop();
+    reduce.push(m.reduced(s.inputs / held, x * held as i64, m.w[wc] * held as i64));
+    Roles { outer: Vec::new(), rows, columns: vec![vectors, m.kept(narrow.lanes as usize, s.channel, 1, x, 0)], reduce }
 }
 
 fn depthwise_last(s: &Shape, m: &Moves, phases: &[Phase], wk: usize, ws: usize) -> Roles {

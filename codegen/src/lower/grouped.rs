@@ -1,61 +1,170 @@
-//! Convolutions of many narrow groups, as ones of fewer and wider groups.
+//! Convolutions of groups with fewer output channels than a vector has lanes.
 //!
-//! A group with fewer output channels than a vector has lanes leaves lanes without work. Several groups side by side fill
-//! them: as one group with the channels of all, whose filter is zero where an input and an output channel belong to different
-//! groups. There are as many vector multiplications as before, one after the other instead of each for itself. As with
-//! Winograd's algorithm, an infinite input reaches results that it does not belong to (0 · ∞ is NaN): code that must multiply
-//! only what the graph multiplies does not do this.
+//! A vector of a group's output channels would leave lanes without work. Here a vector holds *input* channels instead, those
+//! of as many groups as fill it, as they lie in memory. It is multiplied by one filter vector for each output channel of a
+//! group, and each has a sum of its own; the sums are brought together after all taps. In groups of 4:
+//!
+//! ```text
+//! lanes of x        0 1 2 3 │ 4 5 6 7 │ …        sums[r][lane] += x[lane] · w[lane → the output beside it, r away]
+//! sums[0] is of     0 1 2 3 │ 4 5 6 7 │ …
+//! sums[1] is of     1 0 3 2 │ 5 4 7 6 │ …        y = (sums[0] + exchanged(sums[1], 1))
+//! sums[2] is of     2 3 0 1 │ 6 7 4 5 │ …            + exchanged(sums[2] + exchanged(sums[3], 1), 2)
+//! sums[3] is of     3 2 1 0 │ 7 6 5 4 │ …
+//! ```
+//!
+//! So taps cost no permutation, whatever their strides, and nothing is multiplied but what the graph multiplies. `r` away is
+//! exclusive or, for which both numbers of channels are powers of two. Of the smaller and the larger of them the larger has
+//! *blocks* of the smaller: blocks of outputs have sums of their own, blocks of inputs are added at the end.
 
-use kiln_ir::Tensor;
+use kiln_ir::DType;
+use kiln_runtime::{Piece, Relayout};
 
-/// How many groups become one: as many as fill `lanes`; 1 where none should.
-pub fn joined(groups: usize, inputs: usize, outputs: usize, lanes: usize) -> usize {
-    let fill = lanes / outputs.max(1);
-    if inputs > 1 && fill > 1 && lanes.is_multiple_of(outputs) && groups.is_multiple_of(fill) { fill } else { 1 }
+use super::machine::Machine;
+use super::nest::{self, Axis};
+use crate::kir::{KernelBuilder, MAX_LANES, Value};
+
+/// Groups that share a vector of their input channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Narrow {
+    /// Input channels of a group in a vector: all of them, or as many as there are lanes.
+    pub inputs: u32,
+    /// Output channels of a group.
+    pub outputs: u32,
+    /// Lanes of a vector.
+    pub lanes: u32,
 }
 
-/// A channels-last filter [taps…, inputs, outputs of all groups] for `join` groups at a time: [taps…, join · inputs,
-/// outputs of all groups], zero between groups. `outputs` are those of a group.
-pub fn widened(filter: &Tensor, join: usize, outputs: usize) -> Option<Tensor> {
-    let (filter, mut dims) = (filter.clone(), filter.dims().to_vec());
-    let [.., inputs, all] = dims[..] else { return None };
-    let size = filter.dtype().size();
-    let rank = dims.len();
-    dims[rank - 2] = join * inputs;
-    let dtype = filter.dtype();
-    let fill = move |out: &mut [u8]| {
-        out.fill(0);
-        let run = outputs * size;
-        // a run: the output channels of one group, for one input channel of one tap
-        for (at, from) in filter.bytes().chunks_exact(run).enumerate() {
-            let (group, row) = (at % (all / outputs), at / (all / outputs));
-            let (tap, input) = (row / inputs, row % inputs);
-            let channel = group % join * inputs + input;
-            let to = ((tap * join * inputs + channel) * all + group * outputs) * size;
-            out[to..to + run].copy_from_slice(from);
+impl Narrow {
+    /// How `groups` of so many channels fill vectors of up to `lanes`; `None` where another way takes fewer instructions, or
+    /// where the numbers of channels are not powers of two.
+    pub fn choose(groups: usize, inputs: usize, outputs: usize, taps: usize, lanes: u32) -> Option<Narrow> {
+        if !inputs.is_power_of_two() || !outputs.is_power_of_two() || outputs >= lanes as usize {
+            return None;
         }
-    };
-    Tensor::deferred(dtype, &dims, fill).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_are_joined_to_fill_the_lanes_where_they_can() {
-        assert_eq!([joined(32, 4, 4, 16), joined(32, 8, 8, 16), joined(6, 3, 8, 16)], [4, 2, 2]);
-        // whole vectors, groups that do not come out even, one input channel
-        assert_eq!([joined(32, 16, 16, 16), joined(3, 4, 8, 16), joined(4, 4, 6, 16), joined(32, 1, 4, 16)], [1; 4]);
+        let held = inputs.min(lanes as usize);
+        // vectors of equal numbers of groups, whose results are a value
+        let most = (lanes as usize / held).min(MAX_LANES as usize / outputs);
+        let together = (1 << groups.trailing_zeros().min(MAX_LANES.ilog2())).min(1 << most.ilog2());
+        let blocks = outputs.div_ceil(held);
+        // a product for each tap and sum, then an exchange and an addition for each sum, or an ordering of blocks
+        let own = outputs * (taps * (inputs / held) + 1) + (blocks - 1) * blocks;
+        // a vector of outputs for each group, and a product for each of its taps and inputs
+        let other = together * taps * inputs;
+        let lanes = (held * together) as u32;
+        (own <= other).then_some(Narrow { inputs: held as u32, outputs: outputs as u32, lanes })
     }
 
-    #[test]
-    fn a_widened_filter_is_zero_between_groups() {
-        // one tap, two inputs, four groups of one output
-        let filter = Tensor::from_slice(&[1, 2, 4], &[1f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]).unwrap();
-        let wide = widened(&filter, 2, 1).unwrap();
-        assert_eq!(wide.dims(), [1, 4, 4]);
-        let expected = [[1f32, 0.0, 3.0, 0.0], [5.0, 0.0, 7.0, 0.0], [0.0, 2.0, 0.0, 4.0], [0.0, 6.0, 0.0, 8.0]];
-        assert_eq!(wide.to_vec::<f32>().unwrap(), expected.concat());
+    /// Groups of a vector.
+    pub fn groups(&self) -> u32 {
+        self.lanes / self.inputs
+    }
+
+    /// Output channels of a vector's groups.
+    pub fn results(&self) -> u32 {
+        self.groups() * self.outputs
+    }
+
+    /// Rows of a tile: as many as leave room for what the sums share.
+    pub fn rows(&self, machine: Machine) -> i64 {
+        let (sums, registers) = (i64::from(self.outputs), i64::from(machine.registers));
+        let fits = |rows: &i64| rows * sums + (*rows).min(sums) < registers;
+        (1..=14).rev().find(fits).unwrap_or(1)
+    }
+
+    /// The smaller of the numbers of channels.
+    fn block(&self) -> u32 {
+        self.inputs.min(self.outputs)
+    }
+
+    /// Bytes of the filters of one vector.
+    pub fn filter_bytes(&self, reduce: &[Axis], dtype: DType) -> i64 {
+        nest::volume(reduce) * i64::from(self.lanes * self.outputs) * dtype.size() as i64
+    }
+
+    /// The order of a filter: for each sum, for each vector, for each combination of the reduced loops, the lanes. Rewrites the
+    /// strides of these loops. `channels` are the elements between input and between output channels.
+    pub fn relayout(
+        &self,
+        vectors: Option<&mut Axis>,
+        reduce: &mut [Axis],
+        channels: [i64; 2],
+        start: i64,
+    ) -> Relayout {
+        const W: usize = 2;
+        let mut loops: Vec<Axis> = Vec::new();
+        let mut unit = i64::from(self.lanes);
+        for axis in reduce.iter_mut().rev().chain(vectors) {
+            loops.insert(0, Axis { extent: axis.extent, strides: vec![axis.strides[W]] });
+            axis.strides[W] = unit;
+            unit *= axis.extent;
+        }
+        let [input, output] = channels;
+        let block = self.block();
+        let axis = |extent: u32, stride: i64| Axis { extent: i64::from(extent), strides: vec![stride] };
+        let piece = |sum: u32| {
+            let mut loops = loops.clone();
+            loops.push(axis(self.groups(), i64::from(self.outputs) * output));
+            loops.push(axis(self.inputs / block, i64::from(block) * input));
+            // bit by bit: where the sum's number has one, the output goes down as the input goes up
+            for bit in (0..block.ilog2()).rev().map(|i| 1 << i) {
+                let sign = if sum & bit == 0 { 1 } else { -1 };
+                loops.push(axis(2, i64::from(bit) * (input + sign * output)));
+            }
+            let loops = nest::collapse(&loops).into_iter();
+            let loops = loops.map(|a| (a.extent as usize, a.strides[0] as isize)).collect();
+            Piece { start: (start + i64::from(sum) * output) as usize, loops, padding: 0 }
+        };
+        Relayout { pieces: (0..self.outputs).map(piece).collect() }
+    }
+
+    /// The results of a vector's groups from its sums.
+    pub fn gather(&self, b: &mut KernelBuilder, sums: &[Value]) -> Value {
+        let block = self.block();
+        let parts: Vec<Value> = sums.chunks(block as usize).map(|sums| self.exchanged(b, sums)).collect();
+        match parts[..] {
+            [part] => self.folded(b, part),
+            _ => {
+                let all = b.concat(&parts);
+                let lane = |group: u32, part: u32, i: u32| part * self.lanes + group * block + i;
+                let parts = 0..parts.len() as u32;
+                let of_group =
+                    |group| parts.clone().flat_map(move |part| (0..block).map(move |i| lane(group, part, i)));
+                let order = (0..self.groups()).flat_map(of_group).collect();
+                b.shuffle(all, order)
+            }
+        }
+    }
+
+    /// Sums whose lanes are exchanged by their number, added up where they belong.
+    fn exchanged(&self, b: &mut KernelBuilder, sums: &[Value]) -> Value {
+        let mut sums = sums.to_vec();
+        let mut distance = 1;
+        while sums.len() > 1 {
+            let order: Vec<u32> = (0..self.lanes).map(|lane| lane ^ distance).collect();
+            let pair = |pair: &[Value]| match *pair {
+                [near, far] => {
+                    let far = b.shuffle(far, order.clone());
+                    b.add(near, far)
+                }
+                _ => pair[0],
+            };
+            sums = sums.chunks(2).map(pair).collect();
+            distance *= 2;
+        }
+        sums[0]
+    }
+
+    /// The sum of the blocks of inputs of each group, halves first.
+    fn folded(&self, b: &mut KernelBuilder, mut sum: Value) -> Value {
+        let mut inputs = self.inputs;
+        while inputs > self.outputs {
+            let half = inputs / 2;
+            let lanes =
+                |first: u32| (0..self.groups()).flat_map(move |g| (0..half).map(move |i| g * inputs + first + i));
+            let (low, high) = (b.shuffle(sum, lanes(0).collect()), b.shuffle(sum, lanes(half).collect()));
+            sum = b.add(low, high);
+            inputs = half;
+        }
+        sum
     }
 }

@@ -172,6 +172,8 @@ fn columns(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<(), Low
         lanes,
         rows: 1,
         columns_first: false,
+        narrow: None,
+        inside: None,
     };
     let views: Vec<&View> = std::iter::once(r.result).chain(r.inputs).chain(r.extras).collect();
     l.step(l.label(id), tile.emit(), &views, tile.flops())

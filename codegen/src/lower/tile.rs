@@ -18,6 +18,7 @@
 
 use kiln_ir::DType;
 
+use super::grouped::Narrow;
 use super::nest::{Axis, volume};
 use super::scalar::{TypedExpr, compute_dtype, load, store};
 use super::walk::advance;
@@ -95,12 +96,17 @@ pub struct Tile {
     pub rows: i64,
     /// Whether blocks of columns are the parallel loop and rows run inside it.
     pub columns_first: bool,
+    /// Narrow groups: a row has a sum for each output channel of a group, whose filters make up equal parts of input 1. The
+    /// columns are one vector of input channels, or of output channels for the result and the extras.
+    pub narrow: Option<Narrow>,
+    /// A loop inside each tile of rows: vectors of columns that lie side by side, so that a tile reads whole runs of memory.
+    pub inside: Option<Axis>,
 }
 
 /// Rows that share a block of columns before the next block is taken, so that they stay in the second-level cache.
-const ROW_CHUNK: i64 = 48;
+pub const ROW_CHUNK: i64 = 48;
 /// Parallel iterations below which blocks of columns are made parallel too.
-const ENOUGH_PARALLEL: i64 = 8;
+pub const ENOUGH_PARALLEL: i64 = 8;
 /// Steps of the innermost reduction loop that are written out instead of looped over.
 const UNROLL_WHOLE: i64 = 12;
 /// Steps of the innermost reduction loop per iteration.
@@ -147,12 +153,21 @@ impl Tile {
 
     /// Arithmetic operations.
     pub fn flops(&self) -> u64 {
-        let results = volume(&self.outer).saturating_mul(self.row.extent).saturating_mul(self.column.extent) as u64;
+        let inside = self.inside.as_ref().map_or(1, |axis| axis.extent);
+        let rows = volume(&self.outer).saturating_mul(self.row.extent).saturating_mul(inside);
+        let results = rows.saturating_mul(self.narrow.map_or(self.column.extent, |n| i64::from(n.results()))) as u64;
+        let sums = rows.saturating_mul(self.column.extent).saturating_mul(self.sums() as i64) as u64;
         let each = match &self.combine {
             Combine::MulAdd => 2,
             Combine::Fold { prologue, .. } => 1 + prologue.cost() - 1,
         };
-        results.saturating_mul((volume(&self.reduce) as u64).saturating_mul(each) + self.epilogue.cost() - 1)
+        let reduced = sums.saturating_mul((volume(&self.reduce) as u64).saturating_mul(each));
+        reduced.saturating_add(results.saturating_mul(self.epilogue.cost() - 1))
+    }
+
+    /// Sums of a row.
+    fn sums(&self) -> usize {
+        self.narrow.map_or(1, |n| n.outputs as usize)
     }
 
     /// Into how many parts the outermost reduction loop is cut, so that the panel of a part is small enough to be asked for
@@ -422,8 +437,28 @@ impl Emitter<'_> {
         })
     }
 
-    /// One tile: its accumulators, reduction, epilogue and stores.
+    /// One tile, for each of the vectors inside it.
     fn tile_at(
+        &self,
+        b: &mut KernelBuilder,
+        at: &[Index],
+        rows: i64,
+        width: u32,
+        guarded: bool,
+        ahead: Option<&Ahead>,
+    ) {
+        match &self.tile.inside {
+            None => self.vector_at(b, at, rows, width, guarded, ahead),
+            Some(axis) => b.for_each(axis.extent, |b, var| {
+                let mut at = at.to_vec();
+                advance(&mut at, axis, &Index::from(var));
+                self.vector_at(b, &at, rows, width, guarded, ahead);
+            }),
+        }
+    }
+
+    /// One tile of one vector: its accumulators, reduction, epilogue and stores.
+    fn vector_at(
         &self,
         b: &mut KernelBuilder,
         at: &[Index],
@@ -447,7 +482,7 @@ impl Emitter<'_> {
             .filter(|&g| guarded || tile.row.strides[g] == 0)
             .collect();
         let place = |row: i64| at.last().map_or(Index::constant(0), |sums| sums + row * i64::from(tile.lanes));
-        let acc = (0..rows).map(|row| match &self.partial {
+        let acc = (0..rows * tile.sums() as i64).map(|row| match &self.partial {
             Some(Partial { sums, resumes: true, .. }) => load(b, *sums, &place(row), 1, width),
             _ => zero,
         });
@@ -461,7 +496,9 @@ impl Emitter<'_> {
         }
         let extras = &self.buffers[1 + tile.inputs..];
         let mut shared: Vec<Option<Value>> = vec![None; extras.len()];
-        for (row, acc) in acc.into_iter().enumerate() {
+        for (row, sums) in acc.chunks(tile.sums()).enumerate() {
+            let acc = tile.narrow.map_or(sums[0], |narrow| narrow.gather(b, sums));
+            let width = b.type_of(acc).lanes;
             let mut arguments = vec![b.convert(acc, compute_dtype(tile.reduced))];
             for (i, &buffer) in extras.iter().enumerate() {
                 let operand = 1 + tile.inputs + i;
@@ -562,6 +599,9 @@ impl Emitter<'_> {
         let tile = self.tile;
         let Some(&first) = acc.first() else { return acc };
         let width = b.type_of(first).lanes;
+        if tile.narrow.is_some() {
+            return self.combine_sums(b, at, acc, width);
+        }
         let mut shared: Vec<Option<Value>> = vec![None; tile.inputs];
         let mut next = Vec::with_capacity(acc.len());
         for (row, acc) in acc.into_iter().enumerate() {
@@ -597,6 +637,35 @@ impl Emitter<'_> {
             });
         }
         next
+    }
+
+    /// The same where each row has several sums.
+    fn combine_sums(&self, b: &mut KernelBuilder, at: &[Index], mut acc: Vec<Value>, width: u32) -> Vec<Value> {
+        let tile = self.tile;
+        let sums = tile.sums();
+        let rows = acc.len() / sums;
+        let apart = tile.buffers[2].len / sums as i64;
+        let (mut x, mut w): (Vec<Option<Value>>, Vec<Option<Value>>) = (vec![None; rows], vec![None; sums]);
+        // what there is less of stays in registers, what there is more of comes one by one
+        let order = |i: usize| if sums <= rows { (i / sums, i % sums) } else { (i % rows, i / rows) };
+        for (row, sum) in (0..rows * sums).map(order) {
+            let filter = *w[sum].get_or_insert_with(|| {
+                let value = load(b, self.buffers[2], &(&at[2] + sum as i64 * apart), tile.column.strides[2], width);
+                b.convert(value, tile.accumulator)
+            });
+            let pixel = *x[row].get_or_insert_with(|| {
+                let value = self.lanes_of(b, self.buffers[1], 1, at, row as i64, width);
+                b.convert(value, tile.accumulator)
+            });
+            let acc = &mut acc[row * sums + sum];
+            *acc = if tile.accumulator.is_float() {
+                b.fma(pixel, filter, *acc)
+            } else {
+                let product = b.mul(pixel, filter);
+                b.add(*acc, product)
+            };
+        }
+        acc
     }
 }
 

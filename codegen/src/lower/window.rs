@@ -92,6 +92,8 @@ pub fn reduce_window(
         lanes: l.machine.stream_lanes(dtype, false),
         rows: 1,
         columns_first: false,
+        narrow: None,
+        inside: None,
     };
     let mut uses = vec![result.used(Access::Write), x.used(Access::Read)];
     uses[0].strided = slot.partial;

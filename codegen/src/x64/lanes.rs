@@ -289,6 +289,11 @@ impl Emitter<'_> {
                 sources.push(reg);
             }
         }
+        if let (&[source], false) = (&sources[..], wide)
+            && let Some(result) = self.ordered_by_quarters(source, lanes)
+        {
+            return result;
+        }
         let order = Order::new(self, wide, lanes);
         let mut result = self.ordered(order, sources[0]);
         for &source in &sources[1..] {
@@ -296,6 +301,36 @@ impl Emitter<'_> {
             result = self.ordered_where(order, bits, source, result);
         }
         result
+    }
+
+    /// The 32-bit lanes of a register in another order, where an immediate holds it: the same order within each 128 bits, or
+    /// 128 bits at a time.
+    fn ordered_by_quarters(&mut self, source: VReg, lanes: &[(VReg, u32)]) -> Option<VReg> {
+        // lanes beyond the value may be any
+        let mut within = [None; 4];
+        let mut quarters = [None; 4];
+        let (mut stays, mut moves) = (true, true);
+        for (i, &(_, lane)) in lanes.iter().enumerate() {
+            let (i, lane) = (i as u32, lane as u8);
+            stays &= u32::from(lane / 4) == i / 4 && *within[i as usize % 4].get_or_insert(lane % 4) == lane % 4;
+            moves &= u32::from(lane % 4) == i % 4 && *quarters[i as usize / 4].get_or_insert(lane / 4) == lane / 4;
+        }
+        let immediate = |order: [Option<u8>; 4]| (0..4).map(|i| order[i].unwrap_or(0) << (2 * i)).sum::<u8>();
+        let w = self.isa.widest();
+        let from = Arg::Use(source, Size::V(w));
+        match (stays, moves, self.isa) {
+            (true, ..) => Some(self.op_imm(Op::PermuteFixed32, w, Source::Reg(source), immediate(within))),
+            (_, true, Isa::Avx512) => {
+                let code = Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8;
+                Some(self.vector(code, w, &[from, from, Arg::Imm8(immediate(quarters))]))
+            }
+            (_, true, Isa::Avx2) => {
+                // two 64-bit lanes for each 128 bits
+                let order = (0..2).map(|i| (0b0100 + 0b1010 * quarters[i].unwrap_or(0)) << (4 * i)).sum();
+                Some(self.vector(Code::VEX_Vpermq_ymm_ymmm256_imm8, w, &[from, Arg::Imm8(order)]))
+            }
+            _ => None,
+        }
     }
 
     /// The lanes of a register in another order.

@@ -797,6 +797,14 @@ ops! {
             EVEX_Valignd_zmm_k1z_zmm_zmmm512b32_imm8,
         ]
         [];
+    /// Floats of each 128 bits in the order of the immediate.
+    PermuteFixed32:
+        [
+            EVEX_Vpermilps_xmm_k1z_xmmm128b32_imm8,
+            EVEX_Vpermilps_ymm_k1z_ymmm256b32_imm8,
+            EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8,
+        ]
+        [VEX_Vpermilps_xmm_xmmm128_imm8, VEX_Vpermilps_ymm_ymmm256_imm8];
     /// 32-bit lanes of each 128 bits in the order of the immediate.
     Shuffle32:
         []

@@ -299,9 +299,15 @@ impl Generator {
                 1 => {
                     let x = self.some(|_| true, VType::new(F32, lanes));
                     let n = self.b.type_of(x).lanes as usize;
-                    let reversed = self.choices.below(2) == 0;
+                    let (kind, distance) = (self.choices.below(4), self.choices.below(16));
                     let pattern = (0..lanes as usize)
-                        .map(|i| if reversed { n - 1 - i % n } else { self.choices.below(n) } as u32)
+                        .map(|i| match kind {
+                            0 => n - 1 - i % n,
+                            1 => (i ^ distance) % n,
+                            // the same of every four, or fours
+                            2 => (i / 4 * 4 + (distance >> (i % 4)) % 4) % n,
+                            _ => self.choices.below(n),
+                        } as u32)
                         .collect();
                     self.b.shuffle(x, pattern)
                 }

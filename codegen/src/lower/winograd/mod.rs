@@ -210,6 +210,8 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
             lanes: PRODUCT_COLUMNS,
             rows: PRODUCT_ROWS,
             columns_first: false,
+            narrow: None,
+            inside: None,
         };
         let at = vec![f * (rows * m_row), f * (rows * v_row), f * (inputs * outputs) + &first_output * inputs];
         product.emit_inside(b, vec![products, v, filters], &at);
