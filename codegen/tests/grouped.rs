@@ -142,8 +142,12 @@ fn shape() -> impl Strategy<Value = Shape> {
     let axis = (1usize..30, 1usize..4, 1usize..4, -1i64..3, 0i64..3, 1usize..3, 1usize..3);
     let channels = (prop_oneof![Just(8usize), Just(16), 1usize..12], 0u32..6, 0u32..4);
     (1usize..3, proptest::collection::vec(axis, 1..3), channels)
-        .prop_map(|(batch, axes, (groups, inputs, outputs))| {
-            Shape { batch, axes, groups, inputs: 1 << inputs, outputs: 1 << outputs }
+        .prop_map(|(batch, axes, (groups, inputs, outputs))| Shape {
+            batch,
+            axes,
+            groups,
+            inputs: 1 << inputs,
+            outputs: 1 << outputs,
         })
         .prop_filter("the window fits", |c| {
             c.axes.iter().all(|&(n, w, _, low, high, lhs, rhs)| {

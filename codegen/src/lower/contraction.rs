@@ -127,6 +127,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     outer.extend(columns);
     let (mut lanes, mut tall) = tile_shape(l.machine, accumulator, row.extent, column.extent);
     let mut narrow = None;
+    let mut fetch = Vec::new();
     let mut reduce = roles.reduce;
     let (right, panels) = match c.right {
         Right::Strided(input) => (input, false),
@@ -140,15 +141,18 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
             narrow = Some(groups);
             let relayout = groups.relayout(vectors.as_mut(), &mut reduce, channels, start);
             column.strides[2] = 1;
+            fetch = groups.fetch(outer.last(), &row, tall, &reduce);
             let size = groups.filter_bytes(&reduce, c.left.view.dtype);
             let chunks = volume(&outer) * (row.extent / ROW_CHUNK).max(1);
             vectors = vectors.map(|vectors| {
                 let fits = |n: &i64| {
                     let blocks = vectors.extent / n;
-                    vectors.extent % n == 0 && n * size <= NEAR_FILTERS && (*n == 1 || chunks * blocks >= ENOUGH_PARALLEL)
+                    vectors.extent % n == 0
+                        && n * size <= NEAR_FILTERS
+                        && (*n == 1 || chunks * blocks >= ENOUGH_PARALLEL)
                 };
                 let inside = (1..=vectors.extent).rev().find(fits).unwrap_or(1);
-                let strides = vectors.strides.iter().map(|s| s * inside).collect::<Vec<_>>();
+                let strides = vectors.strides.iter().map(|s| s * inside).collect();
                 outer.push(Axis { extent: vectors.extent / inside, strides });
                 Axis { extent: inside, ..vectors }
             });
@@ -187,6 +191,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         rows: tall,
         columns_first,
         narrow,
+        fetch,
         inside: vectors.filter(|axis| axis.extent > 1),
     };
     let mut uses: Vec<_> = inputs.iter().map(|i| i.view.used(Access::Read)).collect();

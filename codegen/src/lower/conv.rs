@@ -404,13 +404,7 @@ fn last(s: &Shape, m: &Moves, phases: &[Phase], (wk, wc, ws): (usize, usize, usi
 }
 
 /// Vectors of the input channels of several groups.
-fn narrow_last(
-    s: &Shape,
-    m: &Moves,
-    phases: &[Phase],
-    narrow: &Narrow,
-    (wk, wc, ws): (usize, usize, usize),
-) -> Roles {
+fn narrow_last(s: &Shape, m: &Moves, phases: &[Phase], narrow: &Narrow, (wk, wc, ws): (usize, usize, usize)) -> Roles {
     let (together, held) = (narrow.groups() as usize, narrow.inputs as usize);
     let (x, outputs) = (m.x[s.channel], together * s.outputs);
     let vectors =
