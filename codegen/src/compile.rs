@@ -24,7 +24,7 @@ pub struct CompileOptions {
     /// Threads that compile and pack weights. Results do not depend on it.
     pub threads: usize,
     /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions, whose relative error is
-    /// below 1e-4 but larger than that of sums of products, and no groups joined by a filter that is zero between them.
+    /// below 1e-4 but larger than that of sums of products.
     pub exact: bool,
     /// What is known about layers; all others are estimated.
     pub choices: Arc<Choices>,

@@ -35,7 +35,7 @@ pub struct CompileOptions {
     pub more_targets: Vec<Target>,
     /// Threads that compile; `None` is as many as there are.
     pub threads: Option<usize>,
-    /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions, no joined groups. Kept in the graph's metadata
+    /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions. Kept in the graph's metadata
     /// ([`EXACT`]), so that it holds wherever an artifact's graph is compiled again.
     pub exact: bool,
     /// What is known about convolutions and products, by measuring them: see [`crate::tune`]. All others are estimated.

@@ -157,6 +157,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let mut vectors = matches!(c.right, Right::Narrow { .. }).then(|| columns.pop()).flatten();
     outer.extend(columns);
     let mut narrow = None;
+    let mut fetch = Vec::new();
     let mut reduce = roles.reduce;
     let moved = |axes: &[Axis]| axes.iter().filter(|a| a.strides[2] != 0).map(|a| a.extent).product::<i64>();
     let right_bytes = match &c.right {
@@ -192,6 +193,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
             narrow = Some(groups);
             let relayout = groups.relayout(vectors.as_mut(), &mut reduce, channels, start);
             column.strides[2] = 1;
+            fetch = groups.fetch(outer.last(), &row, tall, &reduce);
             let size = groups.filter_bytes(&reduce, c.left.view.dtype);
             let chunks = volume(&outer) * (row.extent / ROW_CHUNK).max(1);
             vectors = vectors.map(|vectors| {
@@ -202,7 +204,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
                         && (*n == 1 || chunks * blocks >= ENOUGH_PARALLEL)
                 };
                 let inside = (1..=vectors.extent).rev().find(fits).unwrap_or(1);
-                let strides = vectors.strides.iter().map(|s| s * inside).collect::<Vec<_>>();
+                let strides = vectors.strides.iter().map(|s| s * inside).collect();
                 outer.push(Axis { extent: vectors.extent / inside, strides });
                 Axis { extent: inside, ..vectors }
             });
@@ -239,6 +241,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         rows: i64::from(blocking.rows),
         columns_first: blocking.columns_first,
         narrow,
+        fetch,
         inside: vectors.filter(|axis| axis.extent > 1),
     };
     let mut uses: Vec<_> = inputs.iter().map(|i| i.view.used(Access::Read)).collect();

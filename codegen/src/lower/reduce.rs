@@ -174,6 +174,7 @@ fn columns(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<(), Low
         columns_first: false,
         narrow: None,
         inside: None,
+        fetch: Vec::new(),
     };
     let views: Vec<&View> = std::iter::once(r.result).chain(r.inputs).chain(r.extras).collect();
     l.step(l.label(id), tile.emit(), &views, tile.flops())

@@ -101,6 +101,8 @@ pub struct Tile {
     pub narrow: Option<Narrow>,
     /// A loop inside each tile of rows: vectors of columns that lie side by side, so that a tile reads whole runs of memory.
     pub inside: Option<Axis>,
+    /// What a tile asks the first input for ahead, as elements from where the tile starts.
+    pub fetch: Vec<i64>,
 }
 
 /// Rows that share a block of columns before the next block is taken, so that they stay in the second-level cache.
@@ -473,6 +475,9 @@ impl Emitter<'_> {
             Combine::MulAdd => Bits(0),
             Combine::Fold { identity, .. } => identity,
         };
+        for &fetch in &tile.fetch {
+            b.prefetch(self.buffers[1], &at[1] + fetch);
+        }
         let zero = b.constant_bits(ty, identity);
         let mut reduce = tile.reduce.clone();
         if tile.panels {
@@ -644,7 +649,7 @@ impl Emitter<'_> {
         let tile = self.tile;
         let sums = tile.sums();
         let rows = acc.len() / sums;
-        let apart = tile.buffers[2].len / sums as i64;
+        let apart = volume(&tile.reduce) * i64::from(width);
         let (mut x, mut w): (Vec<Option<Value>>, Vec<Option<Value>>) = (vec![None; rows], vec![None; sums]);
         // what there is less of stays in registers, what there is more of comes one by one
         let order = |i: usize| if sums <= rows { (i / sums, i % sums) } else { (i % rows, i / rows) };

@@ -94,6 +94,7 @@ pub fn reduce_window(
         columns_first: false,
         narrow: None,
         inside: None,
+        fetch: Vec::new(),
     };
     let mut uses = vec![result.used(Access::Write), x.used(Access::Read)];
     uses[0].strided = slot.partial;

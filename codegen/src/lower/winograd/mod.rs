@@ -212,6 +212,7 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
             columns_first: false,
             narrow: None,
             inside: None,
+            fetch: Vec::new(),
         };
         let at = vec![f * (rows * m_row), f * (rows * v_row), f * (inputs * outputs) + &first_output * inputs];
         product.emit_inside(b, vec![products, v, filters], &at);

@@ -17,7 +17,7 @@ pub struct CodeArgs {
     /// What makes machine code: the fastest back end that the target has, where this is not given
     #[arg(long, value_enum, value_name = "BACKEND")]
     backend: Option<BackendName>,
-    /// Use only algorithms that multiply what the graph multiplies: no Winograd convolutions, no joined groups
+    /// Use only algorithms that multiply what the graph multiplies: no Winograd convolutions
     #[arg(long)]
     pub exact: bool,
     /// Compute layers the way that `kiln tune` found to be the fastest on this machine; all others are estimated
