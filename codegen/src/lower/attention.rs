@@ -301,6 +301,7 @@ impl Attention<'_> {
             columns_first: false,
             narrow: None,
             inside: None,
+            fetch: Vec::new(),
         };
         let starts: Vec<Index> = [zero(), at[2].clone(), zero()].into_iter().chain(at[4..].iter().cloned()).collect();
         let memory = [&[scores, k, queries], buffers.extras.as_slice()].concat();
@@ -394,6 +395,7 @@ impl Attention<'_> {
             columns_first: false,
             narrow: None,
             inside: None,
+            fetch: Vec::new(),
         };
         product.emit_inside(b, memory, &starts);
     }

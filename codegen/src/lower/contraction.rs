@@ -193,7 +193,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
             narrow = Some(groups);
             let relayout = groups.relayout(vectors.as_mut(), &mut reduce, channels, start);
             column.strides[2] = 1;
-            fetch = groups.fetch(outer.last(), &row, tall, &reduce);
+            fetch = groups.fetch(outer.last(), &row, i64::from(blocking.rows), &reduce);
             let size = groups.filter_bytes(&reduce, c.left.view.dtype);
             let chunks = volume(&outer) * (row.extent / ROW_CHUNK).max(1);
             vectors = vectors.map(|vectors| {
