@@ -22,7 +22,7 @@ fn exchanges_lanes(module: &CompiledModule) -> bool {
 
 fn compiled(graph: &Graph, exact: bool) -> CompiledModule {
     let target = Target::host().expect("this machine is supported");
-    compile_for(graph, &target, Machine::X86_64_512, CompileOptions { threads: 2, exact })
+    compile_for(graph, &target, Machine::X86_64_512, CompileOptions { threads: 2, exact, ..CompileOptions::default() })
         .unwrap_or_else(|e| panic!("{e}\n{graph}"))
 }
 

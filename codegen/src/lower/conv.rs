@@ -333,7 +333,7 @@ fn direct(
     for chosen in choices(axes) {
         let narrow = match (a.layout, &filter) {
             (ConvLayout::ChannelsLast, Some(_)) if !depthwise => {
-                let taps = chosen.iter().map(|phase| phase.w.2 as usize).product();
+                let taps = chosen.iter().map(|phase| phase.w.2).product();
                 let lanes = l.machine.lanes(accumulator(l.dtype(operands[1])));
                 Narrow::choose(shape.groups, shape.inputs, shape.outputs, taps, lanes)
             }
