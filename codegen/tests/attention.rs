@@ -2,7 +2,7 @@
 
 mod graph;
 
-use graph::Case;
+use graph::{Case, Numbers};
 use kiln_ir::{DType, Op, Tensor, Value};
 
 /// How q, k and v lie.
@@ -89,6 +89,27 @@ fn shapes_around_the_sizes_of_blocks_vectors_and_parts_agree_with_the_interprete
         let mut c = Case::new(seed);
         let operands = inputs(&mut c, s);
         let y = c.b.add_op(op(s.lies, "a0 * 0.5"), &operands);
+        c.check(&[y], TOLERANCE);
+    }
+}
+
+#[test]
+fn random_shapes_and_masks_agree_with_the_interpreter() {
+    let mut numbers = Numbers::new(11);
+    for seed in 0..24 {
+        let mut below = |n: u64| (numbers.next() >> 20) % n;
+        let extent = |below: &mut dyn FnMut(u64) -> u64, most| 1 + below(most) as usize;
+        let batch = [2, 3].map(|most| extent(&mut below, most));
+        let extents = [80, 70, 20, 40].map(|most| extent(&mut below, most));
+        let s = shape(batch, extents, [Lies::Split, Lies::Joined, Lies::Turned][below(3) as usize]);
+        let mut dims = [s.batch[0], s.batch[1], s.queries, s.keys];
+        dims.iter_mut().for_each(|d| *d = if below(2) == 0 { 1 } else { *d });
+        let constant = below(2) == 0;
+        let mut c = Case::new(seed);
+        let [q, k, v] = inputs(&mut c, s);
+        let mask = mask(&mut c, &dims);
+        let mask = if constant { c.b.constant(mask) } else { c.feed(mask) };
+        let y = c.b.add_op(op(s.lies, "a0 * 0.3 + a1"), &[q, k, v, mask]);
         c.check(&[y], TOLERANCE);
     }
 }

@@ -24,7 +24,8 @@ use super::contraction::{Input, Roles, tile_shape};
 use super::dot::transposed;
 use super::error::LowerError;
 use super::nest::{self, Axis, volume};
-use super::scalar::{TypedExpr, load, of_two};
+use super::reduce::{NARROW_CHAINS, fold_chains};
+use super::scalar::{TypedExpr, of_two};
 use super::tile::{Combine, Tile, TileBuffer};
 use super::walk::{Body, advance, run};
 use crate::kir::{Buffer, Condition, Index, KernelBuilder, VType, Value};
@@ -35,8 +36,6 @@ use crate::plan::program::View;
 const BLOCK: i64 = 32;
 /// Keys of a part of the second product.
 const PART: i64 = 256;
-/// Accumulators of a query's maximum and sum.
-const CHAINS: i64 = 4;
 
 /// The axes of `fused_attention`.
 #[derive(Clone, Copy, Debug)]
@@ -424,50 +423,25 @@ struct Softmax {
     stride: i64,
 }
 
-impl Softmax {
-    /// All keys of a vector of queries, combined in `CHAINS` chains and these in order.
-    fn fold(
-        &self,
-        b: &mut KernelBuilder,
-        start: Value,
-        element: &dyn Fn(&mut KernelBuilder, &Index) -> Value,
-        combine: &dyn Fn(&mut KernelBuilder, Value, Value) -> Value,
-    ) -> Value {
-        let chains = CHAINS.min(self.keys);
-        let step = |b: &mut KernelBuilder, first: &Index, chain: i64, acc: Value| {
-            let value = element(b, &((first + chain) * self.stride));
-            combine(b, acc, value)
-        };
-        let steps = self.keys / chains;
-        let mut acc = b.for_loop(steps, &vec![start; chains as usize], |b, var, acc| {
-            acc.iter().zip(0..).map(|(&acc, chain)| step(b, &(var * chains), chain, acc)).collect()
-        });
-        for chain in 0..self.keys % chains {
-            let acc = &mut acc[chain as usize];
-            *acc = step(b, &Index::constant(steps * chains), chain, *acc);
-        }
-        acc.into_iter().reduce(|a, c| combine(b, a, c)).unwrap_or(start)
-    }
-}
-
 /// A vector of queries.
 impl Body for Softmax {
     fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], _: &[Value], lanes: u32) {
         let ty = VType::new(DType::F32, lanes);
-        let place = |key: &Index| &at[0] + key;
+        let place = |key: &Index| &at[0] + key * self.stride;
+        let load = |b: &mut KernelBuilder, key: &Index| b.load(self.scores, place(key), lanes);
         let least = b.constant(ty, f64::NEG_INFINITY);
-        let most = self.fold(b, least, &|b, key| load(b, self.scores, &place(key), 1, lanes), &|b, x, y| b.max(x, y));
+        let most = fold_chains(b, (self.keys, NARROW_CHAINS), least, &mut { load }, &|b, x, y| b.max(x, y));
         let scale = b.constant(ty, 1.0 / self.keys.unsigned_abs().next_power_of_two() as f64);
-        let zero = b.constant(ty, 0.0);
-        let weight = |b: &mut KernelBuilder, key: &Index| {
-            let score = load(b, self.scores, &place(key), 1, lanes);
+        let weight = &mut |b: &mut KernelBuilder, key: &Index| {
+            let score = load(b, key);
             let shifted = b.sub(score, most);
             let raised = b.exp(shifted);
             let weight = b.mul(raised, scale);
             b.store(self.scores, place(key), weight);
             weight
         };
-        let sum = self.fold(b, zero, &weight, &|b, x, y| b.add(x, y));
+        let zero = b.constant(ty, 0.0);
+        let sum = fold_chains(b, (self.keys, NARROW_CHAINS), zero, weight, &|b, x, y| b.add(x, y));
         let one = b.constant(ty, 1.0);
         let factor = b.div(one, sum);
         b.store(self.factors, &at[1], factor);

@@ -6,7 +6,7 @@ use kiln_runtime::Access;
 use super::context::Lowering;
 use super::error::LowerError;
 use super::nest::Axis;
-use super::reduce::fold_run;
+use super::reduce::{NARROW_CHAINS, fold_chains, fold_run};
 use super::scalar::{compute_dtype, load, store};
 use super::walk::{Body, run, walk};
 use crate::kir::{self, BinaryOp, Bits, Buffer, Index, KernelBuilder, VType, Value};
@@ -47,7 +47,7 @@ pub fn softmax(l: &mut Lowering<'_>, id: NodeId, axis: usize, logarithm: bool) -
     let lanes = l.machine.stream_lanes(dtype, true);
     if inner == 1 {
         let row = b.parallel(outer);
-        body.row(&mut b, &(row * extent), lanes);
+        body.row(&mut b, &(row * extent), l.machine.stream_lanes(dtype, false), lanes);
     } else {
         let axes = [Axis::new(outer as usize, [extent * inner]), Axis::new(inner as usize, [1])];
         walk(&mut b, &axes, &[Index::constant(0)], lanes, &mut body);
@@ -57,11 +57,11 @@ pub fn softmax(l: &mut Lowering<'_>, id: NodeId, axis: usize, logarithm: bool) -
 }
 
 impl Softmax {
-    /// One row along memory.
-    fn row(&self, b: &mut KernelBuilder, first: &Index, lanes: u32) {
+    /// One row along memory, its maximum in vectors of `wide` lanes, what is expanded to polynomials in such of `lanes`.
+    fn row(&self, b: &mut KernelBuilder, first: &Index, wide: u32, lanes: u32) {
         let run_of = (self.extent, lanes);
         let least = Bits::from_f64(self.dtype, f64::NEG_INFINITY);
-        let max = fold_run(b, run_of, (BinaryOp::Max, self.dtype, least), &mut |b, by, width| {
+        let max = fold_run(b, (self.extent, wide), (BinaryOp::Max, self.dtype, least), &mut |b, by, width| {
             load(b, self.x, &(first + by), 1, width)
         });
         let keep = !self.logarithm && b.dtype_of(self.y) == self.dtype;
@@ -85,9 +85,14 @@ impl Softmax {
         b.exp(shifted)
     }
 
-    /// What the last pass divides by or subtracts.
+    /// What the last pass multiplies by or subtracts. A division of each element would take as long as its exponential; the
+    /// sum is between 1 and the number of elements, so its reciprocal is a normal number, and results round once more.
     fn last(&self, b: &mut KernelBuilder, sum: Value) -> Value {
-        if self.logarithm { b.log(sum) } else { sum }
+        if self.logarithm {
+            return b.log(sum);
+        }
+        let one = b.constant(b.type_of(sum), 1.0);
+        b.div(one, sum)
     }
 
     fn result(&self, b: &mut KernelBuilder, at: &Index, max: Value, last: Value, kept: bool) {
@@ -98,7 +103,7 @@ impl Softmax {
             b.sub(shifted, last)
         } else {
             let e = if kept { load(b, self.y, at, 1, width) } else { self.exponential(b, at, max, width) };
-            b.div(e, last)
+            b.mul(e, last)
         };
         store(b, self.y, at, 1, value);
     }
@@ -127,22 +132,21 @@ impl Body for Softmax {
         let ty = VType::new(self.dtype, lanes);
         let least = b.constant(ty, f64::NEG_INFINITY);
         let this = *self;
-        let place = |var: crate::kir::Var| &at[0] + var * this.stride;
-        let max = b.for_loop(this.extent, &[least], |b, var, acc| {
-            let x = load(b, this.x, &place(var), 1, lanes);
-            vec![b.max(acc[0], x)]
-        })[0];
+        let place = |at_axis: &Index| &at[0] + at_axis * this.stride;
+        let element = &mut |b: &mut KernelBuilder, i: &Index| load(b, this.x, &place(i), 1, lanes);
+        let max = fold_chains(b, (this.extent, NARROW_CHAINS), least, element, &|b, x, y| b.max(x, y));
         let zero = b.constant(ty, 0.0);
         let keep = !this.logarithm && b.dtype_of(this.y) == this.dtype;
-        let sum = b.for_loop(this.extent, &[zero], |b, var, acc| {
-            let e = this.exponential(b, &place(var), max, lanes);
+        let element = &mut |b: &mut KernelBuilder, i: &Index| {
+            let e = this.exponential(b, &place(i), max, lanes);
             if keep {
-                store(b, this.y, &place(var), 1, e);
+                store(b, this.y, &place(i), 1, e);
             }
-            vec![b.add(acc[0], e)]
-        })[0];
+            e
+        };
+        let sum = fold_chains(b, (this.extent, NARROW_CHAINS), zero, element, &|b, x, y| b.add(x, y));
         let last = this.last(b, sum);
-        b.for_each(this.extent, |b, var| this.result(b, &place(var), max, last, keep));
+        b.for_each(this.extent, |b, var| this.result(b, &place(&Index::from(var)), max, last, keep));
     }
 }
 
@@ -180,7 +184,9 @@ pub fn layer_norm(l: &mut Lowering<'_>, id: NodeId, axis: usize, epsilon: f64) -
     let epsilon = b.constant(VType::scalar(dtype), epsilon);
     let variance = b.add(variance, epsilon);
     let root = b.sqrt(variance);
-    let mut body = Normalise { out, from, scales, biases, mean, root };
+    let one = b.constant(VType::scalar(dtype), 1.0);
+    let factor = b.div(one, root);
+    let mut body = Normalise { out, from, scales, biases, mean, factor };
     let axis = Axis { extent, strides: vec![1, 1] };
     run(&mut b, &[first.clone(), Index::constant(0)], &axis, extent, lanes, &mut body);
     l.step(l.label(id), b, &[&result, x, scale, bias], x.len() as u64 * 8)
@@ -192,23 +198,22 @@ struct Normalise {
     scales: Buffer,
     biases: Buffer,
     mean: Value,
-    root: Value,
+    factor: Value,
 }
 
 impl Body for Normalise {
     fn prepare(&mut self, b: &mut KernelBuilder, _at: &[Index], lanes: u32) -> Vec<Value> {
-        vec![b.splat(self.mean, lanes), b.splat(self.root, lanes)]
+        vec![b.splat(self.mean, lanes), b.splat(self.factor, lanes)]
     }
 
     fn lanes(&mut self, b: &mut KernelBuilder, at: &[Index], prepared: &[Value], lanes: u32) {
         let x = load(b, self.from, &at[0], 1, lanes);
-        let (mean, root) = (prepared[0], prepared[1]);
+        let (mean, factor) = (prepared[0], prepared[1]);
         let d = b.sub(x, mean);
-        let normal = b.div(d, root);
+        let normal = b.mul(d, factor);
         let scale = load(b, self.scales, &at[1], 1, lanes);
         let bias = load(b, self.biases, &at[1], 1, lanes);
-        let value = b.mul(normal, scale);
-        let value = b.add(value, bias);
+        let value = b.fma(normal, scale, bias);
         store(b, self.out, &at[0], 1, value);
     }
 }

@@ -240,13 +240,17 @@ pub fn fold_run(
     let mut done = 0;
     let mut total = None;
     for width in widths(extent, lanes) {
-        let steps = if done == 0 { extent / i64::from(width) } else { 1 };
-        let init = b.constant_bits(VType::new(dtype, width), identity);
-        let acc = b.for_loop(steps, &[init], |b, var, acc| {
-            let value = element(b, &(var * i64::from(width) + done), width);
-            vec![b.binary(op, acc[0], value)]
-        })[0];
-        done += steps * i64::from(width);
+        let size = i64::from(width);
+        let steps = if done == 0 { extent / size } else { 1 };
+        let acc = match steps {
+            1 => element(b, &Index::constant(done), width),
+            _ => {
+                let start = b.constant_bits(VType::new(dtype, width), identity);
+                let step = &mut |b: &mut KernelBuilder, at: &Index| element(b, &(at * size + done), width);
+                fold_chains(b, (steps, WIDE_CHAINS), start, step, &|b, x, y| b.binary(op, x, y))
+            }
+        };
+        done += steps * size;
         let scalar = b.reduce(lane_fold(op), acc);
         total = Some(match total {
             Some(total) => b.binary(op, total, scalar),
@@ -254,6 +258,42 @@ pub fn fold_run(
         });
     }
     total.unwrap_or_else(|| b.constant_bits(VType::scalar(dtype), identity))
+}
+
+/// Chains of a fold over vectors of two registers, and of four: so many sums are under way that none is waited for.
+pub const NARROW_CHAINS: i64 = 4;
+const WIDE_CHAINS: i64 = 2;
+
+/// Combines what `element` gives for `0..count` lane by lane: element `i` goes to chain `i mod chains`, which begins with
+/// `start`, and the chains are combined in order.
+pub fn fold_chains(
+    b: &mut KernelBuilder,
+    (count, chains): (i64, i64),
+    start: KirValue,
+    element: &mut dyn FnMut(&mut KernelBuilder, &Index) -> KirValue,
+    combine: &dyn Fn(&mut KernelBuilder, KirValue, KirValue) -> KirValue,
+) -> KirValue {
+    let chains = chains.min(count);
+    if chains < 1 {
+        return start;
+    }
+    let mut step = |b: &mut KernelBuilder, at: &Index, acc: KirValue| {
+        let value = element(b, at);
+        combine(b, acc, value)
+    };
+    let steps = count / chains;
+    let start = vec![start; chains as usize];
+    let mut acc: Vec<KirValue> = match steps {
+        1 => start.into_iter().zip(0..).map(|(acc, chain)| step(b, &Index::constant(chain), acc)).collect(),
+        _ => b.for_loop(steps, &start, |b, var, acc| {
+            acc.iter().zip(0..).map(|(&acc, chain)| step(b, &(var * chains + chain), acc)).collect()
+        }),
+    };
+    for (acc, at) in acc.iter_mut().zip(steps * chains..count) {
+        *acc = step(b, &Index::constant(at), *acc);
+    }
+    let first = acc.remove(0);
+    acc.into_iter().fold(first, |x, y| combine(b, x, y))
 }
 
 /// The lane counts in which a loop of `extent` iterations runs: the full one, then powers of two for what is left.
