@@ -102,7 +102,7 @@ fn the_same_contents_give_the_same_bytes() {
     let (first, second) = (make(), make());
     assert_eq!(first, second);
     assert!(artifact::is_artifact(&first[..8]) && !artifact::is_artifact(&first[1..]));
-    assert!(first.len().is_multiple_of(4) && first.starts_with(b"\x8bKILN\r\n\x1a\x01\0\0\0"));
+    assert!(first.len().is_multiple_of(4) && first.starts_with(b"\x8bKILN\r\n\x1a\x02\0\0\0"));
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn errors_say_field_expected_found_and_remedy() {
     };
     let cases = [
         (text(&|b| b[0] = b'P'), "magic number: expected \\x8bKILN\\r\\n\\x1a, found PKILN"),
-        (text(&|b| b[8] = 9), "format version: expected 1, found 9; compile the model again with this version of Kiln"),
+        (text(&|b| b[8] = 9), "format version: expected 2, found 9; compile the model again with this version of Kiln"),
         (text(&|b| b.truncate(1000)), "found 1000; fetch the file again"),
         (text(&|b| *b.last_mut().unwrap() ^= 1), "digest of the weights section: expected"),
         (text(&|b| b.clear()), "this is no Kiln artifact"),

@@ -219,7 +219,7 @@ fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWind
 /// The Winograd algorithm of a layer that should be computed by one: what is known about it decides, or the estimate.
 fn winograd_choice(l: &Lowering<'_>, id: NodeId, layer: Layer) -> Option<Choice> {
     let known = l.layer(id).and_then(|text| l.known(&text)).map(|choice| choice.algorithm());
-    if let Some(Algorithm::Direct(_)) = known {
+    if known.is_some_and(|known| direct_ways(l, id, layer).contains(&known)) {
         return None;
     }
     let known = known.and_then(|known| alternatives(layer, l.machine).into_iter().find(|c| c.algorithm() == known));
@@ -275,6 +275,13 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
     }
 }
 
+/// The ways to compute a layer directly that Winograd's algorithm may compute.
+fn direct_ways(l: &Lowering<'_>, id: NodeId, layer: Layer) -> Vec<Algorithm> {
+    let bytes = [0, 1].map(|i| (l.dims(l.operand(id, i)).iter().product::<usize>() * DType::F32.size()) as i64);
+    let shape = [layer.results[1] as i64, layer.outputs as i64];
+    blockings(l.machine, DType::F32, shape, bytes).into_iter().map(Algorithm::Direct).collect()
+}
+
 /// The record of a layer that is computed by `choice`.
 fn winograd_decision(
     l: &Lowering<'_>,
@@ -284,9 +291,7 @@ fn winograd_decision(
     winograd: Vec<Algorithm>,
 ) -> Decision {
     let mut candidates = winograd;
-    let bytes = [0, 1].map(|i| (l.dims(l.operand(id, i)).iter().product::<usize>() * DType::F32.size()) as i64);
-    let direct = blockings(l.machine, DType::F32, [layer.results[1] as i64, layer.outputs as i64], bytes);
-    candidates.extend(direct.into_iter().map(Algorithm::Direct));
+    candidates.extend(direct_ways(l, id, layer));
     let layer = l.layer(id).unwrap_or_default();
     let choice_of_layer = l.known(&layer).filter(|known| known.algorithm() == choice.algorithm());
     Decision { node: id, layer, algorithm: choice.algorithm(), choice: choice_of_layer, candidates, steps: 0..0 }
