@@ -25,6 +25,8 @@ use super::machine::Machine;
 use super::nest::{self, Axis, volume};
 use crate::kir::{KernelBuilder, MAX_LANES, Value};
 
+/// Instructions that finish a vector of results, roughly.
+const EPILOGUE: usize = 4;
 /// Fewer lanes are handled one by one on some targets.
 const FEWEST_LANES: u32 = 4;
 /// Products of a tile for each line of memory that it may ask for ahead.
@@ -56,9 +58,10 @@ impl Narrow {
         let together = (1 << groups.trailing_zeros().min(MAX_LANES.ilog2())).min(1 << most.ilog2());
         let blocks = outputs.div_ceil(held);
         // a product for each tap and sum, then an exchange and an addition for each sum, or an ordering of blocks
-        let own = outputs * (taps * (inputs / held) + 1) + (blocks - 1) * blocks;
+        let reduced = outputs * (taps * (inputs / held) + 1) + (blocks - 1) * blocks;
+        let own = reduced + EPILOGUE * (together * outputs).div_ceil(lanes as usize);
         // a vector of outputs for each group, and a product for each of its taps and inputs
-        let other = together * taps * inputs;
+        let other = together * (taps * inputs + EPILOGUE);
         let lanes = (held * together) as u32;
         (own <= other && lanes >= FEWEST_LANES).then_some(Narrow {
             inputs: held as u32,
