@@ -49,7 +49,8 @@ impl Narrow {
     /// How `groups` of so many channels fill vectors of up to `lanes`; `None` where another way takes fewer instructions, or
     /// where the numbers of channels are not powers of two.
     pub fn choose(groups: usize, inputs: usize, outputs: usize, taps: usize, lanes: u32) -> Option<Narrow> {
-        if !inputs.is_power_of_two() || !outputs.is_power_of_two() || outputs >= lanes as usize {
+        let suits = inputs.is_power_of_two() && outputs.is_power_of_two() && outputs < lanes as usize && taps > 0;
+        if !suits {
             return None;
         }
         let held = inputs.min(lanes as usize);

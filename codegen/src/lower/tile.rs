@@ -96,7 +96,7 @@ pub struct Tile {
     pub rows: i64,
     /// Whether blocks of columns are the parallel loop and rows run inside it.
     pub columns_first: bool,
-    /// Narrow groups: a row has a sum for each output channel of a group, whose filters make up equal parts of input 1. The
+    /// Narrow groups: a row has a sum for each output channel of a group, whose filters follow one another in input 1. The
     /// columns are one vector of input channels, or of output channels for the result and the extras.
     pub narrow: Option<Narrow>,
     /// A loop inside each tile of rows: vectors of columns that lie side by side, so that a tile reads whole runs of memory.
