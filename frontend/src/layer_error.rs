@@ -6,40 +6,18 @@ use kiln_codegen::native::Target;
 use kiln_codegen::tuning::Choices;
 use kiln_ir::attribute::{ConvLayout, Padding};
 use kiln_ir::builder::ConvOptions;
-use kiln_ir::interp::{self, InterpError};
-use kiln_ir::{BuildErrors, Builder, DType, Dim, Graph, NodeId, Op, Tensor, TensorError};
-use kiln_runtime::{Executor, MemoryError, PoolHandle, RunError};
+use kiln_ir::interp;
+use kiln_ir::{BuildErrors, Builder, DType, Dim, Graph, NodeId, Op, Tensor};
+use kiln_runtime::{Executor, PoolHandle, RunError};
 
 use crate::compile::CompileError;
+use crate::measure::MeasureError;
 use crate::random_feeds::random_tensor;
 
 /// Rows and columns of results of each sample: two tiles of the largest transform.
 const SAMPLE: usize = 12;
 /// Output channels of each sample.
 const CHANNELS: usize = 32;
-
-/// Why an error cannot be measured.
-#[derive(Debug, thiserror::Error)]
-pub enum LayerErrorError {
-    /// The layer alone is no graph.
-    #[error(transparent)]
-    Graph(#[from] BuildErrors),
-    /// It cannot be compiled.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// There is no memory for it.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// It does not run.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The interpreter does not run it.
-    #[error(transparent)]
-    Interpreter(#[from] InterpError),
-    /// An input cannot be made.
-    #[error(transparent)]
-    Tensor(#[from] TensorError),
-}
 
 /// The largest difference of a convolution of `graph` from its definition in f64, relative to the largest result: its own filter, inputs
 /// uniform in [-1, 1), compiled for `target`, which must run here, as `choices` say. Compared are samples at both corners and in the
@@ -50,7 +28,7 @@ pub fn layer_error(
     node: NodeId,
     target: &Target,
     choices: &Arc<Choices>,
-) -> Result<Option<f64>, LayerErrorError> {
+) -> Result<Option<f64>, MeasureError> {
     let Some((op, filter)) = convolution(graph, node) else { return Ok(None) };
     let dims = |v| graph.ty(v).static_dims().unwrap_or_default();
     let n = graph.node(node);
@@ -69,22 +47,17 @@ pub fn layer_error(
     let mut largest = 0f64;
     let mut error = 0f64;
     for part in 0..3 {
-        let (mine, definition) = sample(&op, &x_dims, &filter, &dims(graph.value(node)), part)?;
+        let compared = sample(&op, &x_dims, &filter, &dims(graph.value(node)), part)?;
         let feeds = [("x", input.clone()), ("y", found[0].clone())];
-        let run = |graph: &Graph| interp::run::<f64>(graph, &feeds_of(graph, &feeds), None);
-        let (mine, definition) = (run(&mine)?, run(&definition)?);
-        for (a, b) in mine[0].1.to_f64_vec().into_iter().zip(definition[0].1.to_f64_vec()) {
+        let samples = interp::run::<f64>(&compared, &feeds, None).map_err(RunError::from)?;
+        let [mine, definition] = [0, 1].map(|i| samples[i].1.to_f64_vec());
+        for (a, b) in mine.into_iter().zip(definition) {
             largest = largest.max(b.abs());
             // a NaN is an error, not a number that is smaller than others
             error = if (a - b).abs() <= error { error } else { (a - b).abs() };
         }
     }
     Ok(Some(if largest > 0.0 { error / largest } else { error }))
-}
-
-fn feeds_of<'n>(graph: &Graph, feeds: &[(&'n str, Tensor)]) -> Vec<(&'n str, Tensor)> {
-    let wanted = |name: &str| graph.input_types().any(|(input, _)| input == name);
-    feeds.iter().filter(|(name, _)| wanted(name)).cloned().collect()
 }
 
 /// The plain convolution of a node, and its filter.
@@ -104,14 +77,8 @@ fn convolution(graph: &Graph, node: NodeId) -> Option<(Op, Tensor)> {
     }
 }
 
-/// Two graphs of some results, each with one output: those of the input `y`, and those of the definition from the input `x`.
-fn sample(
-    op: &Op,
-    x_dims: &[usize],
-    filter: &Tensor,
-    y_dims: &[usize],
-    part: usize,
-) -> Result<(Graph, Graph), LayerErrorError> {
+/// A graph of some results, as they are in the input `y`, and by the definition from the input `x`.
+fn sample(op: &Op, x_dims: &[usize], filter: &Tensor, y_dims: &[usize], part: usize) -> Result<Graph, BuildErrors> {
     let fixed = |dims: &[usize]| dims.iter().map(|&n| Dim::Fixed(n)).collect::<Vec<_>>();
     let around = match op {
         Op::Conv { padding, .. } if !padding.is_empty() => padding.clone(),
@@ -123,16 +90,13 @@ fn sample(
         let count = y_dims[axis].min(SAMPLE);
         ((y_dims[axis] - count) * part / 2, count)
     });
-    let mut b = Builder::new("computed");
+    let mut b = Builder::new("samples");
     let mut y = b.placeholder("y", DType::F32, &fixed(y_dims));
     for (axis, (first, count)) in (1..).zip(places) {
         y = b.slice_axis(y, axis, first, first + count);
     }
     y = b.slice_axis(y, 3, 0, channels);
-    b.output("sample", y);
-    let computed = b.finish()?;
-
-    let mut b = Builder::new("definition");
+    b.output("computed", y);
     let x = b.placeholder("x", DType::F32, &fixed(x_dims));
     let mut x = b.pad(x, &[Padding::NONE, around[0], around[1], Padding::NONE], 0.0);
     for (axis, (first, count)) in (1..).zip(places) {
@@ -142,6 +106,6 @@ fn sample(
     let w = b.slice_axis(w, 3, 0, channels);
     let options = ConvOptions { layout: ConvLayout::ChannelsLast, ..ConvOptions::default() };
     let y = b.conv(x, w, &options);
-    b.output("sample", y);
-    Ok((computed, b.finish()?))
+    b.output("defined", y);
+    b.finish()
 }

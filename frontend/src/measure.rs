@@ -1,6 +1,65 @@
 //! Figures about running time and memory.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use kiln_ir::{BuildErrors, Tensor, TensorError};
+use kiln_runtime::{Executor, FeedError, MemoryError, RunError};
+
+use crate::compile::CompileError;
+
+/// Why a model, or a layer of it, cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// A layer alone is no graph.
+    #[error(transparent)]
+    Graph(#[from] BuildErrors),
+    /// It cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// It needs more memory than there is.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// It does not run on these inputs.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl From<FeedError> for MeasureError {
+    fn from(error: FeedError) -> MeasureError {
+        MeasureError::Run(error.into())
+    }
+}
+
+impl From<TensorError> for MeasureError {
+    fn from(error: TensorError) -> MeasureError {
+        MeasureError::Run(error.into())
+    }
+}
+
+/// A program with memory for what goes in and out, so that a run does nothing but run.
+pub struct Bound {
+    /// The program.
+    pub executor: Executor,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Vec<u8>>,
+}
+
+impl Bound {
+    /// `inputs` are in signature order.
+    pub fn new(executor: Executor, inputs: Vec<Tensor>) -> Result<Bound, FeedError> {
+        let outputs = executor.output_buffers()?;
+        Ok(Bound { executor, inputs, outputs })
+    }
+
+    /// Runs once, and says how long it took.
+    pub fn run(&mut self) -> Result<Duration, FeedError> {
+        let inputs: Vec<&[u8]> = self.inputs.iter().map(|t| &t.bytes()[..]).collect();
+        let mut outputs: Vec<&mut [u8]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        let start = Instant::now();
+        self.executor.run(&inputs, &mut outputs)?;
+        Ok(start.elapsed())
+    }
+}
 
 /// Times of single runs, sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]

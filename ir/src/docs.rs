@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::ops::{Level, ROWS, Row};
+use crate::text::said_by_type;
 
 const INTRODUCTION: &str = "# Ops
 
@@ -76,7 +77,6 @@ fn section(out: &mut String, row: &Row) {
 fn usage(row: &Row) -> String {
     let mut operands: Vec<String> = row.operands.iter().map(|name| format!("%{name}")).collect();
     operands.extend(row.variadic.map(|name| format!("%{name}…")));
-    let said_by_type = |name: &str| matches!(name, "dtype" | "dims");
     let attributes: Vec<String> = row
         .attributes
         .iter()

@@ -26,7 +26,7 @@ use super::error::LowerError;
 use super::nest::{self, Axis, volume};
 use super::reduce::{NARROW_CHAINS, fold_chains};
 use super::scalar::{TypedExpr, of_two};
-use super::tile::{Combine, Tile, TileBuffer};
+use super::tile::{Tile, TileBuffer, in_parts};
 use super::walk::{Body, advance, run};
 use crate::kir::{Buffer, Condition, Index, KernelBuilder, VType, Value};
 use crate::plan::program::View;
@@ -76,21 +76,14 @@ pub fn attention(
     }
     let mut dtypes = vec![DType::F32];
     dtypes.extend(operands[3..].iter().map(|&v| l.dtype(v)));
-    let typed = |expr: &ScalarExpr, dtypes: &[DType]| {
-        TypedExpr::new(expr, dtypes).map_err(|e| LowerError::Unsupported {
-            op: l.graph.node(id).op.mnemonic(),
-            reason: e.to_string(),
-            location: l.graph.node(id).location.clone(),
-        })
-    };
-    let epilogue = typed(epilogue, &dtypes)?;
+    let epilogue = l.typed(id, epilogue, &dtypes)?;
     let (sum, scaled) = (of_two(BinaryFn::Add, 0, 1), of_two(BinaryFn::Mul, 0, 1));
     let both = of_two(BinaryFn::Mul, 0, 2).substitute(std::slice::from_ref(&sum), &[Vec::new()]);
     let finish = [
         TypedExpr::identity(DType::F32),
-        typed(&sum, &[DType::F32; 2])?,
-        typed(&scaled, &[DType::F32; 2])?,
-        typed(&both, &[DType::F32; 3])?,
+        l.typed(id, &sum, &[DType::F32; 2])?,
+        l.typed(id, &scaled, &[DType::F32; 2])?,
+        l.typed(id, &both, &[DType::F32; 3])?,
     ];
     let strides: Vec<Vec<i64>> = dims.iter().map(|d| nest::row_major(d)).collect();
     let (rank, batches) = (axes.batch[0].len() + 2, axes.batch[0].len());
@@ -210,6 +203,16 @@ struct Buffers {
     sums: Buffer,
 }
 
+/// A part of the second product: `keys` from `first` on.
+struct Part {
+    first: Index,
+    keys: i64,
+    /// Whether it begins with the sums of another part.
+    resumes: bool,
+    /// Whether it leaves sums, not the result.
+    suspends: bool,
+}
+
 impl Attention<'_> {
     fn step(&self, l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
         let mut b = KernelBuilder::new("attention");
@@ -277,31 +280,20 @@ impl Attention<'_> {
             strides
         };
         let all = self.extras.len();
-        let (columns, rows) = tile_shape(l.machine, DType::F32, self.keys, count);
-        let product = Tile {
-            name: "scores",
-            buffers: [of(self.keys * count), of(self.views[1].len() as i64), of(self.depth * count)]
-                .into_iter()
-                .chain(extra_buffers())
-                .collect(),
-            inputs: 2,
-            guards: Vec::new(),
-            outer: Vec::new(),
-            row: Axis { extent: self.keys, strides: with_extras([count, self.k_strides[0], 0], all, &|s| s[1]) },
-            column: Axis { extent: count, strides: with_extras([1, 0, 1], all, &|s| s[0]) },
-            reduce: vec![Axis { extent: self.depth, strides: with_extras([0, self.k_strides[1], count], all, &|_| 0) }],
-            combine: Combine::MulAdd,
-            accumulator: DType::F32,
-            reduced: DType::F32,
-            epilogue: self.epilogue.clone(),
-            panels: false,
-            lanes: columns,
-            rows,
-            columns_first: false,
-            narrow: None,
-            inside: None,
-            fetch: Vec::new(),
-        };
+        let shape = tile_shape(l.machine, DType::F32, self.keys, count);
+        let axes = [
+            Axis { extent: self.keys, strides: with_extras([count, self.k_strides[0], 0], all, &|s| s[1]) },
+            Axis { extent: count, strides: with_extras([1, 0, 1], all, &|s| s[0]) },
+            Axis { extent: self.depth, strides: with_extras([0, self.k_strides[1], count], all, &|_| 0) },
+        ];
+        let own = [of(self.keys * count), of(self.views[1].len() as i64), of(self.depth * count)];
+        let product = Tile::product(
+            "scores",
+            own.into_iter().chain(extra_buffers()).collect(),
+            axes,
+            self.epilogue.clone(),
+            shape,
+        );
         let starts: Vec<Index> = [zero(), at[2].clone(), zero()].into_iter().chain(at[4..].iter().cloned()).collect();
         let memory = [&[scores, k, queries], buffers.extras.as_slice()].concat();
         product.emit_inside(b, memory, &starts);
@@ -316,27 +308,13 @@ impl Attention<'_> {
     /// The second product, in parts of the keys, so that the rows of v that a part reads again for each tile are still at hand.
     fn values(&self, b: &mut KernelBuilder, l: &Lowering<'_>, buffers: &Buffers, at: &[Index], count: i64) {
         let parts = (self.keys / PART).max(1);
-        let part = |b: &mut KernelBuilder, first: &Index, keys: i64, resumes: bool, suspends: bool| {
-            self.values_part(b, l, buffers, at, count, (first, keys), resumes, suspends);
-        };
         let last = self.keys - (parts - 1) * PART;
-        match parts - 1 {
-            0 => {}
-            more => {
-                part(b, &Index::constant(0), PART, false, true);
-                match more - 1 {
-                    0 => {}
-                    1 => part(b, &Index::constant(PART), PART, true, true),
-                    middle => b.for_each(middle, |b, var| part(b, &((var + 1) * PART), PART, true, true)),
-                }
-            }
-        }
-        part(b, &Index::constant((parts - 1) * PART), last, parts > 1, false);
+        in_parts(b, parts, |b, number, (resumes, suspends)| {
+            let part = Part { first: number * PART, keys: if suspends { PART } else { last }, resumes, suspends };
+            self.values_part(b, l, buffers, at, count, &part);
+        });
     }
 
-    /// The part of the second product that `keys` from `first` on give: it begins with the sums of another part if it `resumes`,
-    /// and leaves sums if it `suspends`, elsewhere the result.
-    #[allow(clippy::too_many_arguments)] // what, where, and how it begins and ends
     fn values_part(
         &self,
         b: &mut KernelBuilder,
@@ -344,11 +322,9 @@ impl Attention<'_> {
         buffers: &Buffers,
         at: &[Index],
         count: i64,
-        (first, keys): (&Index, i64),
-        resumes: bool,
-        suspends: bool,
+        part: &Part,
     ) {
-        let (columns, rows) = tile_shape(l.machine, DType::F32, count, self.columns);
+        let &Part { ref first, keys, resumes, suspends } = part;
         // operands: result, weights, v, and those of the epilogue: sums so far, factors
         let [in_sums, in_result] = [[self.columns, 1], self.y_strides];
         let (place, to, start) = match suspends {
@@ -374,28 +350,15 @@ impl Attention<'_> {
         let of = |len: i64| TileBuffer { dtype: DType::F32, len, start: 0 };
         let mut reduce = vec![0, count, self.v_strides[0]];
         reduce.resize(memory.len(), 0);
-        let product = Tile {
-            name: "values",
-            // nothing is asked for ahead, so lengths do not matter
-            buffers: vec![of(0); memory.len()],
-            inputs: 2,
-            guards: Vec::new(),
-            outer: Vec::new(),
-            row: Axis { extent: count, strides: row },
-            column: Axis { extent: self.columns, strides: column },
-            reduce: vec![Axis { extent: keys, strides: reduce }],
-            combine: Combine::MulAdd,
-            accumulator: DType::F32,
-            reduced: DType::F32,
-            epilogue: self.finish[usize::from(resumes) + 2 * usize::from(!suspends)].clone(),
-            panels: false,
-            lanes: columns,
-            rows,
-            columns_first: false,
-            narrow: None,
-            inside: None,
-            fetch: Vec::new(),
-        };
+        let axes = [
+            Axis { extent: count, strides: row },
+            Axis { extent: self.columns, strides: column },
+            Axis { extent: keys, strides: reduce },
+        ];
+        let epilogue = self.finish[usize::from(resumes) + 2 * usize::from(!suspends)].clone();
+        let shape = tile_shape(l.machine, DType::F32, count, self.columns);
+        // nothing is asked for ahead, so lengths do not matter
+        let product = Tile::product("values", vec![of(0); memory.len()], axes, epilogue, shape);
         product.emit_inside(b, memory, &starts);
     }
 }

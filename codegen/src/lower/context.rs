@@ -5,12 +5,14 @@ use std::fmt::Write;
 
 use kiln_ir::attribute::Padding;
 use kiln_ir::ops::Literal;
+use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, Graph, NodeId, Op, Tensor, Value};
 use kiln_runtime::{Access, Relayout, Signature, TensorSpec};
 
 use super::error::LowerError;
 use super::halo::Halo;
 use super::machine::Machine;
+use super::scalar::TypedExpr;
 use super::winograd::FilterTransform;
 use crate::kir::{self, KernelBuilder};
 use crate::plan::program::{DraftState, DraftStep, DraftWork, Place, Program, StorageId, Use, View, Weight};
@@ -501,6 +503,16 @@ impl<'g> Lowering<'g> {
         Ok(self.state(name, initial))
     }
 
+    /// A scalar expression of the node for arguments of these dtypes.
+    pub fn typed(&self, id: NodeId, expr: &ScalarExpr, dtypes: &[DType]) -> Result<TypedExpr, LowerError> {
+        let node = self.graph.node(id);
+        TypedExpr::new(expr, dtypes).map_err(|e| LowerError::Unsupported {
+            op: node.op.mnemonic(),
+            reason: e.to_string(),
+            location: node.location.clone(),
+        })
+    }
+
     /// Op and name of a node, for people.
     pub fn label(&self, id: NodeId) -> String {
         let node = self.graph.node(id);
@@ -588,27 +600,17 @@ impl<'g> Lowering<'g> {
         Some(text)
     }
 
-    /// What is known about a layer.
-    pub fn known(&self, layer: &str) -> Option<Choice> {
-        self.choices.get(layer)
+    /// What is known about the node's layer.
+    pub fn known(&self, id: NodeId) -> Option<Choice> {
+        if self.choices.is_empty() { None } else { self.choices.get(&self.layer(id)?) }
     }
 
     /// Settles a layer of the node: by what is known, if that is one of `candidates`, else by the first of these, of which there is
     /// at least one.
-    pub fn decide<T: Copy + PartialEq>(
-        &self,
-        id: NodeId,
-        layer: String,
-        candidates: Vec<T>,
-        algorithm: impl Fn(T) -> Algorithm,
-    ) -> (T, Decision) {
-        let known = self.known(&layer);
-        let choice = known.filter(|choice| candidates.iter().any(|&c| algorithm(c) == choice.algorithm()));
-        let taken =
-            candidates.iter().copied().find(|&c| choice.is_some_and(|choice| choice.algorithm() == algorithm(c)));
-        let taken = taken.unwrap_or(candidates[0]);
-        let candidates = candidates.into_iter().map(&algorithm).collect();
-        (taken, Decision { node: id, layer, algorithm: algorithm(taken), choice, candidates, steps: 0..0 })
+    pub fn decide(&self, id: NodeId, layer: String, candidates: Vec<Algorithm>) -> Decision {
+        let choice = self.choices.get(&layer).filter(|choice| candidates.contains(&choice.algorithm()));
+        let algorithm = choice.map_or(candidates[0], |choice| choice.algorithm());
+        Decision { node: id, layer, algorithm, choice, candidates, steps: 0..0 }
     }
 
     /// Records a decision; the last step is the one that it was about.

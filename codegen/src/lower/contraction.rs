@@ -9,7 +9,6 @@ use super::error::LowerError;
 use super::grouped::Narrow;
 use super::machine::Machine;
 use super::nest::{self, Axis, volume};
-use super::scalar::TypedExpr;
 use super::tile::{Combine, ENOUGH_PARALLEL, Guard, ROW_CHUNK, Tile, TileBuffer};
 use crate::kir::MAX_LANES;
 use crate::plan::program::View;
@@ -178,8 +177,10 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         let [rows, columns, depth] = [row.extent, column.extent, volume(&reduce)];
         format!("product {dtype} rows={rows} columns={columns} depth={depth}")
     });
-    let (blocking, mut decision) = l.decide(id, layer, blockings, Algorithm::Direct);
+    let mut decision = l.decide(id, layer, blockings.iter().copied().map(Algorithm::Direct).collect());
     decision.candidates.extend(c.others);
+    let taken = blockings.iter().find(|&&b| decision.algorithm == Algorithm::Direct(b));
+    let blocking = *taken.unwrap_or(&blockings[0]);
     let mut lanes = blocking.vectors * vector;
     let (right, panels) = match c.right {
         Right::Strided(input) => (input, false),
@@ -215,11 +216,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let reduce = nest::collapse(&reduce);
     let mut dtypes = vec![dtype];
     dtypes.extend(c.extras.iter().map(|e| e.view.dtype));
-    let epilogue = TypedExpr::new(c.epilogue, &dtypes).map_err(|e| LowerError::Unsupported {
-        op: l.graph.node(id).op.mnemonic(),
-        reason: e.to_string(),
-        location: l.graph.node(id).location.clone(),
-    })?;
+    let epilogue = l.typed(id, c.epilogue, &dtypes)?;
     let inputs: Vec<&Input> = [&c.result, &c.left, &right].into_iter().chain(&c.extras).collect();
     let buffer = |i: &Input| TileBuffer { dtype: i.view.dtype, len: i.view.len() as i64, start: i.start };
     let buffers = inputs.iter().map(|i| buffer(i)).collect();

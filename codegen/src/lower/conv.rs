@@ -21,7 +21,7 @@ use super::nest::{self, Axis};
 use super::tile::Guard;
 use super::winograd::{self, Choice, Convolution, Layer, alternatives, choose};
 use crate::plan::program::View;
-use crate::tuning::{Algorithm, Decision};
+use crate::tuning::Algorithm;
 
 /// A convolution with its numbers at hand.
 struct Shape {
@@ -106,8 +106,8 @@ enum Method {
 struct Scheme {
     method: Method,
     around: Vec<Padding>,
-    /// The Winograd algorithms that would give the same.
-    winograd: Vec<Algorithm>,
+    /// The layer, if Winograd's algorithms would give the same.
+    layer: Option<Layer>,
 }
 
 fn attributes(op: &Op) -> Option<ConvAttributes<'_>> {
@@ -174,7 +174,7 @@ fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWind
     let n = rank - 2;
     let (channel, first, wk, wc, ws) = conv_dims(a.layout, rank);
     let mut around = vec![Padding::NONE; rank];
-    let mut winograd = Vec::new();
+    let mut winograd = None;
     let one_by_one = unit(strides) && unit(spread) && unit(dilation) && a.groups == 1;
     if n == 2 && a.layout == ConvLayout::ChannelsLast && one_by_one && w_dims[ws] == w_dims[ws + 1] {
         let layer = Layer {
@@ -186,7 +186,7 @@ fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWind
         };
         let filter = l.literal(l.operand(id, 1)).filter(|w| w.dtype() == DType::F32 && !l.exact);
         if filter.is_some() {
-            winograd = alternatives(layer, l.machine).iter().map(Choice::algorithm).collect();
+            winograd = Some(layer);
         }
         if let Some((choice, filter)) = winograd_choice(l, id, layer).zip(filter) {
             for i in 0..2 {
@@ -195,7 +195,7 @@ fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWind
                 let high = needed - low - x_dims[first + i] as i64;
                 around[first + i] = Padding { low: low.max(0), high: high.max(0) };
             }
-            return Scheme { method: Method::Winograd(layer, choice, filter.clone()), around, winograd };
+            return Scheme { method: Method::Winograd(layer, choice, filter.clone()), around, layer: winograd };
         }
     }
     let phases: Vec<Vec<Phase>> = (0..n)
@@ -213,12 +213,12 @@ fn scheme(l: &Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, window: &ConvWind
     if guarded {
         around = vec![Padding::NONE; rank];
     }
-    Scheme { method: Method::Direct { phases, guarded }, around, winograd }
+    Scheme { method: Method::Direct { phases, guarded }, around, layer: winograd }
 }
 
 /// The Winograd algorithm of a layer that should be computed by one: what is known about it decides, or the estimate.
 fn winograd_choice(l: &Lowering<'_>, id: NodeId, layer: Layer) -> Option<Choice> {
-    let known = l.layer(id).and_then(|text| l.known(&text)).map(|choice| choice.algorithm());
+    let known = l.known(id).map(|choice| choice.algorithm());
     if known.is_some_and(|known| direct_ways(l, id, layer).contains(&known)) {
         return None;
     }
@@ -254,7 +254,9 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
         window.padding = vec![Padding::NONE; n];
         window.lhs_dilation = vec![1; n];
     }
-    let Scheme { method, around, winograd } = scheme(l, id, a, &window, &x.dims());
+    let Scheme { method, around, layer } = scheme(l, id, a, &window, &x.dims());
+    let alternatives = layer.map_or(Vec::new(), |layer| alternatives(layer, l.machine));
+    let winograd: Vec<Algorithm> = alternatives.iter().map(Choice::algorithm).collect();
     let x = surrounded(l, id, x, &around)?;
     match method {
         Method::Winograd(layer, choice, filter) => {
@@ -268,7 +270,10 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
             let extras: Vec<View> = l.graph.node(id).operands[2..].iter().map(|&e| l.view(e)).collect();
             let y = result(l, id);
             let filter = (filter, filter_strides);
-            let decision = winograd_decision(l, id, &choice, layer, winograd);
+            let mut ways = vec![choice.algorithm()];
+            ways.extend(winograd.into_iter().filter(|way| *way != choice.algorithm()));
+            ways.extend(direct_ways(l, id, layer));
+            let decision = l.decide(id, l.layer(id).unwrap_or_default(), ways);
             winograd::lower(l, Convolution { id, choice, decision, layer, x, filter, y, extras, epilogue })
         }
         Method::Direct { phases, guarded } => direct(l, id, a, &x, (&phases, guarded), epilogue, winograd),
@@ -280,21 +285,6 @@ fn direct_ways(l: &Lowering<'_>, id: NodeId, layer: Layer) -> Vec<Algorithm> {
     let bytes = [0, 1].map(|i| (l.dims(l.operand(id, i)).iter().product::<usize>() * DType::F32.size()) as i64);
     let shape = [layer.results[1] as i64, layer.outputs as i64];
     blockings(l.machine, DType::F32, shape, bytes).into_iter().map(Algorithm::Direct).collect()
-}
-
-/// The record of a layer that is computed by `choice`.
-fn winograd_decision(
-    l: &Lowering<'_>,
-    id: NodeId,
-    choice: &Choice,
-    layer: Layer,
-    winograd: Vec<Algorithm>,
-) -> Decision {
-    let mut candidates = winograd;
-    candidates.extend(direct_ways(l, id, layer));
-    let layer = l.layer(id).unwrap_or_default();
-    let choice_of_layer = l.known(&layer).filter(|known| known.algorithm() == choice.algorithm());
-    Decision { node: id, layer, algorithm: choice.algorithm(), choice: choice_of_layer, candidates, steps: 0..0 }
 }
 
 fn result(l: &mut Lowering<'_>, id: NodeId) -> Slot {

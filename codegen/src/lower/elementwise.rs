@@ -91,11 +91,7 @@ pub fn pointwise(
     let result = result.trimmed(dims);
     let inputs: Vec<Operand> = inputs.iter().map(|o| o.trimmed(dims)).collect();
     let dtypes: Vec<DType> = inputs.iter().map(|o| o.view.dtype).collect();
-    let typed = TypedExpr::new(expr, &dtypes).map_err(|e| LowerError::Unsupported {
-        op: l.graph.node(id).op.mnemonic(),
-        reason: e.to_string(),
-        location: l.graph.node(id).location.clone(),
-    })?;
+    let typed = l.typed(id, expr, &dtypes)?;
     let strides: Vec<Vec<i64>> = std::iter::once(&result).chain(&inputs).map(|o| o.strides.clone()).collect();
     let mut axes = nest::collapse(&nest::axes(dims, &strides));
     vectorise_along_memory(&mut axes);

@@ -135,15 +135,6 @@ pub fn lower(
     if along_columns { columns(l, id, reduction) } else { horizontal(l, id, reduction) }
 }
 
-fn typed(l: &Lowering<'_>, id: NodeId, expr: &ScalarExpr, dtypes: &[DType]) -> Result<TypedExpr, LowerError> {
-    let node = l.graph.node(id);
-    TypedExpr::new(expr, dtypes).map_err(|e| LowerError::Unsupported {
-        op: node.op.mnemonic(),
-        reason: e.to_string(),
-        location: node.location.clone(),
-    })
-}
-
 /// Reduces column by column: a kept axis is contiguous, and a vector of it is reduced at once.
 fn columns(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<(), LowerError> {
     let dtypes: Vec<DType> = r.inputs.iter().map(|x| x.dtype).collect();
@@ -152,7 +143,7 @@ fn columns(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<(), Low
     let at = outer.iter().rposition(|a| a.strides[1..].contains(&1)).unwrap_or(outer.len() - 1);
     let column = outer.remove(at);
     let row = outer.pop().unwrap_or_else(|| Axis::unit(operands));
-    let prologue = typed(l, id, r.prologue, &dtypes)?;
+    let prologue = l.typed(id, r.prologue, &dtypes)?;
     let lanes = l.machine.stream_lanes(r.accumulator, prologue.is_heavy());
     let buffer = |view: &View| TileBuffer { dtype: view.dtype, len: view.len() as i64, start: 0 };
     let tile = Tile {
@@ -167,7 +158,7 @@ fn columns(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<(), Low
         combine: Combine::Fold { op: r.op, identity: r.identity, prologue },
         accumulator: r.accumulator,
         reduced: r.reduced,
-        epilogue: typed(l, id, r.epilogue, &[r.reduced])?,
+        epilogue: l.typed(id, r.epilogue, &[r.reduced])?,
         panels: false,
         lanes,
         rows: 1,
@@ -184,10 +175,10 @@ fn columns(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<(), Low
 pub fn horizontal(l: &mut Lowering<'_>, id: NodeId, r: Reduction<'_>) -> Result<(), LowerError> {
     let widen = r.inputs.iter().any(|x| x.dtype.size() < r.accumulator.size()) && r.accumulator.is_integer();
     let dtypes: Vec<DType> = r.inputs.iter().map(|x| if widen { r.accumulator } else { x.dtype }).collect();
-    let prologue = typed(l, id, r.prologue, &dtypes)?;
+    let prologue = l.typed(id, r.prologue, &dtypes)?;
     let mut epilogue_dtypes = vec![r.reduced];
     epilogue_dtypes.extend(r.extras.iter().map(|e| e.dtype));
-    let epilogue = typed(l, id, r.epilogue, &epilogue_dtypes)?;
+    let epilogue = l.typed(id, r.epilogue, &epilogue_dtypes)?;
     let mut b = KernelBuilder::new(r.name);
     let out = b.output("y", r.result.dtype, r.result.len() as i64);
     let buffer = |b: &mut KernelBuilder, v: &View| b.input("x", v.dtype, v.len() as i64);

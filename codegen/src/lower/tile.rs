@@ -128,6 +128,37 @@ const MOST_PARTS: i64 = 32;
 const LINE: i64 = 64;
 
 impl Tile {
+    /// A product of 32-bit floats for [`Tile::emit_inside`], in tiles of `lanes` columns and `rows` rows.
+    pub fn product(
+        name: &'static str,
+        buffers: Vec<TileBuffer>,
+        [row, column, reduce]: [Axis; 3],
+        epilogue: TypedExpr,
+        (lanes, rows): (u32, i64),
+    ) -> Tile {
+        Tile {
+            name,
+            buffers,
+            inputs: 2,
+            guards: Vec::new(),
+            outer: Vec::new(),
+            row,
+            column,
+            reduce: vec![reduce],
+            combine: Combine::MulAdd,
+            accumulator: DType::F32,
+            reduced: DType::F32,
+            epilogue,
+            panels: false,
+            lanes,
+            rows,
+            columns_first: false,
+            narrow: None,
+            inside: None,
+            fetch: Vec::new(),
+        }
+    }
+
     /// Emits the kernel; its buffers are in the order of `self.buffers`.
     pub fn emit(&self) -> KernelBuilder {
         let mut b = KernelBuilder::new(self.name);
@@ -317,7 +348,7 @@ impl Emitter<'_> {
         step.strides[2] *= i64::from(width);
         tile.row.strides.resize(at.len(), 0);
         tile.row.strides.push(i64::from(tile.lanes));
-        let emit = |b: &mut KernelBuilder, part: &Index, resumes: bool, suspends: bool| {
+        let emit = |b: &mut KernelBuilder, part: &Index, (resumes, suspends): (bool, bool)| {
             let partial = Some(Partial { sums, resumes, suspends });
             let emitter = Emitter { tile: &tile, buffers: self.buffers.clone(), partial, ..*self };
             let mut at = at.to_vec();
@@ -325,13 +356,7 @@ impl Emitter<'_> {
             at.push(Index::constant(0));
             emitter.rows(b, &at, width);
         };
-        emit(b, &Index::constant(0), false, true);
-        match parts - 2 {
-            0 => {}
-            1 => emit(b, &Index::constant(1), true, true),
-            middle => b.for_each(middle, |b, var| emit(b, &(var + 1), true, true)),
-        }
-        emit(b, &Index::constant(parts - 1), true, false);
+        in_parts(b, parts, emit);
     }
 
     fn serial(&self, b: &mut KernelBuilder, axes: &[&Axis], at: &[Index], width: u32) {
@@ -628,11 +653,7 @@ impl Emitter<'_> {
             }
             inputs.reverse();
             next.push(match (&tile.combine, inputs.as_slice()) {
-                (Combine::MulAdd, &[x, y]) if tile.accumulator.is_float() => b.fma(x, y, acc),
-                (Combine::MulAdd, &[x, y]) => {
-                    let product = b.mul(x, y);
-                    b.add(acc, product)
-                }
+                (Combine::MulAdd, &[x, y]) => self.multiply_add(b, x, y, acc),
                 (Combine::Fold { op, prologue, .. }, inputs) => {
                     let value = prologue.emit(b, inputs);
                     let value = b.convert(value, tile.accumulator);
@@ -663,14 +684,31 @@ impl Emitter<'_> {
                 b.convert(value, tile.accumulator)
             });
             let acc = &mut acc[row * sums + sum];
-            *acc = if tile.accumulator.is_float() {
-                b.fma(pixel, filter, *acc)
-            } else {
-                let product = b.mul(pixel, filter);
-                b.add(*acc, product)
-            };
+            *acc = self.multiply_add(b, pixel, filter, *acc);
         }
         acc
+    }
+
+    fn multiply_add(&self, b: &mut KernelBuilder, x: Value, y: Value, acc: Value) -> Value {
+        if self.tile.accumulator.is_float() {
+            return b.fma(x, y, acc);
+        }
+        let product = b.mul(x, y);
+        b.add(acc, product)
+    }
+}
+
+/// Emits the parts of a reduction, those in the middle in a loop: `emit` is told the part, whether it goes on from the sums of
+/// another, and whether another goes on from its own.
+pub fn in_parts(b: &mut KernelBuilder, parts: i64, emit: impl Fn(&mut KernelBuilder, &Index, (bool, bool))) {
+    emit(b, &Index::constant(0), (false, parts > 1));
+    match parts - 2 {
+        ..=0 => {}
+        1 => emit(b, &Index::constant(1), (true, true)),
+        middle => b.for_each(middle, |b, var| emit(b, &(var + 1), (true, true))),
+    }
+    if parts > 1 {
+        emit(b, &Index::constant(parts - 1), (true, false));
     }
 }
 

@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 
 use kiln_codegen::native::Target;
 use kiln_codegen::tuning::{Algorithm, Choice, Choices, Decision, Measurement};
-use kiln_ir::{Graph, Tensor, TensorError};
-use kiln_runtime::{Executable, Executor, FeedError, MemoryError, PoolHandle, RunError};
+use kiln_ir::{Graph, Tensor};
+use kiln_runtime::{Executable, Executor, PoolHandle};
 
 pub use cpu::cpu_name;
 pub use database::{Circumstances, Database, DatabaseError};
 
 use crate::compile::{CompileError, CompileOptions, Optimization, optimize};
-use crate::measure::Latencies;
+use crate::measure::{Bound, Latencies, MeasureError};
 
 /// How long to measure, and with how many threads.
 #[derive(Clone, Debug)]
@@ -38,26 +38,6 @@ pub struct TuneOptions {
     pub threads: usize,
     /// Time after which no more ways are tried. What was tried until then counts.
     pub budget: Duration,
-}
-
-/// Why a model cannot be tuned.
-#[derive(Debug, thiserror::Error)]
-pub enum TuneError {
-    /// It cannot be compiled.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// It needs more memory than there is.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
-    /// It does not run on these inputs.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// Inputs or outputs do not fit.
-    #[error(transparent)]
-    Feed(#[from] FeedError),
-    /// An input cannot be made.
-    #[error(transparent)]
-    Tensor(#[from] TensorError),
 }
 
 /// What tuning has found.
@@ -123,7 +103,7 @@ pub fn tune(
     inputs: &[Tensor],
     options: &TuneOptions,
     progress: &mut dyn FnMut(f64),
-) -> Result<Tuned, TuneError> {
+) -> Result<Tuned, MeasureError> {
     let start = Instant::now();
     let target = match &options.compile.target {
         Some(target) => target.clone(),
@@ -176,12 +156,6 @@ pub fn tune(
     })
 }
 
-/// A program with memory for what goes in and out.
-struct Running {
-    executor: Executor,
-    outputs: Vec<Vec<u8>>,
-}
-
 /// Everything that all compilations have in common.
 struct Bench<'a> {
     graph: &'a Graph,
@@ -192,7 +166,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn compile(&self, choices: Choices) -> Result<(Running, Vec<Decision>), TuneError> {
+    fn compile(&self, choices: Choices) -> Result<(Bound, Vec<Decision>), MeasureError> {
         let options = kiln_codegen::CompileOptions {
             exact: self.exact,
             choices: Arc::new(choices),
@@ -203,30 +177,21 @@ impl Bench<'_> {
         let mut executor = Executor::new(executable, self.pool.clone())?;
         // checks the inputs, and warms up
         executor.run_tensors(&self.inputs.iter().collect::<Vec<_>>())?;
-        let outputs = executor.output_buffers()?;
-        Ok((Running { executor, outputs }, module.decisions().to_vec()))
-    }
-
-    fn run(&self, program: &mut Running) -> Result<Duration, TuneError> {
-        let inputs: Vec<&[u8]> = self.inputs.iter().map(|t| &t.bytes()[..]).collect();
-        let mut outputs: Vec<&mut [u8]> = program.outputs.iter_mut().map(Vec::as_mut_slice).collect();
-        let start = Instant::now();
-        program.executor.run(&inputs, &mut outputs)?;
-        Ok(start.elapsed())
+        Ok((Bound::new(executor, self.inputs.to_vec())?, module.decisions().to_vec()))
     }
 
     /// Times of some runs, after one to warm up.
-    fn times(&self, program: &mut Running) -> Result<Vec<Duration>, TuneError> {
-        let first = self.run(program)?;
-        (0..runs(first)).map(|_| self.run(program)).collect()
+    fn times(&self, program: &mut Bound) -> Result<Vec<Duration>, MeasureError> {
+        let first = program.run()?;
+        (0..runs(first)).map(|_| Ok(program.run()?)).collect()
     }
 
     /// Nanoseconds of each step in each of some runs, after one to warm up.
-    fn profile(&self, program: &mut Running) -> Result<Vec<Vec<u64>>, TuneError> {
-        let first = self.run(program)?;
+    fn profile(&self, program: &mut Bound) -> Result<Vec<Vec<u64>>, MeasureError> {
+        let first = program.run()?;
         let profiled = |_| {
             program.executor.enable_profile();
-            self.run(program)?;
+            program.run()?;
             let profile = program.executor.take_profile().unwrap_or_default();
             Ok(profile.rows.iter().map(|row| row.nanoseconds).collect())
         };
@@ -333,10 +298,8 @@ impl Layers {
     fn give_up(&mut self) {
         for layer in self.by_text.values_mut() {
             let Some((_, best)) = layer.best() else { continue };
-            let times: Vec<Option<u64>> = layer.open.iter().map(|a| layer.time(a)).collect();
-            let mut times = times.into_iter();
-            let near = |time: u64| time as f64 <= HOPELESS * best as f64;
-            layer.open.retain(|_| times.next().flatten().is_some_and(near));
+            let near = |way: &Algorithm| layer.time(way).is_some_and(|time| time as f64 <= HOPELESS * best as f64);
+            layer.open = layer.open.iter().copied().filter(near).collect();
         }
     }
 

@@ -29,7 +29,7 @@ use super::elementwise::Operand;
 use super::error::LowerError;
 use super::nest::{self, Axis};
 use super::scalar::{TypedExpr, load, store};
-use super::tile::{Combine, Tile, TileBuffer};
+use super::tile::{Tile, TileBuffer};
 use crate::kir::{Buffer, CompareOp, Index, KernelBuilder, VType, Value, Var};
 use crate::plan::program::View;
 use crate::tuning::Decision;
@@ -143,11 +143,7 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
     let u = l.transformed(&c.filter.0, filter);
     let mut dtypes = vec![DType::F32];
     dtypes.extend(c.extras.iter().map(|e| e.dtype));
-    let epilogue = TypedExpr::new(c.epilogue, &dtypes).map_err(|e| LowerError::Unsupported {
-        op: l.graph.node(c.id).op.mnemonic(),
-        reason: e.to_string(),
-        location: l.graph.node(c.id).location.clone(),
-    })?;
+    let epilogue = l.typed(c.id, c.epilogue, &dtypes)?;
 
     let mut b = KernelBuilder::new(match m {
         2 => "winograd_2",
@@ -189,31 +185,19 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
     });
     b.for_each(frequencies, |b, f| {
         let buffer = |len: i64| TileBuffer { dtype: DType::F32, len, start: 0 };
-        let product = Tile {
-            name: "product",
-            buffers: vec![
-                buffer(frequencies * rows * m_row),
-                buffer(frequencies * rows * v_row),
-                buffer(frequencies * inputs * outputs),
-            ],
-            inputs: 2,
-            guards: Vec::new(),
-            outer: Vec::new(),
-            row: Axis { extent: rows, strides: vec![m_row, v_row, 0] },
-            column: Axis { extent: part_outputs, strides: vec![1, 0, 1] },
-            reduce: vec![Axis { extent: inputs, strides: vec![0, 1, 1] }],
-            combine: Combine::MulAdd,
-            accumulator: DType::F32,
-            reduced: DType::F32,
-            epilogue: TypedExpr::identity(DType::F32),
-            panels: true,
-            lanes: PRODUCT_COLUMNS,
-            rows: PRODUCT_ROWS,
-            columns_first: false,
-            narrow: None,
-            inside: None,
-            fetch: Vec::new(),
-        };
+        let buffers = vec![
+            buffer(frequencies * rows * m_row),
+            buffer(frequencies * rows * v_row),
+            buffer(frequencies * inputs * outputs),
+        ];
+        let axes = [
+            Axis { extent: rows, strides: vec![m_row, v_row, 0] },
+            Axis { extent: part_outputs, strides: vec![1, 0, 1] },
+            Axis { extent: inputs, strides: vec![0, 1, 1] },
+        ];
+        let shape = (PRODUCT_COLUMNS, PRODUCT_ROWS);
+        let product = Tile::product("product", buffers, axes, TypedExpr::identity(DType::F32), shape);
+        let product = Tile { panels: true, ..product };
         let at = vec![f * (rows * m_row), f * (rows * v_row), f * (inputs * outputs) + &first_output * inputs];
         product.emit_inside(b, vec![products, v, filters], &at);
     });

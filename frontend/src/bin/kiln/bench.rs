@@ -1,17 +1,13 @@
 //! `kiln bench`: how long a model takes to load, compile and run, and what memory it takes.
 
-use std::time::Instant;
-
 use clap::Args;
-use indicatif::ProgressBar;
-use kiln::measure::{Latencies, peak_rss_bytes};
-use kiln_ir::Tensor;
-use kiln_runtime::{Executor, Profile, ProfileRow};
+use kiln::measure::{Bound, Latencies, peak_rss_bytes};
+use kiln_runtime::{Profile, ProfileRow};
 use serde_json::{Value, json};
 
 use crate::engine::EngineArgs;
 use crate::failure::{Failure, Outcome};
-use crate::inputs::{InputArgs, borrowed, fill_randomly};
+use crate::inputs::{InputArgs, borrowed, fill_randomly, in_order};
 use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts, table};
 use crate::progress::bar;
@@ -52,23 +48,24 @@ impl BenchArgs {
         let mut executor = self.engine.executor(&engine.executable)?;
         // Checks the feeds, all at once, and warms up.
         executor.run_named(&borrowed(&feeds))?;
-        let mut bound = Bound::new(&executor, feeds)?;
+        let inputs = in_order(executor.signature(), feeds);
+        let mut bound = Bound::new(executor, inputs)?;
 
         let progress =
             bar("measuring", self.warmup.saturating_add(self.runs.saturating_mul(1 + usize::from(self.profile))));
+        let run = |bound: &mut Bound| {
+            let time = bound.run();
+            progress.inc(1);
+            time
+        };
         for _ in 1..self.warmup {
-            bound.run(&mut executor, &progress)?;
+            run(&mut bound)?;
         }
-        let times = (0..self.runs).map(|_| {
-            let start = Instant::now();
-            bound.run(&mut executor, &progress)?;
-            Ok(start.elapsed())
-        });
-        let latencies = Latencies::new(times.collect::<Outcome<_>>()?);
+        let latencies = Latencies::new((0..self.runs).map(|_| run(&mut bound)).collect::<Result<_, _>>()?);
         let profile = if self.profile {
-            executor.enable_profile();
-            (0..self.runs).try_for_each(|_| bound.run(&mut executor, &progress))?;
-            executor.take_profile()
+            bound.executor.enable_profile();
+            (0..self.runs).try_for_each(|_| run(&mut bound).map(drop))?;
+            bound.executor.take_profile()
         } else {
             None
         };
@@ -86,7 +83,7 @@ impl BenchArgs {
             "arena_bytes": plan.arena_bytes,
             "weight_bytes": plan.weight_bytes,
             "peak_rss_bytes": peak,
-            "threads": executor.pool().threads(),
+            "threads": bound.executor.pool().threads(),
             "warmup": self.warmup,
             "runs": self.runs,
             "flops": plan.flops(),
@@ -105,7 +102,7 @@ impl BenchArgs {
                 ("arena", bytes(plan.arena_bytes as u64)),
                 ("weights", bytes(plan.weight_bytes as u64)),
                 ("peak memory", peak.map_or("unknown".to_owned(), bytes)),
-                ("threads", executor.pool().threads().to_string()),
+                ("threads", bound.executor.pool().threads().to_string()),
                 ("runs", format!("{} after {} to warm up", self.runs, self.warmup)),
             ]);
             if let Some(profile) = &profile {
@@ -113,30 +110,6 @@ impl BenchArgs {
             }
             text
         })
-    }
-}
-
-/// Inputs and outputs in memory, so that a run does nothing but run.
-struct Bound {
-    inputs: Vec<Tensor>,
-    outputs: Vec<Vec<u8>>,
-}
-
-impl Bound {
-    /// `feeds` has a tensor for every input.
-    fn new(executor: &Executor, mut feeds: Vec<(String, Tensor)>) -> Outcome<Bound> {
-        let signature = executor.signature();
-        feeds.sort_by_key(|(name, _)| signature.input_index(name));
-        let inputs = feeds.into_iter().map(|(_, tensor)| tensor).collect();
-        Ok(Bound { inputs, outputs: executor.output_buffers()? })
-    }
-
-    fn run(&mut self, executor: &mut Executor, progress: &ProgressBar) -> Outcome {
-        let inputs: Vec<&[u8]> = self.inputs.iter().map(|t| &t.bytes()[..]).collect();
-        let mut outputs: Vec<&mut [u8]> = self.outputs.iter_mut().map(Vec::as_mut_slice).collect();
-        executor.run(&inputs, &mut outputs)?;
-        progress.inc(1);
-        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use kiln::tune::{Circumstances, Database, cpu_name};
 use kiln_codegen::native::{Backend, Target};
 use kiln_codegen::tuning::Choices;
 
+use crate::engine::{available_threads, threads};
 use crate::failure::{Failure, Outcome};
 
 /// How kernels become machine code.
@@ -23,6 +24,22 @@ pub struct CodeArgs {
     /// Compute layers the way that `kiln tune` found to be the fastest on this machine; all others are estimated
     #[arg(long, value_name = "DATABASE.json")]
     pub tuning: Option<PathBuf>,
+}
+
+/// How many threads the model is compiled for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Code generation")]
+pub struct ThreadsArgs {
+    /// Threads that the model will run on, which decides the measurements of --tuning that count; all cores where it is not given
+    #[arg(long, value_name = "N", value_parser = threads, requires = "tuning")]
+    threads: Option<usize>,
+}
+
+impl ThreadsArgs {
+    /// The number.
+    pub fn count(&self) -> usize {
+        self.threads.unwrap_or_else(available_threads)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

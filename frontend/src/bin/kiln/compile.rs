@@ -9,8 +9,7 @@ use kiln::measure::milliseconds;
 use kiln_codegen::native::Target;
 use serde_json::json;
 
-use crate::code::CodeArgs;
-use crate::engine::{available_threads, threads};
+use crate::code::{CodeArgs, ThreadsArgs};
 use crate::failure::{Failure, Outcome};
 use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts};
@@ -35,9 +34,8 @@ pub struct CompileArgs {
     /// Leave out machine code: the artifact is compiled where it is loaded
     #[arg(long, conflicts_with_all = ["no_portable", "target", "backend"])]
     no_native: bool,
-    /// Threads that the model will run on, which decides the measurements of --tuning that count; all cores where it is not given
-    #[arg(long, value_name = "N", value_parser = threads, requires = "tuning")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     #[command(flatten)]
     code: CodeArgs,
     #[command(flatten)]
@@ -48,7 +46,7 @@ impl CompileArgs {
     /// Compiles, writes and reports.
     pub fn run(self, output: Output) -> Outcome {
         let (target, more_targets) = self.targets()?;
-        let choices = self.code.choices(&target, self.threads.unwrap_or_else(available_threads))?;
+        let choices = self.code.choices(&target, self.threads.count())?;
         let start = Instant::now();
         let source = self.model.source()?;
         let load_ms = milliseconds(start.elapsed());
@@ -133,9 +131,7 @@ impl CompileArgs {
             format!("{rows}\n{}", report_text(report))
         })
     }
-}
 
-impl CompileArgs {
     /// The targets, each once.
     fn targets(&self) -> Outcome<(Target, Vec<Target>)> {
         let mut targets: Vec<Target> = Vec::new();

@@ -11,13 +11,12 @@ use kiln_runtime::Plan;
 use kiln_runtime::artifact::{self, Digests};
 use serde_json::{Value, json};
 
-use crate::code::CodeArgs;
-use crate::engine::{available_threads, threads};
+use crate::code::{CodeArgs, ThreadsArgs};
 use crate::failure::{Failure, Outcome};
 use crate::model::{Model, ModelArgs, Source, of_file, portable_graph};
 use crate::output::{Output, bytes};
 use crate::passes::PassArgs;
-use crate::progress::bar;
+use crate::progress::{bar, spinning};
 
 /// Say by which algorithm each step of a compiled model works and why, its scratch memory and error, and the nodes and rules it comes from.
 ///
@@ -33,9 +32,8 @@ pub struct ExplainArgs {
     /// Compile an artifact's portable graph here, in place of showing how its machine code was made
     #[arg(long)]
     recompile: bool,
-    /// Threads that the model will run on, which decides the measurements of --tuning that count; all cores where it is not given
-    #[arg(long, value_name = "N", value_parser = threads, requires = "tuning")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     #[command(flatten)]
     code: CodeArgs,
     #[command(flatten)]
@@ -118,7 +116,7 @@ impl ExplainArgs {
     fn compiled(&self, source: &Source) -> Outcome<(String, Vec<Explained>)> {
         let graph = source.specialized()?;
         let target = self.code.target("host")?;
-        let choices = self.code.choices(&target, self.threads.unwrap_or_else(available_threads))?;
+        let choices = self.code.choices(&target, self.threads.count())?;
         let options = CompileOptions {
             passes: self.passes.options(),
             choices: Arc::clone(&choices),
@@ -126,7 +124,7 @@ impl ExplainArgs {
             exact: self.code.exact,
             ..CompileOptions::default()
         };
-        let compiled = compile(&graph, &options)?;
+        let compiled = spinning("compiling", || compile(&graph, &options))?;
         let mut rows = self.of_plan(compiled.plan());
         let decisions = compiled.decisions();
         let progress = bar("measuring errors", rows.len());

@@ -192,6 +192,12 @@ pub fn fill_randomly(signature: &Signature, feeds: &mut Feeds, seed: u64) -> Out
     Ok(())
 }
 
+/// The tensors of feeds that name every input, in signature order.
+pub fn in_order(signature: &Signature, mut feeds: Feeds) -> Vec<Tensor> {
+    feeds.sort_by_key(|(name, _)| signature.input_index(name));
+    feeds.into_iter().map(|(_, tensor)| tensor).collect()
+}
+
 /// Feeds as the executor takes them.
 pub fn borrowed(feeds: &Feeds) -> Vec<(&str, &Tensor)> {
     feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()

@@ -15,9 +15,18 @@ pub fn spinning<T>(what: &str, work: impl FnOnce() -> T) -> T {
 
 /// A bar over `steps` steps of `what`. Where stderr is no terminal, nothing is shown.
 pub fn bar(what: &str, steps: usize) -> ProgressBar {
-    let bar = ProgressBar::new(steps as u64).with_message(what.to_owned());
+    with_template(what, steps as u64, "{msg} {wide_bar} {pos}/{len} {eta}")
+}
+
+/// A bar over the thousandths of `what`. Where stderr is no terminal, nothing is shown.
+pub fn share_bar(what: &str) -> ProgressBar {
+    with_template(what, 1000, "{msg} {wide_bar} {percent} % {eta}")
+}
+
+fn with_template(what: &str, steps: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(steps).with_message(what.to_owned());
     // A template that does not parse would be a mistake here; the library's own bar does as well then.
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}") {
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use kiln::compile::CompileOptions;
 use kiln::tune::{Database, TuneOptions, Tuned, TunedLayer, tune};
 use kiln_ir::Tensor;
@@ -14,10 +13,11 @@ use serde_json::{Value, json};
 use crate::code::CodeArgs;
 use crate::engine::{available_threads, threads};
 use crate::failure::{Failure, Outcome};
-use crate::inputs::{InputArgs, fill_randomly};
+use crate::inputs::{InputArgs, fill_randomly, in_order};
 use crate::model::ModelArgs;
 use crate::output::{Output, facts};
 use crate::passes::PassArgs;
+use crate::progress::share_bar;
 use crate::values;
 
 /// Measure the ways to compute each layer of a model, and file the fastest in a database.
@@ -72,7 +72,7 @@ impl TuneArgs {
         let counts = if self.threads.is_empty() { vec![available_threads()] } else { self.threads.clone() };
         let mut all = Vec::new();
         for threads in counts {
-            let bar = share_bar(format!("tuning for {threads} thread(s)"));
+            let bar = share_bar(&format!("tuning for {threads} thread(s)"));
             let budget = Duration::from_secs(self.budget as u64);
             let options = TuneOptions { compile: compile.clone(), threads, budget };
             let tuned = tune(&graph, &inputs, &options, &mut |share| bar.set_position((share * 1000.0) as u64));
@@ -93,19 +93,8 @@ impl TuneArgs {
     fn inputs(&self, signature: &Signature) -> Outcome<Vec<Tensor>> {
         let mut feeds = self.inputs.read(signature)?;
         fill_randomly(signature, &mut feeds, self.seed)?;
-        feeds.sort_by_key(|(name, _)| signature.input_index(name));
-        Ok(feeds.into_iter().map(|(_, tensor)| tensor).collect())
+        Ok(in_order(signature, feeds))
     }
-}
-
-/// A bar of a thousand parts. Where stderr is no terminal, nothing is shown.
-fn share_bar(what: String) -> ProgressBar {
-    let bar = ProgressBar::new(1000).with_message(what);
-    // A template that does not parse would be a mistake here; the library's own bar does as well then.
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn milliseconds(nanoseconds: u64) -> f64 {
