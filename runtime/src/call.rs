@@ -28,9 +28,6 @@ use crate::pool::PoolHandle;
 use crate::profile::Profile;
 use crate::signature::TensorSpec;
 
-/// Chunks that a parallel loop is cut into for each thread: more balance load better, fewer cost less.
-const CHUNKS_PER_THREAD: usize = 4;
-
 /// Memory that could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
@@ -64,7 +61,8 @@ enum Action {
         entry: KernelFn,
         first: usize,
         extent: usize,
-        chunk: usize,
+        /// The extent where the kernel is not shared.
+        grain: usize,
     },
     Copy {
         from: usize,
@@ -171,7 +169,7 @@ impl Frame {
             Work::Kernel { extent: 0, .. } => Action::Nothing,
             Work::Kernel { kernel, extent, split, .. } => {
                 let entry = self.executable.kernels().get(kernel)?;
-                Action::Kernel { entry, first, extent, chunk: chunk(split, extent, self.pool.threads()) }
+                Action::Kernel { entry, first, extent, grain: if let Split::Parallel { grain } = split { grain } else { extent } }
             }
             Work::Copy { to, .. } => Action::Copy { from: first, to: first + 1, len: to.len },
             Work::Fill { to, element } => Action::Fill { to: first, len: to.len, element, size: to.dtype.size() },
@@ -303,14 +301,14 @@ impl Frame {
         let at = |index: usize| self.pointers.as_ptr().wrapping_add(index);
         match *action {
             Action::Nothing => {}
-            Action::Kernel { entry, first, extent, chunk } => {
+            Action::Kernel { entry, first, extent, grain } => {
                 let call = Call { entry, arguments: at(first), scratch: self.scratch.as_ptr().cast_mut() };
                 let stride = self.scratch_stride;
-                if chunk >= extent {
+                if grain >= extent {
                     // SAFETY: see the module's contract; thread 0's scratch is this thread's.
                     unsafe { call.run(0, 0, extent) };
                 } else {
-                    self.pool.for_each_chunk(extent, chunk, &|thread, begin, end| {
+                    self.pool.for_each_chunk(extent, grain, &|thread, begin, end| {
                         // SAFETY: as above; `thread` is less than the pool's threads, for which there is scratch.
                         unsafe { call.run(thread * stride, begin, end) }
                     });
@@ -353,17 +351,6 @@ impl Call {
     unsafe fn run(&self, scratch_offset: usize, begin: usize, end: usize) {
         // SAFETY: by this function's contract; the verifier bounds the extent by `i64::MAX`.
         unsafe { (self.entry)(self.arguments, self.scratch.add(scratch_offset), begin as i64, end as i64) };
-    }
-}
-
-/// Iterations that one call of a kernel gets: a multiple of the grain, or everything.
-fn chunk(split: Split, extent: usize, threads: usize) -> usize {
-    match split {
-        Split::Parallel { grain } if threads > 1 && extent > grain => {
-            let fair = extent.div_ceil(threads.saturating_mul(CHUNKS_PER_THREAD));
-            fair.max(1).checked_next_multiple_of(grain.max(1)).unwrap_or(extent)
-        }
-        _ => extent,
     }
 }
 
@@ -424,24 +411,5 @@ impl Staging {
         if let Some(staged) = self.range.clone().and_then(|range| self.bytes.get(range)) {
             slice.copy_from_slice(staged);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_multiples_of_the_grain_and_cover_the_extent() {
-        for threads in [1, 2, 3, 8] {
-            for grain in [1, 4, 7, 100, usize::MAX] {
-                for extent in [1, 5, 64, 1001] {
-                    let chunk = chunk(Split::Parallel { grain }, extent, threads);
-                    assert!(chunk >= 1);
-                    assert!(chunk >= extent || chunk.is_multiple_of(grain), "{threads} {grain} {extent}: {chunk}");
-                }
-            }
-        }
-        assert_eq!(chunk(Split::Serial, 1000, 8), 1000);
     }
 }

@@ -1,7 +1,9 @@
 //! The thread pool that executors share.
 //!
-//! A pool of `n` threads is the caller plus `n - 1` workers. [`PoolHandle::for_each_chunk`] splits a range into chunks
-//! that the threads claim one after the other, so a thread that the system takes away delays nobody but its own chunk.
+//! A pool of `n` threads is the caller plus `n - 1` workers. [`PoolHandle::for_each_chunk`] deals each thread a run of the
+//! range: the same one every time, so what a thread read or wrote in one dispatch is in the caches of its core in the next. Runs are done in
+//! chunks, and who is done with its own takes chunks of the others', so a thread that the system takes away delays nobody but its
+//! own chunk.
 //! Workers spin for some microseconds after a job, then park; a dispatch allocates nothing and takes a few
 //! microseconds when the workers are awake.
 //!
@@ -9,6 +11,7 @@
 //! inside the first, runs on its own thread alone rather than oversubscribe the cores. Results never depend on any of
 //! this, because a chunk is computed the same way wherever it runs.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,36 +87,30 @@ impl PoolHandle {
         self.0.workers.len() + 1
     }
 
-    /// Calls `body(thread, begin, end)` for consecutive chunks of `0..extent`, each of `chunk` iterations but the
-    /// last (0 counts as 1), on any of the threads, and returns when all are done; or `body(0, 0, extent)` where
-    /// the caller has to do everything alone. `thread` is less than [`PoolHandle::threads`], and no two of the calls
-    /// run at once with the same one.
+    /// Calls `body(thread, begin, end)` for consecutive chunks that make up `0..extent`, each beginning at a multiple of `grain`
+    /// (0 counts as 1), on any of the threads, and returns when all are done; or `body(0, 0, extent)` where the caller has to do
+    /// everything alone. `thread` is less than [`PoolHandle::threads`], and no two of the calls run at once with the same one.
     ///
     /// A panic in `body` stops the claiming of further chunks and comes out of this call.
-    pub fn for_each_chunk(&self, extent: usize, chunk: usize, body: &(dyn Fn(usize, usize, usize) + Sync)) {
-        let chunk = chunk.max(1);
-        if extent <= chunk || self.0.workers.is_empty() {
+    pub fn for_each_chunk(&self, extent: usize, grain: usize, body: &(dyn Fn(usize, usize, usize) + Sync)) {
+        let grain = grain.max(1);
+        if extent <= grain || self.0.workers.is_empty() {
             return run_alone(extent, body);
         }
-        let next = AtomicUsize::new(0);
-        let count = extent.div_ceil(chunk);
+        let grains = extent.div_ceil(grain);
+        let runs = Runs::deal(grains, self.threads());
         let panicked = Mutex::new(None);
         let job = |thread: usize| {
-            loop {
-                let claimed = next.fetch_add(1, Ordering::Relaxed);
-                if claimed >= count {
-                    return;
-                }
-                let begin = claimed * chunk;
-                let end = extent.min(begin.saturating_add(chunk));
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(thread, begin, end))) {
-                    next.store(count, Ordering::Relaxed);
+            while let Some(claimed) = runs.claim(thread) {
+                let end = extent.min(claimed.end.saturating_mul(grain));
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(thread, claimed.start * grain, end))) {
+                    runs.give_up();
                     panicked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
                     return;
                 }
             }
         };
-        if !self.0.shared.slot.lend(&job, || self.0.wake(count - 1)) {
+        if !self.0.shared.slot.lend(&job, || self.0.wake(grains - 1)) {
             return run_alone(extent, body);
         }
         if let Some(panic) = panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -132,6 +129,55 @@ impl Default for PoolHandle {
 impl std::fmt::Debug for PoolHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PoolHandle({} threads)", self.threads())
+    }
+}
+
+/// The most runs into which a dispatch is dealt: they lie on the caller's stack.
+const MOST_RUNS: usize = 32;
+/// Chunks that a run is cut into: more balance load better, fewer cost less.
+const CHUNKS_PER_RUN: usize = 4;
+
+/// What there is to do in a dispatch, as a run for each thread; threads beyond [`MOST_RUNS`] share runs.
+struct Runs {
+    runs: [Run; MOST_RUNS],
+    dealt: usize,
+}
+
+/// Consecutive grains, on a cache line of their own.
+#[repr(align(64))]
+struct Run {
+    next: AtomicUsize,
+    end: usize,
+    /// Grains of a chunk.
+    chunk: usize,
+}
+
+impl Runs {
+    fn deal(grains: usize, threads: usize) -> Runs {
+        let dealt = threads.min(MOST_RUNS);
+        // no run is larger than another by more than a grain
+        let first = |run: usize| grains / dealt * run + (grains % dealt).min(run);
+        let run = |run: usize| {
+            let (start, end) = if run < dealt { (first(run), first(run + 1)) } else { (0, 0) };
+            Run { next: AtomicUsize::new(start), end, chunk: (end - start).div_ceil(CHUNKS_PER_RUN) }
+        };
+        Runs { runs: std::array::from_fn(run), dealt }
+    }
+
+    /// What `thread` does next: a chunk of its own run, then of the runs that follow.
+    fn claim(&self, thread: usize) -> Option<Range<usize>> {
+        (0..self.dealt).find_map(|after| {
+            let run = &self.runs[(thread + after) % self.dealt];
+            // asking first keeps the counter from running away, however often a run is found empty
+            let open = run.next.load(Ordering::Relaxed) < run.end;
+            let start = open.then(|| run.next.fetch_add(run.chunk, Ordering::Relaxed)).filter(|&start| start < run.end)?;
+            Some(start..run.end.min(start + run.chunk))
+        })
+    }
+
+    /// Leaves nothing to claim.
+    fn give_up(&self) {
+        self.runs.iter().for_each(|run| run.next.store(run.end, Ordering::Relaxed));
     }
 }
 
@@ -223,19 +269,55 @@ mod tests {
     }
 
     #[test]
-    fn every_iteration_runs_exactly_once_whatever_the_chunk() {
+    fn every_iteration_runs_exactly_once_whatever_the_grain() {
         let pool = PoolHandle::new(3);
         for extent in [0, 1, 2, 7, 64, 1000] {
-            for chunk in [0, 1, 3, 64, 5000] {
+            for grain in [0, 1, 3, 64, 5000] {
                 let hits: Vec<AtomicUsize> = (0..extent).map(|_| AtomicUsize::new(0)).collect();
-                pool.for_each_chunk(extent, chunk, &|thread, begin, end| {
+                pool.for_each_chunk(extent, grain, &|thread, begin, end| {
                     assert!(thread < pool.threads() && begin < end && end <= extent);
+                    assert!(begin % grain.max(1) == 0);
                     for hit in &hits[begin..end] {
                         hit.fetch_add(1, Ordering::Relaxed);
                     }
                 });
-                assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 1), "extent {extent}, chunk {chunk}");
+                assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 1), "extent {extent}, grain {grain}");
             }
+        }
+    }
+
+    #[test]
+    fn runs_are_even_and_each_grain_is_claimed_once_by_whoever_comes() {
+        for threads in [1, 2, 3, 7, MOST_RUNS, MOST_RUNS + 9] {
+            for grains in [1, 2, 3, 31, 32, 100] {
+                let runs = Runs::deal(grains, threads);
+                let own: Vec<Range<usize>> =
+                    runs.runs[..runs.dealt].iter().map(|r| r.next.load(Ordering::Relaxed)..r.end).collect();
+                let sizes = || own.iter().map(ExactSizeIterator::len);
+                assert!(sizes().max() <= sizes().min().map(|least| least + 1), "{grains} for {threads}: {own:?}");
+                let last = threads - 1;
+                let mut claimed: Vec<usize> = std::iter::from_fn(|| runs.claim(last)).flatten().collect();
+                let first = own[last % runs.dealt].clone();
+                assert_eq!(claimed[..first.len()], Vec::from_iter(first)[..], "its own run first");
+                claimed.sort_unstable();
+                assert_eq!(claimed, Vec::from_iter(0..grains));
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_that_nobody_holds_up_does_the_same_part_every_time() {
+        let pool = PoolHandle::new(2);
+        for _ in 0..50 {
+            let both = [AtomicBool::new(false), AtomicBool::new(false)];
+            pool.for_each_chunk(2, 1, &|thread, begin, _| {
+                // each waits for the other, so neither can take the other's chunk
+                both[thread].store(true, Ordering::SeqCst);
+                while !both[1 - thread].load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                assert_eq!(thread, begin);
+            });
         }
     }
 

@@ -109,6 +109,8 @@ pub struct Tile {
 pub const ROW_CHUNK: i64 = 48;
 /// Parallel iterations below which blocks of columns are made parallel too.
 pub const ENOUGH_PARALLEL: i64 = 8;
+/// Most groups of blocks of columns: the rows are read again for each.
+const MOST_GROUPS: i64 = 8;
 /// Steps of the innermost reduction loop that are written out instead of looped over.
 const UNROLL_WHOLE: i64 = 12;
 /// Steps of the innermost reduction loop per iteration.
@@ -218,6 +220,29 @@ impl Tile {
         if again && panel > MOST_PANEL { (2..=outermost.min(16)).find(fits).unwrap_or(1) } else { 1 }
     }
 
+    /// How rows and columns are dealt to threads where rows are many.
+    fn chunks(&self) -> Chunks {
+        let tiles = (ROW_CHUNK / self.rows).max(1);
+        let blocks = self.column.extent / i64::from(self.lanes);
+        let weights = match self.inputs {
+            2 => volume(&self.reduce) * self.column.extent * self.buffers[2].dtype.size() as i64,
+            _ => 0,
+        };
+        let units = volume(&self.outer) * ((self.row.extent - 1) / (tiles * self.rows) + 1);
+        let fits = |groups: &i64| {
+            blocks % groups == 0 && units * groups >= ENOUGH_PARALLEL && weights / groups <= CACHED_WEIGHTS
+        };
+        let even = self.column.extent % i64::from(self.lanes) == 0;
+        let groups = if even { (1..=MOST_GROUPS).find(fits).unwrap_or(1) } else { 1 };
+        // of two threads the first has as many chunks as the second, or one more
+        let longest = |rows: i64| {
+            let chunks = volume(&self.outer) * groups * ((self.row.extent - 1) / rows + 1);
+            (chunks + 1) / 2 * rows
+        };
+        let rows = ((tiles + 1) / 2..=tiles).rev().map(|tiles| tiles * self.rows).min_by_key(|&rows| longest(rows));
+        Chunks { groups, rows: rows.unwrap_or(self.rows) }
+    }
+
     fn row_guard(&self) -> Option<usize> {
         let first = self.buffers.len();
         (0..self.guards.len()).find(|&g| self.row.strides.get(first + g).is_some_and(|&s| s != 0))
@@ -239,6 +264,14 @@ impl Tile {
         let all = [(0, low, true), (low, high - low, false), (high, extent - high, true)];
         all.into_iter().filter(|&(_, count, _)| count > 0).collect()
     }
+}
+
+/// How rows and columns are dealt to threads.
+struct Chunks {
+    /// Groups of blocks of columns: each goes over all rows before the next one comes, so that its weights stay in the second-level cache.
+    groups: i64,
+    /// Rows of a chunk, which share a block of columns before the next block is taken.
+    rows: i64,
 }
 
 /// `count` rows as (tiles of n rows, n), in at most `most` rows a tile and as evenly as possible.
@@ -317,24 +350,35 @@ impl Emitter<'_> {
         }
         let outer = volume(&tile.outer);
         let chunked = tile.row_guard().is_none() && tile.row.extent > ROW_CHUNK + tile.rows;
-        let size = if chunked { (ROW_CHUNK / tile.rows).max(1) * tile.rows } else { tile.row.extent };
-        let (full, rest) = (tile.row.extent / size, tile.row.extent % size);
-        let parallel_columns = outer * (full + i64::from(rest > 0)) < ENOUGH_PARALLEL;
         if !chunked {
+            let parallel_columns = outer < ENOUGH_PARALLEL;
             self.columns(b, &at, parallel_columns, &mut |b, at, width| self.rows(b, at, width));
             return;
         }
+        let Chunks { groups, rows } = tile.chunks();
+        let group = (groups > 1).then(|| b.parallel(groups));
+        let columns = tile.column.extent / groups;
+        let tile = &Tile { column: Axis { extent: columns, strides: tile.column.strides.clone() }, ..tile.clone() };
+        if let Some(group) = group {
+            let panels = tile.panels.then(|| &at[2] + group * (columns * volume(&tile.reduce)));
+            advance(&mut at, &tile.column, &(group * columns));
+            if let Some(panels) = panels {
+                at[2] = panels;
+            }
+        }
+        let this = Emitter { tile, buffers: self.buffers.clone(), ..*self };
+        let (full, rest) = (tile.row.extent / rows, tile.row.extent % rows);
         let chunk = b.parallel(full + i64::from(rest > 0));
         let whole = |b: &mut KernelBuilder, first: &Index, count: i64| {
             let mut at = at.clone();
             advance(&mut at, &tile.row, first);
-            self.columns(b, &at, false, &mut |b, at, width| self.tiles(b, at, count, tile.rows, width, false));
+            this.columns(b, &at, false, &mut |b, at, width| this.tiles(b, at, count, tile.rows, width, false));
         };
         if rest == 0 {
-            return whole(b, &(chunk * size), size);
+            return whole(b, &(chunk * rows), rows);
         }
-        either(b, Index::constant(full - 1) - chunk, &mut |b| whole(b, &(chunk * size), size), &mut |b| {
-            whole(b, &Index::constant(full * size), rest)
+        either(b, Index::constant(full - 1) - chunk, &mut |b| whole(b, &(chunk * rows), rows), &mut |b| {
+            whole(b, &Index::constant(full * rows), rest)
         });
     }
 
