@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn an_input_is_fed_alike_whatever_other_inputs_there_are() {
         let spec = |name: &str| TensorSpec::new(name, DType::F32, vec![4]);
-        let signature = |names: &[&str]| Signature { inputs: names.iter().map(|n| spec(n)).collect(), ..Signature::default() };
+        let signature =
+            |names: &[&str]| Signature { inputs: names.iter().map(|n| spec(n)).collect(), ..Signature::default() };
         let given = [("x".to_owned(), Tensor::zeros(DType::F32, &[4]).expect("a tensor"))];
         let all = random_feeds(&signature(&["x", "y", "z"]), &given, 3).expect("feeds");
         let less = random_feeds(&signature(&["z"]), &[], 3).expect("feeds");

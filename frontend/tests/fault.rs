@@ -155,7 +155,8 @@ fn a_pass_that_fails_is_bisected_too() {
 
 /// `shows` of a fault in a trial.
 fn reduced(graph: &Graph, fault: &Fault, trial: &Trial) -> Graph {
-    let mut shows = |candidate: &Graph| -> Result<bool, std::convert::Infallible> { Ok(fault.shown_by(candidate, trial)) };
+    let mut shows =
+        |candidate: &Graph| -> Result<bool, std::convert::Infallible> { Ok(fault.shown_by(candidate, trial)) };
     let Ok(reduction) = reduce(graph, &mut shows, &mut |_| {});
     reduction.expect("the fault is there").graph
 }
@@ -209,7 +210,8 @@ fn a_failure_is_reduced_to_one_with_the_same_message_but_for_names() {
 fn what_is_right_is_not_reduced() {
     let trial = Trial::default();
     assert_eq!(Fault::of(&three(), &trial).unwrap_or_else(|e| panic!("{e}")), None);
-    let mut shows = |g: &Graph| -> Result<bool, std::convert::Infallible> { Ok(Fault::WrongResult.shown_by(g, &trial)) };
+    let mut shows =
+        |g: &Graph| -> Result<bool, std::convert::Infallible> { Ok(Fault::WrongResult.shown_by(g, &trial)) };
     assert!(reduce(&three(), &mut shows, &mut |_| {}).is_ok_and(|none| none.is_none()));
 }
 

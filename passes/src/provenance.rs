@@ -86,7 +86,10 @@ mod tests {
             other.add_rule(Firing { number, rule });
         }
         origin.absorb(&other);
-        assert_eq!(origin.rules.iter().map(|f| (f.number, f.rule)).collect::<Vec<_>>(), [(1, "c"), (2, "a"), (2, "d"), (5, "b")]);
+        assert_eq!(
+            origin.rules.iter().map(|f| (f.number, f.rule)).collect::<Vec<_>>(),
+            [(1, "c"), (2, "a"), (2, "d"), (5, "b")]
+        );
         assert_eq!(origin.sources[..], [NodeId(1), NodeId(3)]);
     }
 }

@@ -26,7 +26,10 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Difference { output, element, found, expected, error } = self;
-        write!(f, "output `{output}`, element {element}: {found:?} where {expected:?} is right, an error of {error:.1e}")
+        write!(
+            f,
+            "output `{output}`, element {element}: {found:?} where {expected:?} is right, an error of {error:.1e}"
+        )
     }
 }
 

@@ -202,11 +202,7 @@ impl Search<'_> {
         let (before, after) = (graph(before).unwrap_or_else(|| self.graph.clone()), graph(with));
         let verdict = self.judge(with, "what differs again");
         let same = after.as_ref().is_some_and(|after| self.trial.judge_meaning(after, &self.reference).agrees());
-        let blame = if same {
-            Blame::CodeGeneration { portable: self.portable(with) }
-        } else {
-            Blame::Rewriting
-        };
+        let blame = if same { Blame::CodeGeneration { portable: self.portable(with) } } else { Blame::Rewriting };
         let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let without = Options { disable: &all.disable | &names, ..all.clone() };
         let without = self.judge(&without, "without what is to blame");

@@ -21,7 +21,10 @@ fn bisect_says_that_results_agree_and_how_well() {
     let place = Place::with_digits();
     let run = place.kiln("bisect digits.kiln --weights digits.safetensors --dim batch=2").ok();
     assert!(run.stdout.starts_with("the compiled model agrees with the interpreter: the largest error is "), "{run:?}");
-    let json = place.kiln("bisect digits.kiln --weights digits.safetensors --dim batch=1 --inputs digit.npz --json").ok().json();
+    let json = place
+        .kiln("bisect digits.kiln --weights digits.safetensors --dim batch=1 --inputs digit.npz --json")
+        .ok()
+        .json();
     assert_eq!(json["comparison"]["verdict"], "agrees", "{json}");
     assert!(json["comparison"]["relative_error"].as_f64().is_some_and(|e| e < 1e-5), "{json}");
 }
@@ -31,13 +34,15 @@ fn bisect_names_the_rule_that_changes_the_result_and_how_to_see_it() {
     let place = Place::new();
     place.write("m.kiln", DIVIDE);
     place.kiln("bisect m.kiln").ok();
-    let run = place.kiln("bisect m.kiln --tolerance 0").fails(1, &["m.kiln", "rule `div_by_constant`", "pass `rewrite`"]);
+    let run =
+        place.kiln("bisect m.kiln --tolerance 0").fails(1, &["m.kiln", "rule `div_by_constant`", "pass `rewrite`"]);
     assert!(run.stdout.contains("\n-  %y = div %v1, %v0 : f32[64]\n+  %y = reciprocal %v0"), "{}", run.stdout);
     let json = place.kiln("bisect m.kiln --tolerance 0 --json").fails(1, &["div_by_constant"]).json();
     assert_eq!((&json["pass"], &json["rules"][0]), (&"rewrite".into(), &"div_by_constant".into()), "{json}");
     assert_eq!((&json["rewriting_is_wrong"], &json["disabled"]["verdict"]), (&true.into(), &"agrees".into()), "{json}");
     // The commands that it gives do what it says.
-    let arguments = |key: &str| json[key].as_str().and_then(|line| line.strip_prefix("kiln ")).expect("a command").to_owned();
+    let arguments =
+        |key: &str| json[key].as_str().and_then(|line| line.strip_prefix("kiln ")).expect("a command").to_owned();
     let wrong = place.kiln(&arguments("reproduce")).fails(1, &["div_by_constant"]);
     assert!(wrong.stdout.contains("culprit"), "{wrong:?}");
     place.kiln(&arguments("right_with")).ok();
@@ -49,7 +54,8 @@ fn bisect_blames_code_generation_where_no_pass_is_needed() {
     let place = Place::new();
     // The interpreter rounds a sine once; compiled code is within a few units in the last place.
     place.write("m.kiln", "kiln 1\ngraph @g(%x: f32[512]) -> (%y: f32[512]) {\n  %y = sin %x : f32[512]\n}\n");
-    let json = place.kiln("bisect m.kiln --tolerance 0 --json").fails(1, &["code generation", "without any pass"]).json();
+    let json =
+        place.kiln("bisect m.kiln --tolerance 0 --json").fails(1, &["code generation", "without any pass"]).json();
     assert!(json["reproduce"].as_str().is_some_and(|line| line.ends_with("--no-opt")), "{json}");
     place.kiln("bisect m.kiln --tolerance 0 --no-opt").fails(1, &["code generation"]);
     place.kiln("bisect m.kiln --tolerance nan").fails(2, &["--tolerance", "1e-4"]);
@@ -77,7 +83,10 @@ fn reduce_leaves_what_is_wrong_and_a_command_that_shows_it() {
     place.kiln(&next).fails(1, &["div_by_constant"]);
     place.kiln("verify small.kiln").ok();
     let again = place.kiln(&format!("reduce q.kiln -o again.kiln {options}")).ok();
-    assert!(again.stdout.contains("the result is wrong") && again.stdout.contains("kiln bisect again.kiln"), "{again:?}");
+    assert!(
+        again.stdout.contains("the result is wrong") && again.stdout.contains("kiln bisect again.kiln"),
+        "{again:?}"
+    );
     assert_eq!(std::fs::read_to_string(place.path("again.kiln")).ok(), Some(small));
 }
 

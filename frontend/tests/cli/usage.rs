@@ -180,7 +180,8 @@ fn help_and_version_succeed() {
     let place = Place::new();
     assert!(place.kiln("--version").ok().stdout.starts_with("kiln "));
     let help = place.kiln("--help").ok().stdout;
-    for command in ["compile", "run", "bench", "inspect", "cat", "verify", "opt", "interp", "demo", "import", "bisect", "reduce"]
+    for command in
+        ["compile", "run", "bench", "inspect", "cat", "verify", "opt", "interp", "demo", "import", "bisect", "reduce"]
     {
         assert!(help.contains(command), "{command} is not in {help}");
         place.kiln(&format!("{command} --help")).ok();

@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn what_fusion_joins_costs_as_much_before_it_as_after() {
         let conv = "kiln 1\ngraph @g(%x: f32[1, 8, 16, 16], %w: f32[8, 8, 3, 3]) -> (%y) {\n";
-        let parse = |body: &str| kiln_ir::text::parse(&format!("{conv}{body}}}\n"), "t").unwrap_or_else(|e| panic!("{e}"));
+        let parse =
+            |body: &str| kiln_ir::text::parse(&format!("{conv}{body}}}\n"), "t").unwrap_or_else(|e| panic!("{e}"));
         let before = parse("  %c = conv_general %x, %w\n  %y = relu %c\n");
         let after = parse("  %y = fused_conv %x, %w {epilogue = \"max(a0, 0.0)\"}\n");
         let [before, after] = [before, after].map(|g| node_costs(&g).iter().sum::<u64>());

@@ -71,7 +71,7 @@ fn headline(culprit: &Culprit) -> String {
 fn reproduce(culprit: &Culprit) -> (String, Option<String>) {
     let bounds = ["--until", "--fuel"];
     match &culprit.cause {
-        Cause::CodeGeneration { .. } => (command_line(&["--until", "--fuel", "--disable", "--no-opt"], "--no-opt"), None),
+        Cause::CodeGeneration { .. } => (command_line(&["--until", "--fuel", "--disable"], "--no-opt"), None),
         Cause::Pass(step) => (command_line(&bounds, &format!("--until {}", step.pass)), None),
         Cause::Rule { firing, step, .. } => {
             let with = |fuel| command_line(&bounds, &format!("--until {} --fuel {fuel}", step.pass));

@@ -61,7 +61,9 @@ mod tests {
     #[test]
     fn a_diff_shows_what_changed_and_nothing_of_equal_graphs() {
         let graph = |op: &str| {
-            let text = format!("kiln 1\ngraph @g(%x: f32[2]) -> (%y: f32[2]) {{\n  %0 = {op} %x : f32[2]\n  %y = exp %0 : f32[2]\n}}\n");
+            let text = format!(
+                "kiln 1\ngraph @g(%x: f32[2]) -> (%y: f32[2]) {{\n  %0 = {op} %x : f32[2]\n  %y = exp %0 : f32[2]\n}}\n"
+            );
             named(&kiln_ir::text::parse(&text, "t").unwrap_or_else(|e| panic!("{e}"))).expect("named")
         };
         let shown = diff(&graph("neg"), &graph("abs"));

@@ -34,7 +34,9 @@ impl OptArgs {
     /// Optimises and prints.
     pub fn run(self, output: Output) -> Outcome {
         if let Some(option) = self.text.given().filter(|_| self.diff) {
-            return Err(Failure::Usage(format!("{option} does not go with --diff, which prints no graph: leave one out")));
+            return Err(Failure::Usage(format!(
+                "{option} does not go with --diff, which prints no graph: leave one out"
+            )));
         }
         let graph = self.model.source()?.specialized()?;
         let graph = if self.diff { named(&graph)? } else { graph };

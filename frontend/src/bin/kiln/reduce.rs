@@ -24,7 +24,7 @@ use crate::trial::TrialArgs;
 /// Shrink a model that is compiled wrongly, or not at all, to a small graph for which it still happens.
 ///
 /// Without --command, the fault is what the comparison of `kiln bisect` finds: a wrong result, or a failure, of which candidates must show one
-/// with the same message but for names and numbers. Every candidate is verified before it is tried. The same model and seed give the
+/// with the same message but for names and numbers. For anything else, a crash for one, give a --command. Every candidate is verified before it is tried. The same model and seed give the
 /// same small graph.
 #[derive(Debug, Args)]
 pub struct ReduceArgs {
@@ -66,7 +66,9 @@ impl ReduceArgs {
             None => {
                 let trial = self.trial.trial(&graph)?;
                 let fault = spinning("comparing", || Fault::of(&graph, &trial))?;
-                let Some(fault) = fault else { return Err(self.nothing_wrong("the compiled model agrees with the interpreter")) };
+                let Some(fault) = fault else {
+                    return Err(self.nothing_wrong("the compiled model agrees with the interpreter"));
+                };
                 let reduction = watched(&graph, &mut |candidate| Ok(fault.shown_by(candidate, &trial)))?;
                 let said = match fault {
                     Fault::WrongResult => "the result is wrong".to_owned(),
@@ -78,7 +80,7 @@ impl ReduceArgs {
         let Some(Reduction { graph: small, progress }) = reduction else {
             return Err(self.nothing_wrong("the command does not end with exit code 0"));
         };
-        let weights = write_graph(&small, &self.output)?;
+        let (text, weights) = write_graph(&small, &self.output)?;
         let inputs = trial.map_or(Ok(None), |trial| self.write_inputs(&small, &trial))?;
         let again = self.command.is_none().then(|| self.again(weights.as_deref(), inputs.as_deref()));
         let object = json!({
@@ -90,7 +92,7 @@ impl ReduceArgs {
             "nodes_after": small.len(),
             "tried": progress.tried,
             "kept": progress.kept,
-            "text": small.to_string(),
+            "text": &text,
             "next": again,
         });
         output.write(&object, || {
@@ -101,11 +103,13 @@ impl ReduceArgs {
                 ("tried", format!("{tried} graphs, of which {kept} showed it")),
                 ("written", self.output.display().to_string()),
             ];
-            rows.extend([("weights", weights), ("inputs", inputs)].into_iter().filter_map(|(name, path)| {
-                Some((name, path?.display().to_string()))
-            }));
+            rows.extend(
+                [("weights", weights), ("inputs", inputs)]
+                    .into_iter()
+                    .filter_map(|(name, path)| Some((name, path?.display().to_string()))),
+            );
             rows.extend(again.map(|line| ("next", line)));
-            format!("{}\n{small}", facts(rows))
+            format!("{}\n{text}", facts(rows))
         })
     }
 
@@ -159,8 +163,8 @@ fn watched(graph: &Graph, shows: &mut dyn FnMut(&Graph) -> Outcome<bool>) -> Out
     reduction
 }
 
-/// Writes a graph's text, and the tensors that it names by content id beside it: the file of those, if there are any.
-fn write_graph(graph: &Graph, path: &Path) -> Outcome<Option<PathBuf>> {
+/// Writes a graph's text, and beside it the tensors that it names by content id: the text, and the file of those, if there are any.
+fn write_graph(graph: &Graph, path: &Path) -> Outcome<(String, Option<PathBuf>)> {
     let mut store = WeightStore::new();
     let text = print_into(graph, &PrintOptions { elements: WRITTEN, ..PrintOptions::default() }, &mut store);
     let weights = (!store.is_empty()).then(|| path.with_extension("safetensors"));
@@ -172,5 +176,5 @@ fn write_graph(graph: &Graph, path: &Path) -> Outcome<Option<PathBuf>> {
     write_atomically(path, |out| {
         out.write_all(text.as_bytes()).map_err(|source| FileError::Write { path: path.to_owned(), source })
     })?;
-    Ok(weights)
+    Ok((text, weights))
 }

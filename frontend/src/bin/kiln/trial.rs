@@ -76,24 +76,46 @@ pub fn verdict_json(verdict: &kiln::fault::Verdict) -> Value {
     })
 }
 
-/// This command's line again, without the options `without` and with `more`.
-pub fn command_line(without: &[&str], more: &str) -> String {
-    let mut words = vec!["kiln".to_owned()];
-    let mut skip = false;
-    for word in std::env::args_os().skip(1) {
-        let word = word.to_string_lossy().into_owned();
-        let named = without.iter().any(|option| word == *option || word.starts_with(&format!("{option}=")));
-        if named || word == "--json" {
-            skip = named && !word.contains('=');
-        } else if !std::mem::take(&mut skip) {
-            words.push(quoted(&word));
+/// This command's line again, without the options `valued`, which have a value each, and with `more`.
+pub fn command_line(valued: &[&str], more: &str) -> String {
+    again(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()), valued, more)
+}
+
+fn again(words: impl Iterator<Item = String>, valued: &[&str], more: &str) -> String {
+    let mut line = "kiln".to_owned();
+    let mut is_value = false;
+    for word in words {
+        if std::mem::take(&mut is_value) || word == "--json" || word == "--no-opt" {
+            continue;
+        }
+        match word.split_once('=') {
+            Some((option, _)) if valued.contains(&option) => {}
+            _ if valued.contains(&word.as_str()) => is_value = true,
+            _ => line += &format!(" {}", quoted(&word)),
         }
     }
-    format!("{} {more}", words.join(" "))
+    format!("{line} {more}")
 }
 
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::again;
+
+    #[test]
+    fn a_line_is_given_again_with_other_bounds() {
+        let line = |text: &str| again(text.split(' ').map(str::to_owned), &["--until", "--fuel"], "--fuel 7");
+        assert_eq!(line("bisect m.kiln --fuel 9 --json --seed 1"), "kiln bisect m.kiln --seed 1 --fuel 7");
+        assert_eq!(line("--json bisect --no-opt --until=layout m.kiln"), "kiln bisect m.kiln --fuel 7");
+        assert_eq!(line("bisect it's.kiln --fuel 9"), "kiln bisect 'it'\\''s.kiln' --fuel 7");
+    }
 }

@@ -23,9 +23,7 @@ impl Cut {
     pub(super) fn extent(self, graph: &Graph) -> usize {
         match self {
             Cut::Every(extent) => extent,
-            Cut::Axis(id, axis) => {
-                graph.node(id).types.first().and_then(|ty| ty.dims.get(axis)?.fixed()).unwrap_or(0)
-            }
+            Cut::Axis(id, axis) => graph.node(id).types.first().and_then(|ty| ty.dims.get(axis)?.fixed()).unwrap_or(0),
         }
     }
 }
@@ -62,7 +60,8 @@ pub(super) fn apply(graph: &Graph, cut: Cut, from: usize, to: usize, groups: boo
     };
     let mut out = empty_like(graph, |_| false)?;
     for variable in graph.variables() {
-        let reads = graph.node_ids().find(|&id| super::rebuild::variable_of(&graph.node(id).op) == Some(&variable.name));
+        let reads =
+            graph.node_ids().find(|&id| super::rebuild::variable_of(&graph.node(id).op) == Some(&variable.name));
         let dims = variable.ty.static_dims()?;
         let dims = reads.map_or(dims.clone(), |id| source(id, &dims));
         out.add_variable(smaller_variable(variable, &dims)?).ok()?;
@@ -79,9 +78,7 @@ pub(super) fn apply(graph: &Graph, cut: Cut, from: usize, to: usize, groups: boo
             Op::Placeholder { .. } | Op::ReadVar { .. } | Op::Iota { .. } | Op::RandomBits { .. } => {
                 with_dims(&node.op, source(id, &dims()?))
             }
-            Op::Constant { value } => {
-                Op::Constant { value: corner(value.tensor(), &source(id, &dims()?))?.into() }
-            }
+            Op::Constant { value } => Op::Constant { value: corner(value.tensor(), &source(id, &dims()?))?.into() },
             Op::Broadcast { axes, .. } => {
                 let mut dims: Vec<usize> = dims()?.into_iter().map(less).collect();
                 for (&axis, &extent) in axes.iter().zip(now.first()?).filter(|(_, extent)| **extent != 1) {

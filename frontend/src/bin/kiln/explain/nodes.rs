@@ -76,7 +76,7 @@ struct Explained {
     ty: String,
     rules: Vec<Made>,
     sources: Vec<String>,
-    /// Other nodes that come of some of the same computing source nodes.
+    /// Other nodes that take time and come of some of the same computing source nodes.
     shared_with: Vec<String>,
     before: Total,
     after: Total,
@@ -170,7 +170,8 @@ impl<'a> History<'a> {
         let node = graph.node(id);
         let origin = self.optimized.provenance.of(id).cloned().unwrap_or_default();
         let computing = self.sources(id);
-        let shares = |other: &NodeId| *other != id && !self.sources(*other).is_disjoint(&computing);
+        let runs = |other: NodeId| self.costs.get(other.0 as usize).is_some_and(|&cost| cost > 0);
+        let shares = |other: &NodeId| *other != id && runs(*other) && !self.sources(*other).is_disjoint(&computing);
         let report = &self.optimized.report;
         let rules = origin.rules.iter().map(|firing| Made {
             firing: firing.number,
