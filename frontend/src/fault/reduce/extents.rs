@@ -195,7 +195,7 @@ mod tests {
         let same = |n| n;
         assert_eq!(reshaped(&[1, 16, 5, 5], &[1, 16, 3, 3], &[1, 400], same), Some(vec![1, 144]));
         assert_eq!(reshaped(&[2, 6], &[2, 3], &[2, 2, 3], same), Some(vec![2, 1, 3]));
-        assert_eq!(reshaped(&[4, 6], &[4, 2], &[4, 1, 6, 1], same), Some(vec![4, 2, 1, 1]));
+        assert_eq!(reshaped(&[4, 6], &[4, 2], &[4, 1, 6, 1], same), Some(vec![4, 1, 2, 1]));
         assert_eq!(reshaped(&[2, 6], &[2, 5], &[3, 4], same), None);
     }
 
