@@ -2,7 +2,7 @@
 //!
 //! Reductions take turns until none helps: fewer outputs and effects, fewer nodes (delta debugging: Zeller & Hildebrandt
 //! 2002; what is cut off becomes inputs, or constants), nodes that their operands stand for, smaller extents,
-//! simpler constants. Each candidate is verified and must be smaller by [`Size`] before anybody asks whether it still shows the fault; so the
+//! simpler constants. Each candidate is verified and must be smaller by a fixed measure before anybody asks whether it still shows the fault; so the
 //! search ends, and every step of it is a valid graph. Equal candidates are asked about once.
 
 mod constants;
