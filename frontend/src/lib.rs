@@ -31,6 +31,7 @@ pub mod classify;
 pub mod compile;
 pub mod digits;
 pub mod dsl;
+pub mod fault;
 pub mod files;
 pub mod layer_error;
 pub mod measure;

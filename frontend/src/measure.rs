@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kiln_ir::{BuildErrors, Tensor, TensorError};
+use kiln_runtime::signature::UnboundError;
 use kiln_runtime::{Executor, FeedError, MemoryError, RunError};
 
 use crate::compile::CompileError;
@@ -13,6 +14,9 @@ pub enum MeasureError {
     /// A layer alone is no graph.
     #[error(transparent)]
     Graph(#[from] BuildErrors),
+    /// Some of its extents are names.
+    #[error(transparent)]
+    Unbound(#[from] UnboundError),
     /// It cannot be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),

@@ -1,6 +1,7 @@
 //! Inputs for measuring a model without data.
 
 use kiln_ir::{DType, Tensor, TensorError, random};
+use kiln_runtime::Signature;
 
 /// A tensor that any model is likely to take: floats uniform in [-1, 1); bytes (`u8`, `i8`) over their whole range;
 /// wider integers and `bool` 0 or 1, which index every table of two rows, as token ids and masks must.
@@ -18,8 +19,33 @@ pub fn random_tensor(dtype: DType, dims: &[usize], seed: u64) -> Result<Tensor, 
     Tensor::from_f64_iter(dtype, dims, values.map(|v| if whole { v.floor() } else { v }))
 }
 
+/// [`random_tensor`]s for the inputs of `signature` that `given` lacks, in the signature's order. An input's values come
+/// of the seed and its name, so that a graph that loses another input, or gains one, is fed as before.
+pub fn random_feeds(
+    signature: &Signature,
+    given: &[(String, Tensor)],
+    seed: u64,
+) -> Result<Vec<(String, Tensor)>, TensorError> {
+    let missing = signature.inputs.iter().filter(|spec| !given.iter().any(|(name, _)| *name == spec.name));
+    let random = missing.map(|spec| {
+        let tensor = random_tensor(spec.dtype, &spec.dims, seed_of(&spec.name, seed))?;
+        Ok((spec.name.clone(), tensor))
+    });
+    random.collect()
+}
+
+/// The seed of the input `name`.
+fn seed_of(name: &str, seed: u64) -> u64 {
+    let digest = blake3::hash(name.as_bytes());
+    let mut word = [0; 8];
+    word.copy_from_slice(&digest.as_bytes()[..8]);
+    u64::from_le_bytes(word).wrapping_add(seed)
+}
+
 #[cfg(test)]
 mod tests {
+    use kiln_runtime::TensorSpec;
+
     use super::*;
 
     #[test]
@@ -39,6 +65,19 @@ mod tests {
             };
             assert_eq!((low, high), expected, "{dtype}");
         }
+    }
+
+    #[test]
+    fn an_input_is_fed_alike_whatever_other_inputs_there_are() {
+        let spec = |name: &str| TensorSpec::new(name, DType::F32, vec![4]);
+        let signature =
+            |names: &[&str]| Signature { inputs: names.iter().map(|n| spec(n)).collect(), ..Signature::default() };
+        let given = [("x".to_owned(), Tensor::zeros(DType::F32, &[4]).expect("a tensor"))];
+        let all = random_feeds(&signature(&["x", "y", "z"]), &given, 3).expect("feeds");
+        let less = random_feeds(&signature(&["z"]), &[], 3).expect("feeds");
+        assert_eq!(all.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["y", "z"]);
+        assert_eq!(all[1], less[0]);
+        assert_ne!(all[0].1, all[1].1);
     }
 
     #[test]

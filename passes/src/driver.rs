@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kiln_ir::{Graph, GraphError, Stage, TensorType, verify};
 
-use crate::provenance::{Origin, Provenance};
+use crate::provenance::{Firing, Origin, Provenance};
 
 /// A graph-to-graph transformation with a name.
 #[derive(Clone, Copy)]
@@ -15,6 +15,8 @@ pub struct Pass {
     pub name: &'static str,
     /// One line for people.
     pub doc: &'static str,
+    /// The names of its rules, as `disable` uses them.
+    pub rules: fn() -> Vec<&'static str>,
     /// The transformation.
     pub run: fn(&Graph, &mut Context<'_>) -> Result<Graph, PassFailure>,
 }
@@ -66,6 +68,7 @@ pub struct Context<'o> {
     options: &'o Options,
     fuel: Option<u64>,
     fired: BTreeMap<&'static str, usize>,
+    firings: u64,
     pub(crate) origins: Vec<Origin>,
 }
 
@@ -76,6 +79,7 @@ impl<'o> Context<'o> {
             options,
             fuel: options.fuel,
             fired: BTreeMap::new(),
+            firings: 0,
             origins: graph.node_ids().map(Origin::of).collect(),
         }
     }
@@ -93,9 +97,20 @@ impl<'o> Context<'o> {
     /// Records that a rule fired.
     pub fn fired(&mut self, rule: &'static str) {
         *self.fired.entry(rule).or_insert(0) += 1;
+        self.firings += 1;
         if let Some(fuel) = &mut self.fuel {
             *fuel = fuel.saturating_sub(1);
         }
+    }
+
+    /// The latest firing, as one of `rule`.
+    pub fn latest(&self, rule: &'static str) -> Firing {
+        Firing { number: self.firings, rule }
+    }
+
+    /// The firing that comes next, as one of `rule`.
+    pub fn next(&self, rule: &'static str) -> Firing {
+        Firing { number: self.firings + 1, rule }
     }
 }
 
@@ -112,6 +127,13 @@ pub struct PassReport {
     pub nodes_after: usize,
     /// How often each rule fired.
     pub fired: BTreeMap<&'static str, usize>,
+}
+
+impl PassReport {
+    /// How often its rules fired.
+    pub fn firings(&self) -> u64 {
+        self.fired.values().map(|&n| n as u64).sum()
+    }
 }
 
 /// What the driver did, pass by pass.
@@ -132,6 +154,20 @@ impl Report {
     /// How often a rule fired in all.
     pub fn fired(&self, rule: &str) -> usize {
         self.passes.iter().filter_map(|p| p.fired.get(rule)).sum()
+    }
+
+    /// How often rules fired in all: the fuel that was used.
+    pub fn firings(&self) -> u64 {
+        self.passes.iter().map(PassReport::firings).sum()
+    }
+
+    /// The pass in which the firing of this number was, counted from 1.
+    pub fn pass_of(&self, firing: u64) -> Option<&PassReport> {
+        let mut before = 0;
+        self.passes.iter().find(|p| {
+            before += p.firings();
+            firing <= before
+        })
     }
 }
 
@@ -281,8 +317,15 @@ fn check_names(passes: &[Pass], options: &Options) -> Result<(), PassError> {
     if let Some(name) = options.until.as_ref().filter(|n| !known.contains(&n.as_str())) {
         return Err(PassError::UnknownName { name: name.clone(), rules: false, known });
     }
-    let all = crate::PASSES.iter().map(|p| p.name).filter(|n| !known.contains(n)).collect::<Vec<_>>();
-    let known: Vec<&'static str> = known.into_iter().chain(all).chain(crate::rule_names()).collect();
+    // A part of the passes takes the options of all.
+    let all = passes.iter().chain(crate::PASSES);
+    let mut names: Vec<&'static str> = known;
+    for name in all.clone().map(|p| p.name).chain(all.flat_map(|p| (p.rules)())) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let known = names;
     match options.disable.iter().find(|n| !known.contains(&n.as_str())) {
         Some(name) => Err(PassError::UnknownName { name: name.clone(), rules: true, known }),
         None => Ok(()),

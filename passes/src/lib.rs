@@ -21,47 +21,63 @@ pub mod recognise;
 pub mod rewrite;
 pub mod variables;
 
+use std::collections::BTreeSet;
+
 use kiln_ir::Graph;
 
 pub use driver::{Context, Optimized, Options, Pass, PassError, PassFailure, PassReport, Report};
-pub use provenance::{Origin, Provenance};
+pub use provenance::{Firing, Origin, Provenance};
 
 /// The passes of [`optimize`], in order.
 pub const PASSES: &[Pass] = &[
-    Pass { name: "variables", doc: "variables that nothing assigns become constants", run: variables::run },
-    Pass { name: "canonicalise", doc: "every value in its simplest form", run: canonicalise::run },
-    Pass { name: "rewrite", doc: "the cheapest of all graphs that the exact rules reach", run: egraph::run },
+    Pass {
+        name: "variables",
+        doc: "variables that nothing assigns become constants",
+        rules: || vec![variables::RULE],
+        run: variables::run,
+    },
+    Pass {
+        name: "canonicalise",
+        doc: "every value in its simplest form",
+        rules: canonicalise::rule_names,
+        run: canonicalise::run,
+    },
+    Pass {
+        name: "rewrite",
+        doc: "the cheapest of all graphs that the exact rules reach",
+        rules: || egraph::rules::RULES.iter().copied().flatten().map(|r| r.name).collect(),
+        run: egraph::run,
+    },
     Pass {
         name: "layout",
         doc: "convolutions channels-last, transposes only where nothing can avoid them",
+        rules: || vec![layout::CHANNELS_LAST, layout::RELABEL],
         run: layout::run,
     },
-    Pass { name: "tidy", doc: "canonicalise what layout left", run: canonicalise::run },
+    Pass {
+        name: "tidy",
+        doc: "canonicalise what layout left",
+        rules: canonicalise::rule_names,
+        run: canonicalise::run,
+    },
     Pass {
         name: "materialise",
         doc: "transposed and repeated constants are stored where they are read",
+        rules: || vec![materialise::TRANSPOSED, materialise::BROADCAST],
         run: materialise::run,
     },
     Pass {
         name: "fusion",
         doc: "elementwise work joins contractions, reductions and other elementwise work",
+        rules: || fusion::RULES.iter().map(|(name, _)| *name).collect(),
         run: fusion::run,
     },
 ];
 
-/// The names of all rules, for `disable`.
+/// The names of all rules, for `disable`: each once, in the order of the passes.
 pub fn rule_names() -> impl Iterator<Item = &'static str> {
-    let canonical = canonicalise::RULES.iter().copied().flatten().map(|r| r.name);
-    let single = [
-        variables::RULE,
-        canonicalise::constant::CSE,
-        layout::CHANNELS_LAST,
-        layout::RELABEL,
-        materialise::TRANSPOSED,
-        materialise::BROADCAST,
-    ];
-    let rewrites = egraph::rules::RULES.iter().copied().flatten().map(|r| r.name);
-    single.into_iter().chain(canonical).chain(rewrites).chain(fusion::RULES.iter().map(|(name, _)| *name))
+    let mut seen = BTreeSet::new();
+    PASSES.iter().flat_map(|pass| (pass.rules)()).filter(move |rule| seen.insert(*rule))
 }
 
 /// Optimises a graph: runs [`PASSES`] as `options` say.

@@ -1,17 +1,24 @@
 //! Where the nodes of an optimised graph come from: source nodes, and the rules that made them.
 
-use std::fmt;
-
-use kiln_ir::{Graph, NodeId};
+use kiln_ir::NodeId;
 use smallvec::SmallVec;
 
-/// What one node stands for. Both lists are sorted and have no duplicates.
+/// A rule that fired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Firing {
+    /// Firings are numbered from 1 in their order: this many units of fuel are enough for it.
+    pub number: u64,
+    /// The rule.
+    pub rule: &'static str,
+}
+
+/// What one node stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The nodes of the graph given to the optimiser that this node computes, or is part of.
+    /// The nodes of the graph given to the optimiser that this node computes, or is part of: sorted, each once.
     pub sources: SmallVec<[NodeId; 2]>,
-    /// The rules that had a hand in it.
-    pub rules: SmallVec<[&'static str; 2]>,
+    /// The rules that had a hand in it, in the order of their first firings: each once.
+    pub rules: SmallVec<[Firing; 2]>,
 }
 
 impl Origin {
@@ -22,26 +29,28 @@ impl Origin {
 
     /// Adds what `other` stands for.
     pub fn absorb(&mut self, other: &Origin) {
-        for &s in &other.sources {
-            insert(&mut self.sources, s);
+        for &source in &other.sources {
+            if let Err(at) = self.sources.binary_search(&source) {
+                self.sources.insert(at, source);
+            }
         }
-        for &r in &other.rules {
-            insert(&mut self.rules, r);
-        }
+        other.rules.iter().for_each(|&firing| self.add_rule(firing));
     }
 
     /// Adds a rule.
-    pub fn add_rule(&mut self, rule: &'static str) {
-        insert(&mut self.rules, rule);
+    pub fn add_rule(&mut self, firing: Firing) {
+        match self.rules.iter().position(|known| known.rule == firing.rule) {
+            Some(at) if self.rules[at].number <= firing.number => return,
+            Some(later) => drop(self.rules.remove(later)),
+            None => {}
+        }
+        let at = self.rules.partition_point(|known| known.number <= firing.number);
+        self.rules.insert(at, firing);
     }
-}
 
-fn insert<T: Ord + Copy, const N: usize>(list: &mut SmallVec<[T; N]>, item: T)
-where
-    [T; N]: smallvec::Array<Item = T>,
-{
-    if let Err(at) = list.binary_search(&item) {
-        list.insert(at, item);
+    /// Whether a rule of this name had a hand in it.
+    pub fn has_rule(&self, rule: &str) -> bool {
+        self.rules.iter().any(|firing| firing.rule == rule)
     }
 }
 
@@ -60,38 +69,27 @@ impl Provenance {
     pub fn of(&self, node: NodeId) -> Option<&Origin> {
         self.origins.get(node.0 as usize)
     }
-
-    /// For people: every node that rules made, with the source nodes' names and the rules.
-    pub fn explain<'a>(&'a self, source: &'a Graph, optimized: &'a Graph) -> Explanation<'a> {
-        Explanation { provenance: self, source, optimized }
-    }
 }
 
-/// Displays a [`Provenance`], a line a node that some rule made.
-pub struct Explanation<'a> {
-    provenance: &'a Provenance,
-    source: &'a Graph,
-    optimized: &'a Graph,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl fmt::Display for Explanation<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for id in self.optimized.node_ids() {
-            let Some(origin) = self.provenance.of(id).filter(|o| !o.rules.is_empty()) else { continue };
-            let label = |graph: &Graph, id: NodeId| match &graph.node(id).name {
-                Some(name) => format!("%{name}"),
-                None => format!("%{} ({})", id.0, graph.node(id).op.mnemonic()),
-            };
-            let sources: Vec<String> = origin.sources.iter().map(|&s| label(self.source, s)).collect();
-            writeln!(
-                f,
-                "{} {} = {} by {}",
-                label(self.optimized, id),
-                self.optimized.node(id).op.mnemonic(),
-                sources.join(", "),
-                origin.rules.join(", ")
-            )?;
+    #[test]
+    fn rules_stand_in_the_order_of_their_first_firings_each_once() {
+        let mut origin = Origin::of(NodeId(3));
+        let mut other = Origin::of(NodeId(1));
+        for (number, rule) in [(7, "c"), (2, "a")] {
+            origin.add_rule(Firing { number, rule });
         }
-        Ok(())
+        for (number, rule) in [(9, "a"), (5, "b"), (1, "c"), (2, "d")] {
+            other.add_rule(Firing { number, rule });
+        }
+        origin.absorb(&other);
+        assert_eq!(
+            origin.rules.iter().map(|f| (f.number, f.rule)).collect::<Vec<_>>(),
+            [(1, "c"), (2, "a"), (2, "d"), (5, "b")]
+        );
+        assert_eq!(origin.sources[..], [NodeId(1), NodeId(3)]);
     }
 }

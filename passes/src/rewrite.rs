@@ -10,7 +10,7 @@ use kiln_ir::{Graph, GraphError, Location, Node, NodeId, Op, TensorType, Value, 
 use smallvec::SmallVec;
 
 use crate::driver::Context;
-use crate::provenance::Origin;
+use crate::provenance::{Firing, Origin};
 
 /// The results that stand for a node of the source.
 pub type Values = SmallVec<[Value; 1]>;
@@ -131,24 +131,25 @@ impl<'a, 'o> Rewriter<'a, 'o> {
     /// Records that a rule fired: new nodes name it.
     pub fn fired(&mut self, rule: &'static str) {
         self.context.fired(rule);
-        self.current.add_rule(rule);
+        self.current.add_rule(self.context.latest(rule));
     }
 
     /// New nodes name a rule that fired before.
-    pub fn credit(&mut self, rule: &'static str) {
-        self.current.add_rule(rule);
+    pub fn credit(&mut self, firing: Firing) {
+        self.current.add_rule(firing);
     }
 
-    /// Records that `rule` made the target's nodes from number `first` on, and that `result` stands for the current
+    /// Records that `rule`, which fired last, made the target's nodes from number `first` on, and that `result` stands for the current
     /// source node as well.
     pub fn mark(&mut self, first: usize, result: NodeId, rule: &'static str) {
+        let firing = self.context.latest(rule);
         let made = first..self.origins.len();
         if let Some(origins) = self.origins.get_mut(made) {
-            origins.iter_mut().for_each(|o| o.add_rule(rule));
+            origins.iter_mut().for_each(|o| o.add_rule(firing));
         }
         if let Some(origin) = self.origins.get_mut(result.0 as usize) {
             origin.absorb(&self.current);
-            origin.add_rule(rule);
+            origin.add_rule(firing);
         }
     }
 

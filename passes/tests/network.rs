@@ -164,6 +164,7 @@ fn the_driver_names_the_pass_that_breaks_the_graph() {
     let broken = Pass {
         name: "broken",
         doc: "fails",
+        rules: Vec::new,
         run: |graph, context| {
             let mut rewriter = kiln_passes::rewrite::Rewriter::new(graph, context, |_| true)?;
             rewriter.add(kiln_ir::Op::Neg {}, &[])?;

@@ -198,8 +198,74 @@ fn an_artifact_shows_the_plan_and_the_machine_code_that_it_holds() {
 }
 
 #[test]
-fn opt_explains_which_rules_made_what() {
+fn opt_shows_how_the_text_changed() {
+    let place = Place::new();
+    let text = "kiln 1
+graph @g(%x: f32[4]) -> (%y: f32[4]) {
+  %0 = neg %x : f32[4]
+  %1 = neg %0 : f32[4]
+  %2 = exp %1 : f32[4]
+  %y = tanh %2 : f32[4]
+}
+";
+    place.write("m.kiln", text);
+    let shown = place.kiln("opt m.kiln --diff --until canonicalise").ok().stdout;
+    assert!(shown.starts_with("--- before\n+++ after\n@@"), "{shown}");
+    assert!(
+        shown.contains(
+            "\n-  %v0 = neg %x : f32[4]\n-  %v1 = neg %v0 : f32[4]\n-  %v2 = exp %v1 : f32[4]\n+  %v2 = exp %x"
+        ),
+        "{shown}"
+    );
+    assert!(shown.contains("\n   %y = tanh %v2 : f32[4]\n"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no colours where stdout is no terminal: {shown:?}");
+    assert_eq!(place.kiln("opt m.kiln --diff --no-opt").ok().stdout.trim_end(), "nothing changed");
+    assert_eq!(place.kiln("opt m.kiln --diff --fuel 0 --until canonicalise").ok().stdout.trim_end(), "nothing changed");
+    let json = place.kiln("opt m.kiln --diff --json").ok().json();
+    assert!(json["diff"].as_str().is_some_and(|diff| diff.contains("fused_elementwise")), "{json}");
+    place.kiln("opt m.kiln --diff -o changes.diff").ok();
+    assert!(std::fs::read_to_string(place.path("changes.diff")).is_ok_and(|diff| diff.starts_with("--- before")));
+    place.kiln("opt m.kiln --diff --locations").fails(2, &["--locations", "--diff"]);
+    place.kiln("opt m.kiln --diff --report").fails(2, &["cannot be used with"]);
+}
+
+#[test]
+fn explain_says_by_which_rules_in_which_order_each_node_came_about_and_what_that_bought() {
     let place = Place::with_digits();
-    let shown = place.kiln("opt digits.kiln --weights digits.safetensors --dim batch=1 --explain").ok().stdout;
-    assert!(shown.contains("fuse_activation") && !shown.contains("graph @"), "{shown}");
+    let explain =
+        |more: &str| place.kiln(&format!("explain digits.kiln --weights digits.safetensors --dim batch=1 {more}"));
+    let object = explain("--nodes --json").ok().json();
+    let nodes = object["nodes"].as_array().expect("nodes");
+    let conv = nodes.iter().find(|n| n["op"] == "fused_conv").expect("a convolution");
+    let rules: Vec<&str> = conv["rules"].as_array().expect("rules").iter().filter_map(|r| r["rule"].as_str()).collect();
+    let place_of =
+        |rule: &str| rules.iter().position(|r| *r == rule).unwrap_or_else(|| panic!("{rule} is not in {rules:?}"));
+    assert!(place_of("convolve_channels_last") < place_of("fuse_activation"), "{rules:?}");
+    let firings: Vec<u64> =
+        conv["rules"].as_array().expect("rules").iter().filter_map(|r| r["firing"].as_u64()).collect();
+    assert!(
+        firings.is_sorted() && firings.iter().all(|&n| n <= object["firings"].as_u64().unwrap_or(0)),
+        "{firings:?}"
+    );
+    assert!(
+        conv["sources"]
+            .as_array()
+            .is_some_and(|s| s.iter().any(|s| s.as_str().is_some_and(|s| s.contains("digits.kiln:")))),
+        "{conv}"
+    );
+    // fusing spares traffic, not arithmetic
+    assert!(conv["before"]["bytes"].as_u64() > conv["after"]["bytes"].as_u64(), "{conv}");
+    assert!(object["before"]["estimated_us"].as_f64() > object["after"]["estimated_us"].as_f64(), "{object}");
+    let name = conv["name"].as_str().expect("a name");
+    let one = explain(&format!("--node {name}")).ok().stdout;
+    assert!(
+        one.contains(name) && one.contains("fuse_activation (fusion, firing ") && one.matches("by rules").count() == 1,
+        "{one}"
+    );
+    assert_eq!(explain(&format!("--node {}", name.trim_start_matches('%'))).ok().stdout, one);
+    explain("--node fire").fails(2, &["--node fire", "no node of that name"]);
+    explain(&format!("--node {name}x")).fails(2, &["did you mean", name.trim_start_matches('%')]);
+    explain("--nodes --step conv").fails(2, &["cannot be used with"]);
+    place.kiln("compile digits.kiln --weights digits.safetensors --dim batch=1 -o digits.art").ok();
+    place.kiln("explain digits.art --nodes").fails(2, &["digits.art", "compiled already"]);
 }

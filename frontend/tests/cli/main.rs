@@ -2,6 +2,7 @@
 
 mod engine;
 mod failures;
+mod fault;
 mod harness;
 mod look;
 mod onnx;

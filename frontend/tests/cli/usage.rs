@@ -83,6 +83,13 @@ fn passes_and_rules_that_do_not_exist_are_wrong_usage() {
         // Rules are no passes.
         place.kiln(&format!("{model} --until fuse_bias")).fails(2, &["no pass `fuse_bias`"]);
     }
+    for command in ["opt", "run", "bisect"] {
+        let model = format!("{command} double.kiln --dim n=1");
+        place.kiln(&format!("{model} --disable fuse_bais")).fails(2, &["did you mean `fuse_bias`?"]);
+        place.kiln(&format!("{model} --until canonicalize")).fails(2, &["did you mean `canonicalise`?"]);
+        let far = place.kiln(&format!("{model} --until zzz")).fails(2, &["`zzz`"]);
+        assert!(!far.stderr.contains("did you mean"), "{}", far.stderr);
+    }
     place.kiln("opt double.kiln --dim n=1 --disable layout,fuse_bias --until rewrite").ok();
     let json = place.kiln("opt double.kiln --dim n=1 --until melt --json").fails(2, &["melt"]).json();
     assert!(json["error"].as_str().is_some_and(|e| e.contains("canonicalise")), "{json}");
@@ -148,7 +155,10 @@ fn every_option_stands_under_the_heading_it_belongs_to() {
         ("bench", "Inputs", "--input"),
         ("bench", "Execution", "--threads"),
         ("opt", "Graph text", "--elements"),
-        ("opt", "Reports", "--explain"),
+        ("opt", "Reports", "--diff"),
+        ("bisect", "Comparison", "--tolerance"),
+        ("bisect", "Passes", "--fuel"),
+        ("reduce", "Inputs", "--inputs"),
         ("interp", "Execution", "--f64"),
     ] {
         let help = place.kiln(&format!("{command} --help")).ok().stdout;
@@ -170,7 +180,9 @@ fn help_and_version_succeed() {
     let place = Place::new();
     assert!(place.kiln("--version").ok().stdout.starts_with("kiln "));
     let help = place.kiln("--help").ok().stdout;
-    for command in ["compile", "run", "bench", "inspect", "cat", "verify", "opt", "interp", "demo", "import"] {
+    for command in
+        ["compile", "run", "bench", "inspect", "cat", "verify", "opt", "interp", "demo", "import", "bisect", "reduce"]
+    {
         assert!(help.contains(command), "{command} is not in {help}");
         place.kiln(&format!("{command} --help")).ok();
     }

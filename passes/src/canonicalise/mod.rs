@@ -46,6 +46,11 @@ pub static RULES: &[&[Rule]] = &[
     crate::recognise::RULES[1],
 ];
 
+/// The names of all rules, [`constant::CSE`] included.
+pub fn rule_names() -> Vec<&'static str> {
+    std::iter::once(constant::CSE).chain(RULES.iter().copied().flatten().map(|r| r.name)).collect()
+}
+
 /// Builds canonical nodes.
 pub struct Canonicaliser<'r, 'a, 'o> {
     rewriter: &'r mut Rewriter<'a, 'o>,

@@ -168,7 +168,7 @@ fn come_from(rewriter: &mut Rewriter<'_, '_>, graph: &Graph, op: &Op, origin: &O
     for &source in &origin.sources {
         rewriter.absorb(source);
     }
-    for &rule in &origin.rules {
-        rewriter.credit(rule);
+    for &firing in &origin.rules {
+        rewriter.credit(firing);
     }
 }

@@ -180,7 +180,7 @@ impl Rewrites {
         self.seen.clear();
         self.seen.push(enode.clone());
         self.current = Origin::default();
-        self.current.add_rule(rule.name);
+        self.current.add_rule(context.next(rule.name));
         let matched = Matched { op, children: &enode.children };
         for equal in (rule.apply)(self, &matched)? {
             if self.ty(equal) != self.ty(id) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use kiln::files::image::{Channels, Filter, ImagePreprocess, Layout, Resize};
 use kiln::files::{FileError, npy, npz};
-use kiln::random_feeds::random_tensor;
+use kiln::random_feeds::random_feeds;
 use kiln_ir::Tensor;
 use kiln_runtime::Signature;
 
@@ -183,12 +183,8 @@ fn read_file(path: &Path, preprocess: &ImagePreprocess) -> Outcome<Tensor> {
 
 /// Random tensors for every input that `feeds` lacks. The same seed gives the same.
 pub fn fill_randomly(signature: &Signature, feeds: &mut Feeds, seed: u64) -> Outcome {
-    for (index, spec) in signature.inputs.iter().enumerate() {
-        if !feeds.iter().any(|(name, _)| *name == spec.name) {
-            let tensor = random_tensor(spec.dtype, &spec.dims, seed.wrapping_add(index as u64))?;
-            feeds.push((spec.name.clone(), tensor));
-        }
-    }
+    let random = random_feeds(signature, feeds, seed)?;
+    feeds.extend(random);
     Ok(())
 }
 

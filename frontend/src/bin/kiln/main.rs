@@ -6,10 +6,12 @@
 
 mod bench;
 mod binding;
+mod bisect;
 mod cat;
 mod code;
 mod compile;
 mod demo;
+mod diff;
 mod disassembly;
 mod dot;
 mod engine;
@@ -27,9 +29,11 @@ mod passes;
 mod picture;
 mod plan;
 mod progress;
+mod reduce;
 mod results;
 mod run;
 mod text;
+mod trial;
 mod tune;
 mod values;
 mod verify;
@@ -65,6 +69,8 @@ enum Command {
     Cat(cat::CatArgs),
     Verify(verify::VerifyArgs),
     Opt(opt::OptArgs),
+    Bisect(bisect::BisectArgs),
+    Reduce(reduce::ReduceArgs),
     Interp(interp::InterpArgs),
 }
 
@@ -82,6 +88,8 @@ impl Command {
             Command::Cat(args) => args.run(output),
             Command::Verify(args) => args.run(output),
             Command::Opt(args) => args.run(output),
+            Command::Bisect(args) => args.run(output),
+            Command::Reduce(args) => args.run(output),
             Command::Interp(args) => args.run(output),
         }
     }

@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::failure::Outcome;
+use crate::diff::{coloured, diff, named};
+use crate::failure::{Failure, Outcome};
 use crate::model::ModelArgs;
 use crate::output::Output;
 use crate::passes::{PassArgs, report_json, report_text};
@@ -11,6 +12,8 @@ use crate::progress::spinning;
 use crate::text::TextArgs;
 
 /// Optimise a graph and print the result as graph text.
+///
+/// `kiln explain MODEL --nodes` says by which rules each node came about and what that bought.
 #[derive(Debug, Args)]
 pub struct OptArgs {
     #[command(flatten)]
@@ -22,25 +25,38 @@ pub struct OptArgs {
     /// Print what each pass did, in place of the graph
     #[arg(long, help_heading = "Reports")]
     report: bool,
-    /// Print which nodes of the model and which rules each node comes from, in place of the graph
+    /// Print how the graph's text changed, in place of the graph. Nodes that have no name, as %3, are called %v3 on both sides
     #[arg(long, conflicts_with = "report", help_heading = "Reports")]
-    explain: bool,
+    diff: bool,
 }
 
 impl OptArgs {
     /// Optimises and prints.
     pub fn run(self, output: Output) -> Outcome {
+        if let Some(option) = self.text.given().filter(|_| self.diff) {
+            return Err(Failure::Usage(format!(
+                "{option} does not go with --diff, which prints no graph: leave one out"
+            )));
+        }
         let graph = self.model.source()?.specialized()?;
+        let graph = if self.diff { named(&graph)? } else { graph };
         let optimized = spinning("optimising", || kiln_passes::optimize(&graph, &self.passes.options()))?;
-        let text = self.text.write(&optimized.graph)?;
         let mut object = json!({ "passes": report_json(&optimized.report), "nodes": optimized.graph.len() });
+        if self.diff {
+            let changes = diff(&graph, &optimized.graph);
+            let text = self.text.write_text(&changes)?;
+            object["diff"] = json!(changes);
+            return output.write(&object, || match text {
+                Some(text) if text.is_empty() => "nothing changed".to_owned(),
+                Some(text) => coloured(&text),
+                None => report_text(&optimized.report),
+            });
+        }
+        let text = self.text.write(&optimized.graph)?;
         if let Some(text) = &text {
             object["text"] = json!(text);
         }
-        let explanation = optimized.provenance.explain(&graph, &optimized.graph).to_string();
-        object["explanation"] = json!(explanation);
         output.write(&object, || match text {
-            _ if self.explain => explanation,
             Some(text) if !self.report => text,
             _ => report_text(&optimized.report),
         })

@@ -51,25 +51,37 @@ fn pass_names() -> String {
 
 /// The name of a pass.
 fn pass(text: &str) -> Result<String, String> {
-    if PASSES.iter().any(|p| p.name == text) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("there is no pass `{text}`; there are {}", pass_names()))
+    known(text, "pass", PASSES.iter().map(|p| p.name), &format!("there are {}", pass_names()))
 }
 
 /// The name of a pass or of a rule.
 fn pass_or_rule(text: &str) -> Result<String, String> {
-    if rule_names().any(|rule| rule == text) {
+    let rules: Vec<&str> = rule_names().collect();
+    let all = PASSES.iter().map(|p| p.name).chain(rules.iter().copied());
+    let listed = format!("the passes are {}; the rules are {}", pass_names(), rules.join(", "));
+    known(text, "pass or rule", all, &listed)
+}
+
+/// `text`, if it is one of the names; or else that there is no such `what`, the name that was meant, and what is `listed`.
+fn known<'n>(
+    text: &str,
+    what: &str,
+    names: impl Iterator<Item = &'n str> + Clone,
+    listed: &str,
+) -> Result<String, String> {
+    if names.clone().any(|name| name == text) {
         return Ok(text.to_owned());
     }
-    pass(text).map_err(|_| {
-        let rules: Vec<&str> = rule_names().collect();
-        format!(
-            "there is no pass or rule `{text}`; the passes are {}; the rules are {}",
-            pass_names(),
-            rules.join(", ")
-        )
-    })
+    let meant = near_miss(text, names).map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
+    Err(format!("there is no {what} `{text}`{meant}; {listed}"))
+}
+
+/// The name that is most like `text`, if one is.
+pub fn near_miss<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    // what clap takes for its own suggestions
+    const ALIKE: f64 = 0.7;
+    let scored = names.map(|name| (strsim::jaro(text, name), name)).filter(|(score, _)| *score > ALIKE);
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 /// What each pass did, for programs.

@@ -31,3 +31,11 @@ fn with_template(what: &str, steps: u64, template: &str) -> ProgressBar {
     }
     bar
 }
+
+/// A spinner, and what sets its text. Where stderr is no terminal, nothing is shown.
+pub fn watching() -> (ProgressBar, impl FnMut(&str)) {
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let shown = spinner.clone();
+    (spinner, move |what: &str| shown.set_message(what.to_owned()))
+}

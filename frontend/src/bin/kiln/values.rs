@@ -58,6 +58,12 @@ pub fn size(text: &str) -> Result<Size, String> {
     }
 }
 
+/// A relative error: a number that is not negative.
+pub fn tolerance(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
+    number.ok_or_else(|| format!("`{text}` is not a finite number from 0 up, such as 1e-4"))
+}
+
 /// A number or a fraction of two: `0.5`, `1/255`.
 pub fn real(text: &str) -> Result<f32, String> {
     let number = |n: &str| n.trim().parse::<f64>().map_err(|_| format!("`{n}` is not a number"));

@@ -1,4 +1,7 @@
-//! `kiln explain`: by which algorithm each step of a compiled model works, why, and where it comes from.
+//! `kiln explain`: by which algorithm each step of a compiled model works, why, and where it comes from; and how each
+//! node of the optimised graph came about.
+
+mod nodes;
 
 use std::sync::Arc;
 
@@ -6,7 +9,7 @@ use clap::Args;
 use kiln::compile::{CompileOptions, Compiled, compile};
 use kiln::layer_error::layer_error;
 use kiln_codegen::tuning::Algorithm;
-use kiln_ir::NodeId;
+use kiln_ir::{Graph, NodeId};
 use kiln_runtime::Plan;
 use kiln_runtime::artifact::{self, Digests};
 use serde_json::{Value, json};
@@ -18,7 +21,8 @@ use crate::output::{Output, bytes};
 use crate::passes::PassArgs;
 use crate::progress::{bar, spinning};
 
-/// Say by which algorithm each step of a compiled model works and why, its scratch memory and error, and the nodes and rules it comes from.
+/// Say by which algorithm each step of a compiled model works and why, its scratch memory and error, and the nodes and rules it comes from;
+/// or, with --nodes or --node, how the nodes of the optimised graph came about.
 ///
 /// The error of a Winograd convolution is measured here: against the definition in 64-bit floats, on random inputs, relative to the largest
 /// result. Of an artifact, what was chosen when it was compiled is shown; with --recompile, what would be chosen here.
@@ -29,6 +33,13 @@ pub struct ExplainArgs {
     /// Only steps whose label contains this
     #[arg(long, value_name = "TEXT")]
     step: Option<String>,
+    /// In place of steps, the nodes of the optimised graph that rules made: the rules in order, the model's nodes and their lines, and the
+    /// estimated cost before and after
+    #[arg(long, conflicts_with_all = ["step", "recompile", "backend", "exact", "tuning"])]
+    nodes: bool,
+    /// As --nodes, of this node alone, as `kiln opt` prints its name (with or without %)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["step", "recompile", "backend", "exact", "tuning"])]
+    node: Option<String>,
     /// Compile an artifact's portable graph here, in place of showing how its machine code was made
     #[arg(long)]
     recompile: bool,
@@ -56,6 +67,9 @@ struct Explained {
 impl ExplainArgs {
     /// Reports.
     pub fn run(self, output: Output) -> Outcome {
+        if self.nodes || self.node.is_some() {
+            return nodes::explain(&self.model, &self.passes, self.node.as_deref(), output);
+        }
         let (title, rows) = match self.model.open()? {
             Model::Artifact(path) if !self.recompile => {
                 let file = artifact::read_file(&path)?;
@@ -148,16 +162,19 @@ impl ExplainArgs {
 fn trace(compiled: &Compiled, node: NodeId, row: &mut Explained) {
     let Some(origin) = compiled.provenance().of(node) else { return };
     let source = compiled.source();
-    let name = |&id: &NodeId| {
-        let n = source.node(id);
-        let name = n.name.as_ref().map_or_else(|| format!("%{}", id.0), |name| format!("%{name}"));
-        let place = n.location.as_ref().map_or(String::new(), |location| format!(" at {location}"));
-        format!("{name} ({}){place}", n.op.mnemonic())
-    };
+    let name = |&id: &NodeId| source_name(source, id);
     // weights say nothing about a step
     let computed = |id: &&NodeId| !source.node(**id).operands.is_empty();
     row.sources = origin.sources.iter().filter(computed).map(name).collect();
-    row.rules = origin.rules.to_vec();
+    row.rules = origin.rules.iter().map(|firing| firing.rule).collect();
+}
+
+/// A node of the model: its name, op and place.
+fn source_name(graph: &Graph, id: NodeId) -> String {
+    let node = graph.node(id);
+    let name = node.name.as_ref().map_or_else(|| format!("%{}", id.0), |name| format!("%{name}"));
+    let place = node.location.as_ref().map_or(String::new(), |location| format!(" at {location}"));
+    format!("{name} ({}){place}", node.op.mnemonic())
 }
 
 fn rows_json(title: &str, rows: &[Explained]) -> Value {
