@@ -320,6 +320,27 @@ fn work_that_something_else_uses_is_not_done_twice() {
 }
 
 #[test]
+fn a_normalised_product_with_two_users_is_computed_once() {
+    // A residual connection around a product: scale and shift could go into the second product's weights, but the sum needs them as well.
+    let body = "%w = constant dense<[1.0, 2.0, 3.0, 4.0]> : f32[2, 2]
+%a = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]}
+%k = constant dense<[5.0, 6.0]> : f32[2]
+%l = broadcast %k {axes = [1]} : f32[3, 2]
+%b = mul %a, %l
+%m = constant dense<[7.0, 8.0]> : f32[2]
+%n = broadcast %m {axes = [1]} : f32[3, 2]
+%c = add %b, %n
+%v = constant dense<[1.0, -2.0, 3.0, -4.0]> : f32[2, 2]
+%d = dot_general %c, %v {lhs_contract = [1], rhs_contract = [0]}
+%e = erf %d
+%y = add %c, %e";
+    let before = graph("(%x: f32[3, 2]) -> (%y: f32[3, 2])", body);
+    let got = optimize(&before, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(count(&got.graph, "dot") + count(&got.graph, "fused_dot"), 2, "{}", got.graph);
+    check_equal(&before, &got.graph);
+}
+
+#[test]
 fn two_runs_give_one_graph() {
     for Case { signature, before, .. } in CASES {
         let before = graph(signature, before);

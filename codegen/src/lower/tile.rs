@@ -175,14 +175,14 @@ impl Tile {
         let at: Vec<Index> = starts.map(Index::constant).collect();
         // where rows come in chunks, weights are read again for each, and from a cache
         let fewest_passes = if self.columns_first { FEWEST_PASSES } else { i64::MAX };
-        Emitter { tile: self, buffers, fewest_passes, partial: None }.nest(&mut b, at);
+        Emitter { tile: self, buffers, fewest_passes, partial: None, turns: Turns::once() }.nest(&mut b, at);
         b
     }
 
     /// Emits the nest inside another kernel, serially: its buffers are `buffers`, and `at` their indices where all loops are
     /// at 0. There are no outer loops and guards.
     pub fn emit_inside(&self, b: &mut KernelBuilder, buffers: Vec<Buffer>, at: &[Index]) {
-        let emitter = Emitter { tile: self, buffers, fewest_passes: 1, partial: None };
+        let emitter = Emitter { tile: self, buffers, fewest_passes: 1, partial: None, turns: Turns::once() };
         emitter.columns(b, at, false, &mut |b, at, width| emitter.rows(b, at, width));
     }
 
@@ -194,7 +194,7 @@ impl Tile {
         let sums = rows.saturating_mul(self.column.extent).saturating_mul(self.sums() as i64) as u64;
         let each = match &self.combine {
             Combine::MulAdd => 2,
-            Combine::Fold { prologue, .. } => 1 + prologue.cost() - 1,
+            Combine::Fold { prologue, .. } => prologue.cost(),
         };
         let reduced = sums.saturating_mul((volume(&self.reduce) as u64).saturating_mul(each));
         reduced.saturating_add(results.saturating_mul(self.epilogue.cost() - 1))
@@ -206,16 +206,16 @@ impl Tile {
     }
 
     /// Into how many parts the outermost reduction loop is cut, so that the panel of a part is small enough to be asked for
-    /// ahead while the rows go over the one before. Weights that are read once are not worth it.
-    fn depth_parts(&self) -> i64 {
+    /// ahead while all `rows` go over the one before. Weights that are read once are not worth it.
+    fn depth_parts(&self, rows: i64) -> i64 {
         let outermost = match self.reduce.first() {
             Some(axis) if self.columns_first && self.panels && self.guards.is_empty() => axis.extent,
             _ => return 1,
         };
         let bytes = |dtype: DType, n: i64| n * i64::from(self.lanes) * dtype.size() as i64;
         let (panel, sums) =
-            (bytes(self.buffers[2].dtype, volume(&self.reduce)), bytes(self.accumulator, self.row.extent));
-        let again = self.row.extent > self.rows && sums <= MOST_PARTIAL && matches!(self.combine, Combine::MulAdd);
+            (bytes(self.buffers[2].dtype, volume(&self.reduce)), bytes(self.accumulator, rows));
+        let again = (rows > self.row.extent || rows > self.rows) && sums <= MOST_PARTIAL && matches!(self.combine, Combine::MulAdd);
         let fits = |parts: &i64| outermost % parts == 0 && panel / parts <= MOST_PANEL;
         if again && panel > MOST_PANEL { (2..=outermost.min(16)).find(fits).unwrap_or(1) } else { 1 }
     }
@@ -292,6 +292,21 @@ struct Emitter<'t> {
     fewest_passes: i64,
     /// Where a part of a deep product begins and ends.
     partial: Option<Partial>,
+    /// The loops around the rows that go over the same panel of weights.
+    turns: Turns,
+}
+
+/// Iterations of the loops around the rows of a panel.
+#[derive(Clone)]
+struct Turns {
+    count: i64,
+    done: Index,
+}
+
+impl Turns {
+    fn once() -> Turns {
+        Turns { count: 1, done: Index::constant(0) }
+    }
 }
 
 /// Sums on their way from one part of a deep product to the next. Their place is the operand after all others.
@@ -339,13 +354,15 @@ impl Emitter<'_> {
             advance(&mut at, axis, &Index::from(var));
         }
         if tile.columns_first {
-            let parts = if serial.is_empty() { tile.depth_parts() } else { 1 };
-            if parts > 1 {
-                let sums = b.scratch("sums", tile.accumulator, tile.row.extent * i64::from(tile.lanes));
-                self.columns(b, &at, true, &mut |b, at, width| self.parts(b, parts, sums, at, width));
-                return;
+            let serial: Vec<Axis> = serial.into_iter().cloned().collect();
+            let rows = volume(&serial) * tile.row.extent;
+            match tile.depth_parts(rows) {
+                1 => self.columns(b, &at, true, &mut |b, at, width| self.serial(b, &serial, at, width)),
+                parts => {
+                    let sums = b.scratch("sums", tile.accumulator, rows * i64::from(tile.lanes));
+                    self.columns(b, &at, true, &mut |b, at, width| self.parts(b, parts, sums, &serial, at, width));
+                }
             }
-            self.columns(b, &at, true, &mut |b, at, width| self.serial(b, &serial, at, width));
             return;
         }
         let outer = volume(&tile.outer);
@@ -366,7 +383,7 @@ impl Emitter<'_> {
                 at[2] = panels;
             }
         }
-        let this = Emitter { tile, buffers: self.buffers.clone(), ..*self };
+        let this = Emitter { tile, buffers: self.buffers.clone(), turns: Turns::once(), ..*self };
         let (full, rest) = (tile.row.extent / rows, tile.row.extent % rows);
         let chunk = b.parallel(full + i64::from(rest > 0));
         let whole = |b: &mut KernelBuilder, first: &Index, count: i64| {
@@ -383,35 +400,49 @@ impl Emitter<'_> {
     }
 
     /// All rows of one block of columns, in `parts` of the outermost reduction loop.
-    fn parts(&self, b: &mut KernelBuilder, parts: i64, sums: Buffer, at: &[Index], width: u32) {
+    fn parts(&self, b: &mut KernelBuilder, parts: i64, sums: Buffer, serial: &[Axis], at: &[Index], width: u32) {
         let mut tile = self.tile.clone();
         let outermost = &mut tile.reduce[0];
         outermost.extent /= parts;
         let mut step = Axis { extent: parts, strides: outermost.strides.clone() };
         step.strides.iter_mut().for_each(|s| *s *= outermost.extent);
         step.strides[2] *= i64::from(width);
-        tile.row.strides.resize(at.len(), 0);
-        tile.row.strides.push(i64::from(tile.lanes));
+        // where sums wait is one more operand
+        let moved = |axis: &Axis, by: i64| {
+            let mut strides = axis.strides.clone();
+            strides.resize(at.len(), 0);
+            strides.push(by);
+            Axis { extent: axis.extent, strides }
+        };
+        let mut apart = i64::from(tile.lanes);
+        tile.row = moved(&tile.row, apart);
+        let mut around = Vec::new();
+        for axis in std::iter::once(&tile.row).chain(serial.iter().rev()) {
+            around.insert(0, moved(axis, apart));
+            apart *= axis.extent;
+        }
+        around.pop();
         let emit = |b: &mut KernelBuilder, part: &Index, (resumes, suspends): (bool, bool)| {
             let partial = Some(Partial { sums, resumes, suspends });
-            let emitter = Emitter { tile: &tile, buffers: self.buffers.clone(), partial, ..*self };
+            let emitter = Emitter { tile: &tile, buffers: self.buffers.clone(), partial, turns: Turns::once(), ..*self };
             let mut at = at.to_vec();
             advance(&mut at, &step, part);
             at.push(Index::constant(0));
-            emitter.rows(b, &at, width);
+            emitter.serial(b, &around, &at, width);
         };
         in_parts(b, parts, emit);
     }
 
-    fn serial(&self, b: &mut KernelBuilder, axes: &[&Axis], at: &[Index], width: u32) {
-        match axes.split_first() {
-            None => self.rows(b, at, width),
-            Some((axis, rest)) => b.for_each(axis.extent, |b, var| {
-                let mut at = at.to_vec();
-                advance(&mut at, axis, &Index::from(var));
-                self.serial(b, rest, &at, width);
-            }),
-        }
+    /// All rows of one block of columns, in each iteration of the loops `axes`.
+    fn serial(&self, b: &mut KernelBuilder, axes: &[Axis], at: &[Index], width: u32) {
+        let Some((axis, rest)) = axes.split_first() else { return self.rows(b, at, width) };
+        let turns = self.turns.clone();
+        b.for_each(axis.extent, |b, var| {
+            let mut at = at.to_vec();
+            advance(&mut at, axis, &Index::from(var));
+            let turns = Turns { count: turns.count * axis.extent, done: turns.done * axis.extent + var };
+            Emitter { turns, buffers: self.buffers.clone(), ..*self }.serial(b, rest, &at, width);
+        });
     }
 
     /// Full blocks of columns, then what is left in one narrower block.
@@ -464,12 +495,14 @@ impl Emitter<'_> {
 
     fn tiles(&self, b: &mut KernelBuilder, at: &[Index], count: i64, most: i64, width: u32, guarded: bool) {
         let dealt = balanced(count, most);
-        let passes: i64 = dealt.iter().map(|&(tiles, _)| tiles).sum();
+        let of_turn: i64 = dealt.iter().map(|&(tiles, _)| tiles).sum();
+        let passes = of_turn * self.turns.count;
+        let before_turn = self.turns.done.clone() * of_turn;
         let (mut first, mut pass) = (0, 0);
         for (tiles, rows) in dealt {
             let mut here = at.to_vec();
             advance(&mut here, &self.tile.row, &Index::constant(first));
-            let before = Index::constant(pass);
+            let before = &before_turn + pass;
             first += tiles * rows;
             pass += tiles;
             if tiles == 1 {
@@ -480,7 +513,7 @@ impl Emitter<'_> {
             b.for_each(tiles, |b, var| {
                 let mut moved = here.clone();
                 advance(&mut moved, &self.tile.row, &(var * rows));
-                let ahead = self.ahead(at, passes, &(before + var), width);
+                let ahead = self.ahead(at, passes, &(&before + var), width);
                 self.tile_at(b, &moved, rows, width, guarded, ahead.as_ref());
             });
         }

@@ -28,28 +28,28 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "fold_input_scale_into_conv",
         doc: "conv(x · s, w) = conv(x, s · w)",
-        when: "w is constant, and s a constant number, or one a channel of x where there is one group",
+        when: "w is constant, s a constant number, or one a channel of x where there is one group, and nothing else uses x · s",
         root: |op| matches!(op, Op::Conv { .. }),
         apply: fold_input_scale_into_conv,
     },
     Rule {
         name: "fold_input_scale_into_dot",
         doc: "dot(x · s, w) = dot(x, s · w)",
-        when: "w is constant, and s a constant along contracted axes",
+        when: "w is constant, s a constant along contracted axes, and nothing else uses x · s",
         root: |op| matches!(op, Op::Dot { .. }),
         apply: fold_input_scale_into_dot,
     },
     Rule {
         name: "fold_input_shift_into_conv",
         doc: "conv(x + a, w) = conv(x, w) + Σ a · w",
-        when: "w is constant, a a constant number or one a channel; one group, no padding, x not dilated",
+        when: "w is constant, a a constant number or one a channel; one group, no padding, x not dilated, and nothing else uses x + a",
         root: |op| matches!(op, Op::Conv { .. }),
         apply: fold_input_shift_into_conv,
     },
     Rule {
         name: "fold_input_shift_into_dot",
         doc: "dot(x + a, w) = dot(x, w) + dot(a, w)",
-        when: "w is a constant matrix, and a a constant along the contracted axis",
+        when: "w is a constant matrix, a a constant along the contracted axis, and nothing else uses x + a",
         root: |op| matches!(op, Op::Dot { .. }),
         apply: fold_input_shift_into_dot,
     },
@@ -107,7 +107,7 @@ fn fold_input_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     }
     let (channel, _, _, input, _) = conv_dims(*layout, r.ty(w).rank());
     let mut equals = Equals::new();
-    for (_, kids) in r.find(scaled, |o| matches!(o, Op::Mul {})) {
+    for (_, kids) in r.find_sole(scaled, |o| matches!(o, Op::Mul {})) {
         for spread in spreads(r, kids[1]) {
             let axes = match single_axis(&spread) {
                 Some(None) => vec![],
@@ -133,7 +133,7 @@ fn fold_input_shift_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let rank = r.ty(w).rank();
     let (channel, _, output, input, _) = conv_dims(*layout, rank);
     let mut equals = Equals::new();
-    for (_, kids) in r.find(shifted, |o| matches!(o, Op::Add {})) {
+    for (_, kids) in r.find_sole(shifted, |o| matches!(o, Op::Add {})) {
         for spread in spreads(r, kids[1]) {
             let axes = match single_axis(&spread) {
                 Some(None) => vec![],
@@ -194,7 +194,7 @@ fn fold_input_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
         return none();
     }
     let mut equals = Equals::new();
-    for (_, kids) in r.find(scaled, |o| matches!(o, Op::Mul {})) {
+    for (_, kids) in r.find_sole(scaled, |o| matches!(o, Op::Mul {})) {
         for spread in spreads(r, kids[1]) {
             let place = |a: &usize| lhs_contract.iter().position(|b| b == a).map(|i| rhs_contract[i]);
             let Some(axes) = spread.axes.iter().map(place).collect::<Option<Vec<_>>>() else { continue };
@@ -225,7 +225,7 @@ fn fold_input_shift_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
         return none();
     }
     let mut equals = Equals::new();
-    for (_, kids) in r.find(shifted, |o| matches!(o, Op::Add {})) {
+    for (_, kids) in r.find_sole(shifted, |o| matches!(o, Op::Add {})) {
         for spread in spreads(r, kids[1]) {
             let axes = match single_axis(&spread) {
                 Some(None) => vec![],
