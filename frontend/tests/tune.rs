@@ -67,6 +67,21 @@ fn a_layer_is_computed_as_prescribed_and_only_in_ways_that_it_has() {
 }
 
 #[test]
+fn the_error_of_a_convolution_that_leaves_out_the_edge_of_its_input_is_measured() {
+    let mut b = Builder::new("cropped");
+    let x = b.placeholder("x", DType::F32, &[1, 30, 30, 32].map(Dim::Fixed));
+    let padding = vec![Padding { low: -2, high: 1 }, Padding { low: 1, high: -3 }];
+    let options = ConvOptions { padding, layout: ConvLayout::ChannelsLast, ..ConvOptions::default() };
+    let w = b.constant(random_tensor(DType::F32, &[3, 3, 32, 32], 1).expect("a filter"));
+    let y = b.conv(x, w, &options);
+    b.output("y", y);
+    let compiled = compile(&b.finish().expect("a graph"), &CompileOptions::default()).expect("it compiles");
+    let (target, node) = (Target::host().expect("this machine is supported"), compiled.decisions()[0].node);
+    let error = layer_error(compiled.graph(), node, &target, &Arc::default()).expect("it runs");
+    assert!(error.is_some_and(|error| error < 1e-4), "{error:?}");
+}
+
+#[test]
 fn tuning_files_every_layer_and_what_it_files_is_used() {
     let (graph, input) = model();
     let options = TuneOptions { compile: CompileOptions::default(), threads: 1, budget: Duration::from_secs(1) };
