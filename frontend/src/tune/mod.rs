@@ -148,7 +148,7 @@ pub fn tune(
     let [estimated_ms, tuned_ms] = times.map(|times| Latencies::new(times).map_or(0.0, |l| l.median_ms()));
     progress(1.0);
     Ok(Tuned {
-        circumstances: Circumstances { cpu: cpu_name(), target: target.to_string(), threads: options.threads },
+        circumstances: Circumstances::here(&target, options.threads),
         layers: layers.report(),
         estimated_ms,
         tuned_ms,
