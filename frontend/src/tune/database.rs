@@ -26,16 +26,19 @@ pub struct Circumstances {
     pub target: String,
     /// Threads that ran it.
     pub threads: usize,
+    /// Whether only algorithms were tried that multiply what the graph multiplies.
+    #[serde(default)]
+    pub exact: bool,
 }
 
 impl Circumstances {
     /// Code for `target` on this processor.
-    pub fn here(target: &Target, threads: usize) -> Circumstances {
+    pub fn here(target: &Target, threads: usize, exact: bool) -> Circumstances {
         let by = match target.backend() {
             Backend::Wide => "",
             Backend::Cranelift => ", by Cranelift",
         };
-        Circumstances { cpu: cpu_name(), target: format!("{target}{by}"), threads }
+        Circumstances { cpu: cpu_name(), target: format!("{target}{by}"), threads, exact }
     }
 }
 
@@ -172,7 +175,7 @@ mod tests {
     use super::*;
 
     fn here(threads: usize) -> Circumstances {
-        Circumstances { cpu: "a processor".into(), target: "a target".into(), threads }
+        Circumstances { cpu: "a processor".into(), target: "a target".into(), threads, exact: false }
     }
 
     fn measurement(nanoseconds: u64) -> Measurement {
@@ -199,6 +202,7 @@ mod tests {
         assert_eq!(again.choices(&here(1)).get("a layer"), Some(Choice::Measured(measurement(20))));
         assert_eq!(again.choices(&here(2)).get("a layer"), Some(Choice::Measured(measurement(30))));
         assert!(again.choices(&here(3)).is_empty());
+        assert!(again.choices(&Circumstances { exact: true, ..here(1) }).is_empty());
     }
 
     #[test]
@@ -231,7 +235,8 @@ mod tests {
     #[test]
     fn code_of_another_back_end_is_measured_apart() {
         let target = Target::named("x86-64-v4").expect("a known target");
-        let [wide, portable] = [&target, &target.clone().portable()].map(|target| Circumstances::here(target, 1));
+        let [wide, portable] =
+            [&target, &target.clone().portable()].map(|target| Circumstances::here(target, 1, false));
         assert_eq!(portable.cpu, wide.cpu);
         if target.backend() == Backend::Wide {
             assert_ne!(portable.target, wide.target);

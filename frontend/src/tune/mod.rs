@@ -148,7 +148,7 @@ pub fn tune(
     let [estimated_ms, tuned_ms] = times.map(|times| Latencies::new(times).map_or(0.0, |l| l.median_ms()));
     progress(1.0);
     Ok(Tuned {
-        circumstances: Circumstances::here(&target, options.threads),
+        circumstances: Circumstances::here(&target, options.threads, exact),
         layers: layers.report(),
         estimated_ms,
         tuned_ms,

@@ -24,6 +24,11 @@ fn a_model_is_tuned_compiled_with_what_was_found_and_explained() {
         let note = explained["steps"][0]["note"].as_str().unwrap_or_default().to_owned();
         assert!(note.starts_with("direct, tiles of") && note.contains("measured: "), "{of}: {note}");
     }
+    let exactly = place.kiln("explain m.kiln.txt --tuning db.json --tuning-threads 2 --exact").ok();
+    assert!(exactly.stderr.contains("with 2 thread(s) and --exact"), "{}", exactly.stderr);
+    let refused = place.kiln("run m.kiln --tuning db.json");
+    assert!(!refused.stderr.contains("note:"), "{}", refused.stderr);
+    refused.fails(2, &["--tuning does not go with the machine code"]);
     let elsewhere = place.kiln("compile m.kiln.txt -o n.kiln --tuning db.json --tuning-threads 3").ok();
     assert!(elsewhere.stderr.contains("no measurements of code for"), "{}", elsewhere.stderr);
 }

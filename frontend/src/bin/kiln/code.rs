@@ -63,12 +63,13 @@ impl CodeArgs {
     /// What the tuning database knows about layers of code for `target` that runs on this machine with `threads` threads.
     pub fn choices(&self, target: &Target, threads: usize) -> Outcome<Arc<Choices>> {
         let Some(path) = &self.tuning else { return Ok(Arc::default()) };
-        let circumstances = Circumstances::here(target, threads);
+        let circumstances = Circumstances::here(target, threads, self.exact);
         let choices = Database::read(path)?.choices(&circumstances);
         if choices.is_empty() {
-            let Circumstances { cpu, target, threads } = circumstances;
+            let Circumstances { cpu, target, threads, exact } = circumstances;
+            let how = if exact { " and --exact" } else { "" };
             eprintln!(
-                "note: `{}` has no measurements of code for {target} on {cpu} with {threads} thread(s), so every layer is estimated; \
+                "note: `{}` has no measurements of code for {target} on {cpu} with {threads} thread(s){how}, so every layer is estimated; \
                  `kiln tune MODEL -o {}` makes them",
                 path.display(),
                 path.display()

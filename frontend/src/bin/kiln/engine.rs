@@ -67,12 +67,14 @@ impl EngineArgs {
                 Ok(Engine { executable, load_ms, compile_ms: milliseconds(start.elapsed()) })
             }
             Model::Artifact(path) => {
+                if !self.portable {
+                    self.refuse_compilation_of_native(&path)?;
+                }
                 let compiler = Timed { engine: self, options: self.options()?, time: Cell::default() };
                 let executable = if self.portable {
                     // The portable half has a digest for each weight, and they are always compared.
                     artifact::load(&artifact::read_file(&path)?, &compiler).map_err(of_file(&path))?
                 } else {
-                    self.refuse_compilation_of_native(&path)?;
                     let executable = native::load(&path, self.verify_weights, &compiler)?;
                     if !compiler.time.get().is_zero() && has_machine_code(&path)? {
                         eprintln!(

@@ -23,7 +23,7 @@ use crate::values;
 /// Measure the ways to compute each layer of a model, and file the fastest in a database.
 ///
 /// `kiln compile`, `run`, `bench`, `cat` and `explain` use the database with `--tuning`. Measurements count for the same processor, target,
-/// back end and number of threads. Inputs that no option gives are random, as `kiln bench` makes them. Nothing else should run meanwhile.
+/// back end and number of threads, with `--exact` or without. Inputs that no option gives are random, as `kiln bench` makes them. Nothing else should run meanwhile.
 #[derive(Debug, Args)]
 pub struct TuneArgs {
     #[command(flatten)]
@@ -130,6 +130,7 @@ fn tuned_json(tuned: &Tuned) -> Value {
         "cpu": tuned.circumstances.cpu,
         "target": tuned.circumstances.target,
         "threads": tuned.circumstances.threads,
+        "exact": tuned.circumstances.exact,
         "compilations": tuned.compilations,
         "estimated_ms": tuned.estimated_ms,
         "tuned_ms": tuned.tuned_ms,
