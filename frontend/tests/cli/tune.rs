@@ -59,7 +59,7 @@ fn what_a_database_says_nothing_about_is_named() {
     let place = Place::new();
     place.write("m.kiln.txt", GRAPH);
     place.kiln("tune m.kiln.txt -o db.json --budget 1 --threads 1").ok();
-    place.write("other.kiln.txt", &GRAPH.replace("64", "48"));
+    place.write("other.kiln.txt", GRAPH.replace("64", "48"));
     let commands = [
         "compile other.kiln.txt -o other.kiln --tuning db.json --tuning-threads 1",
         "explain other.kiln.txt --tuning db.json --tuning-threads 1",
@@ -73,7 +73,7 @@ fn what_a_database_says_nothing_about_is_named() {
     let database = std::fs::read_to_string(place.path("db.json")).expect("the database");
     let mut database: serde_json::Value = serde_json::from_str(&database).expect("JSON");
     database["layers"][0]["algorithm"]["rows"] = 999.into();
-    place.write("odd.json", &database.to_string());
+    place.write("odd.json", database.to_string());
     let odd = place.kiln("explain m.kiln.txt --tuning odd.json --tuning-threads 1").ok();
     assert!(odd.stderr.contains("the way it has is none of theirs"), "{}", odd.stderr);
     assert!(odd.stdout.contains("estimated, for what was known is no way of this layer"), "{}", odd.stdout);
