@@ -135,6 +135,8 @@ pub struct Decision {
     pub algorithm: Algorithm,
     /// What was known, if that decided.
     pub choice: Option<Choice>,
+    /// A way that was known but is none of the layer's.
+    pub passed_over: Option<Algorithm>,
     /// All ways.
     pub candidates: Vec<Algorithm>,
     /// Steps of the plan that compute the node, with copies of its operands that it needs.
@@ -146,10 +148,13 @@ impl Decision {
     pub fn note(&self) -> String {
         let milliseconds = |nanoseconds: u64| nanoseconds as f64 / 1e6;
         let why = match &self.choice {
-            None => "estimated".to_owned(),
+            None => match &self.passed_over {
+                None => "estimated".to_owned(),
+                Some(way) => format!("estimated, for what was known is no way of this layer ({way})"),
+            },
             Some(Choice::Prescribed(_)) => "prescribed".to_owned(),
             Some(Choice::Measured(m)) if m.algorithm == m.estimated => {
-                format!("measured: {:.3} ms, the fastest, as estimated", milliseconds(m.nanoseconds))
+                format!("measured: {:.3} ms, as estimated", milliseconds(m.nanoseconds))
             }
             Some(Choice::Measured(m)) => format!(
                 "measured: {:.3} ms, against {:.3} ms of the estimate's choice ({})",

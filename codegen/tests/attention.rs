@@ -3,7 +3,9 @@
 mod graph;
 
 use graph::{Case, Numbers};
-use kiln_ir::{DType, Op, Tensor, Value};
+use kiln_codegen::native::Target;
+use kiln_codegen::{CompileOptions, compile};
+use kiln_ir::{Builder, DType, Dim, Op, Tensor, Value};
 
 /// How q, k and v lie.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -184,7 +186,7 @@ fn heads_are_merged_where_the_result_is_made_and_scores_are_not_stored() {
     let operands = inputs(&mut c, s);
     let heads = c.b.add_op(op(s.lies, "a0"), &operands);
     let merged = c.b.transpose(heads, &[0, 2, 1, 3]);
-    let merged = c.b.reshape(merged, &[2, 64, 32].map(kiln_ir::Dim::Fixed));
+    let merged = c.b.reshape(merged, &[2, 64, 32].map(Dim::Fixed));
     let y = c.b.neg(merged);
     let module = c.check(&[y], TOLERANCE);
     let labels: Vec<&str> = module.plan().steps.iter().map(|step| step.label.as_str()).collect();
@@ -205,4 +207,30 @@ fn heads_that_are_turned_or_used_twice_are_transposed_apart() {
     let merged = c.b.transpose(twice, &[0, 2, 1, 3]);
     let merged_too = c.b.transpose(twice, &[2, 0, 1, 3]);
     c.check(&[turned, twice, merged, merged_too], TOLERANCE);
+}
+
+#[test]
+fn scores_that_nobody_stores_are_counted_without_overflow_and_refused_where_a_block_of_them_has_no_address() {
+    let compiled = |queries: usize, keys: usize| {
+        let mut b = Builder::new("far");
+        let dims = [queries, keys, keys].map(|n| [n, 1].map(Dim::Fixed));
+        let [q, k, v] = [0, 1, 2].map(|i| b.placeholder(&format!("x{i}"), DType::F32, &dims[i]));
+        let op = Op::FusedAttention {
+            q_batch: Vec::new(),
+            k_batch: Vec::new(),
+            v_batch: Vec::new(),
+            q_depth: 1,
+            k_depth: 1,
+            v_keys: 0,
+            epilogue: "a0".parse().expect("an expression"),
+        };
+        let y = b.add_op(op, &[q, k, v]);
+        b.output("y", y);
+        let target = Target::host().expect("this machine is supported");
+        compile(&b.finish().expect("a graph"), &target, CompileOptions::default())
+    };
+    let far = compiled(1 << 33, 1 << 33).expect("2^33 elements have addresses");
+    assert!(far.plan().flops() as f64 > 2f64.powi(63), "{} operations", far.plan().flops());
+    let error = compiled(8, 1 << 59).expect_err("2^59 keys for 32 queries").to_string();
+    assert!(error.contains("`fused_attention` gives scores of 576460752303423488 keys"), "{error}");
 }

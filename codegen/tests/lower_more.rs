@@ -7,7 +7,7 @@ use kiln_codegen::lower::LowerError;
 use kiln_codegen::native::Target;
 use kiln_codegen::{CompileError, CompileOptions, compile};
 use kiln_ir::attribute::{Cell, ConvLayout, Extreme, Padding, Real, Reducer, ScatterMode};
-use kiln_ir::{ConvOptions, DType, Dim, Op, Tensor, Value, WindowOptions};
+use kiln_ir::{Builder, ConvOptions, DType, Dim, Op, Tensor, Value, WindowOptions};
 
 fn fixed(dims: &[usize]) -> Vec<Dim> {
     dims.iter().map(|&d| Dim::Fixed(d)).collect()
@@ -545,4 +545,20 @@ fn equal_copies_at_other_places_share_a_kernel() {
     let module = c.check(&[joined], 0.0);
     // one takes a slice out, one puts it in
     assert!(module.kernels().len() <= 2, "{}", module.dump());
+}
+
+#[test]
+fn operations_on_more_elements_than_can_be_counted_are_as_many_as_can() {
+    let dims = [3usize << 59];
+    let steps: [fn(&mut Builder, Value) -> Value; 2] = [|b, x| b.exp(x), |b, x| b.softmax(x, 0)];
+    for (i, step) in steps.into_iter().enumerate() {
+        let mut b = Builder::new("huge");
+        let x = b.placeholder("x", DType::F16, &dims.map(Dim::Fixed));
+        let y = step(&mut b, x);
+        b.output("y", y);
+        let target = Target::host().expect("this machine is supported");
+        let module =
+            compile(&b.finish().expect("a graph"), &target, CompileOptions::default()).expect("it has addresses");
+        assert_eq!(module.plan().flops(), u64::MAX, "step {i}");
+    }
 }

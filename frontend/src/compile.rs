@@ -31,14 +31,15 @@ pub struct CompileOptions {
     pub passes: kiln_passes::Options,
     /// The machine; `None` is this one.
     pub target: Option<Target>,
-    /// More machines, whose code artifacts carry as well: loading picks the best half that runs.
-    pub more_targets: Vec<Target>,
+    /// More machines, whose code artifacts carry as well, each with what is known about layers there: loading picks the best half
+    /// that runs.
+    pub more_targets: Vec<(Target, Arc<Choices>)>,
     /// Threads that compile; `None` is as many as there are.
     pub threads: Option<usize>,
     /// Uses only algorithms that multiply what the graph multiplies: no Winograd convolutions. Kept in the graph's metadata
     /// ([`EXACT`]), so that it holds wherever an artifact's graph is compiled again.
     pub exact: bool,
-    /// What is known about convolutions and products, by measuring them: see [`crate::tune`]. All others are estimated.
+    /// What is known about convolutions and products of the machine, by measuring them: see [`crate::tune`]. All others are estimated.
     pub choices: Arc<Choices>,
 }
 
@@ -149,9 +150,9 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
     let start = Instant::now();
     let Optimization { source, optimized, exact } = optimize(graph, options)?;
     let mut times = CompileTimes { optimize: start.elapsed(), ..CompileTimes::default() };
-    let mut generate = |target: &Target| -> Result<NativeModule, CompileError> {
+    let mut generate = |target: &Target, choices: &Arc<Choices>| -> Result<NativeModule, CompileError> {
         let start = Instant::now();
-        let choices = Arc::clone(&options.choices);
+        let choices = Arc::clone(choices);
         let options = kiln_codegen::CompileOptions { threads, exact, choices };
         let module = kiln_codegen::compile(&optimized.graph, target, options)?;
         times.lower += start.elapsed();
@@ -160,8 +161,9 @@ pub fn compile(graph: &Graph, options: &CompileOptions) -> Result<Compiled, Comp
         times.generate += start.elapsed();
         Ok(native)
     };
-    let native = generate(&target)?;
-    let more_natives = options.more_targets.iter().map(generate).collect::<Result<_, _>>()?;
+    let native = generate(&target, &options.choices)?;
+    let more_natives = options.more_targets.iter().map(|(target, choices)| generate(target, choices));
+    let more_natives = more_natives.collect::<Result<_, _>>()?;
     Ok(Compiled { source, optimized, native, more_natives, times })
 }
 
@@ -204,6 +206,12 @@ impl Compiled {
     /// How each convolution and product is computed, and why.
     pub fn decisions(&self) -> &[Decision] {
         self.native.module().decisions()
+    }
+
+    /// The same of all [`Compiled::targets`].
+    pub fn decisions_by_target(&self) -> impl Iterator<Item = (&Target, &[Decision])> {
+        let modules = std::iter::once(&self.native).chain(&self.more_natives).map(NativeModule::module);
+        modules.map(|module| (module.target(), module.decisions()))
     }
 
     /// The execution plan.

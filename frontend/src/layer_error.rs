@@ -98,8 +98,11 @@ fn sample(op: &Op, x_dims: &[usize], filter: &Tensor, y_dims: &[usize], part: us
     y = b.slice_axis(y, 3, 0, channels);
     b.output("computed", y);
     let x = b.placeholder("x", DType::F32, &fixed(x_dims));
-    let mut x = b.pad(x, &[Padding::NONE, around[0], around[1], Padding::NONE], 0.0);
-    for (axis, (first, count)) in (1..).zip(places) {
+    // negative padding leaves out elements of x
+    let added = |p: Padding| Padding { low: p.low.max(0), high: p.high.max(0) };
+    let mut x = b.pad(x, &[Padding::NONE, added(around[0]), added(around[1]), Padding::NONE], 0.0);
+    for ((axis, (first, count)), around) in (1..).zip(places).zip(around) {
+        let first = first + usize::try_from(-around.low).unwrap_or(0);
         x = b.slice_axis(x, axis, first, first + count + filter.dims()[axis - 1] - 1);
     }
     let w = b.constant(filter.clone());

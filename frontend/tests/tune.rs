@@ -62,8 +62,52 @@ fn a_layer_is_computed_as_prescribed_and_only_in_ways_that_it_has() {
         choices.insert(decision.layer.as_str(), Choice::Prescribed(way));
         let compiled = compile(&graph, &with(choices)).expect("it compiles");
         assert_eq!(compiled.decisions()[0].algorithm, decision.algorithm, "{way} is none of its ways");
-        assert!(compiled.decisions()[0].note().ends_with("estimated"));
+        let note = compiled.decisions()[0].note();
+        assert!(
+            note.contains("estimated, for what was known is no way of this layer") && note.contains(&way.to_string())
+        );
     }
+}
+
+#[test]
+fn what_is_known_about_one_machine_is_not_followed_for_another() {
+    let (graph, _) = model();
+    let target = |name: &str| Target::named(name).expect("a known target");
+    let [v3, v2] = [target("x86-64-v3"), target("x86-64-v2")];
+    let estimated = |target: &Target| {
+        let options = CompileOptions { target: Some(target.clone()), ..CompileOptions::default() };
+        compile(&graph, &options).expect("it compiles").decisions()[0].clone()
+    };
+    let (first, second) = (estimated(&v3), estimated(&v2));
+    // a way that both have and neither would take
+    let both = |way: &Algorithm| second.candidates.contains(way) && ![first.algorithm, second.algorithm].contains(way);
+    let way = *first.candidates.iter().find(|&way| both(way)).expect("they have ways in common");
+    let mut choices = Choices::default();
+    choices.insert(first.layer.as_str(), Choice::Prescribed(way));
+    let options = CompileOptions {
+        target: Some(v3),
+        choices: Arc::new(choices),
+        more_targets: vec![(v2, Arc::default())],
+        ..CompileOptions::default()
+    };
+    let compiled = compile(&graph, &options).expect("it compiles");
+    let ways: Vec<Algorithm> = compiled.decisions_by_target().map(|(_, decisions)| decisions[0].algorithm).collect();
+    assert_eq!(ways, [way, second.algorithm]);
+}
+
+#[test]
+fn the_error_of_a_convolution_that_leaves_out_the_edge_of_its_input_is_measured() {
+    let mut b = Builder::new("cropped");
+    let x = b.placeholder("x", DType::F32, &[1, 30, 30, 32].map(Dim::Fixed));
+    let padding = vec![Padding { low: -2, high: 1 }, Padding { low: 1, high: -3 }];
+    let options = ConvOptions { padding, layout: ConvLayout::ChannelsLast, ..ConvOptions::default() };
+    let w = b.constant(random_tensor(DType::F32, &[3, 3, 32, 32], 1).expect("a filter"));
+    let y = b.conv(x, w, &options);
+    b.output("y", y);
+    let compiled = compile(&b.finish().expect("a graph"), &CompileOptions::default()).expect("it compiles");
+    let (target, node) = (Target::host().expect("this machine is supported"), compiled.decisions()[0].node);
+    let error = layer_error(compiled.graph(), node, &target, &Arc::default()).expect("it runs");
+    assert!(error.is_some_and(|error| error < 1e-4), "{error:?}");
 }
 
 #[test]
@@ -107,7 +151,7 @@ fn an_artifact_has_code_for_every_target_that_is_asked_for() {
     let target = |name: &str| Target::named(name).expect("a known target");
     let options = CompileOptions {
         target: Some(target("x86-64-v2")),
-        more_targets: vec![target("x86-64-v3"), target("aarch64-unknown-linux-gnu")],
+        more_targets: ["x86-64-v3", "aarch64-unknown-linux-gnu"].map(|name| (target(name), Arc::default())).to_vec(),
         ..CompileOptions::default()
     };
     let compiled = compile(&graph, &options).expect("it compiles");

@@ -1,12 +1,16 @@
 //! Random graphs: all ways of running one agree.
 
+use std::collections::BTreeSet;
+
 use kiln_ir::interp::{State, run};
-use kiln_ir::{Graph, Tensor};
+use kiln_ir::{DType, Dim, Graph, Op, Tensor};
 use kiln_passes::Options as PassOptions;
 use kiln_tests::compare::check_close;
 use kiln_tests::random_graph::{Options, RandomGraph, config, random_graph};
 use kiln_tests::ways::Way;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 fn feeds(random: &RandomGraph) -> Vec<(&str, Tensor)> {
     random.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect()
@@ -61,4 +65,36 @@ proptest! {
                 .map_err(|e| TestCaseError::fail(format!("{e}\nwith {way:?}:\n{}", optimized.graph)))?;
         }
     }
+}
+
+/// Attention that is fused, with and without a mask, a row of one key, and extents that fill no vector.
+#[test]
+fn random_graphs_reach_attention_of_every_kind_that_is_fused() {
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]));
+    let strategy = random_graph(Options::inference());
+    let mut reached = BTreeSet::new();
+    for _ in 0..1500 {
+        let graph = strategy.new_tree(&mut runner).unwrap().current().graph;
+        let softmax = |id| matches!(graph.node(id).op, Op::Softmax { .. });
+        if !graph.node_ids().any(softmax) {
+            continue;
+        }
+        let optimized = kiln_passes::optimize(&graph, &PassOptions::default()).unwrap().graph;
+        for node in optimized.node_ids().map(|id| optimized.node(id)) {
+            let Op::FusedAttention { v_keys, q_depth, .. } = node.op else { continue };
+            let dims = |i: usize| optimized.ty(node.operands[i]).static_dims().unwrap();
+            reached.insert(match node.operands.get(3).map(|&mask| optimized.ty(mask)) {
+                None => "no mask",
+                Some(mask) if mask.dtype == DType::Bool => "a mask of truth",
+                Some(mask) if mask.dims.contains(&Dim::Fixed(1)) => "a broadcast mask",
+                Some(_) => "a whole mask",
+            });
+            reached.insert(if dims(2)[v_keys] == 1 { "one key" } else { "several keys" });
+            reached.insert(if dims(0)[q_depth] % 4 == 0 { "vectors of depth" } else { "odd depth" });
+        }
+    }
+    let all = ["no mask", "a mask of truth", "a broadcast mask", "a whole mask", "one key", "several keys"];
+    let missed: Vec<_> =
+        all.into_iter().chain(["vectors of depth", "odd depth"]).filter(|k| !reached.contains(k)).collect();
+    assert!(missed.is_empty(), "never drawn: {missed:?}");
 }

@@ -74,6 +74,10 @@ pub fn attention(
         l.fill(l.label(id), &y.view, crate::kir::Bits(0));
         return Ok(());
     }
+    // scores are nobody's value, so nothing has counted them yet
+    if keys.checked_mul(BLOCK as usize * DType::F32.size()).is_none_or(|bytes| bytes > isize::MAX as usize / 2) {
+        return Err(l.too_large(id, format!("scores of {keys} keys")));
+    }
     let mut dtypes = vec![DType::F32];
     dtypes.extend(operands[3..].iter().map(|&v| l.dtype(v)));
     let epilogue = l.typed(id, epilogue, &dtypes)?;
@@ -255,9 +259,9 @@ impl Attention<'_> {
         let mut uses = vec![self.y.view.used(Access::Write)];
         uses[0].strided = self.y.partial;
         uses.extend(self.views.iter().chain(&self.extras).map(|view| view.used(Access::Read)));
-        let scores = (volume(&self.outer) * self.queries * self.keys) as u64;
+        let count = volume(&self.outer).saturating_mul(self.queries).saturating_mul(self.keys) as u64;
         let each = 2 * (self.depth + self.columns) as u64 + self.epilogue.cost() - 1 + 25;
-        l.step_with(l.label(id), b, uses, scores * each)
+        l.step_with(l.label(id), b, uses, count.saturating_mul(each))
     }
 
     fn block(&self, b: &mut KernelBuilder, l: &Lowering<'_>, buffers: &Buffers, at: &[Index], count: i64) {

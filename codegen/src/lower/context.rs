@@ -608,9 +608,11 @@ impl<'g> Lowering<'g> {
     /// Settles a layer of the node: by what is known, if that is one of `candidates`, else by the first of these, of which there is
     /// at least one.
     pub fn decide(&self, id: NodeId, layer: String, candidates: Vec<Algorithm>) -> Decision {
-        let choice = self.choices.get(&layer).filter(|choice| candidates.contains(&choice.algorithm()));
+        let known = self.choices.get(&layer);
+        let choice = known.filter(|choice| candidates.contains(&choice.algorithm()));
+        let passed_over = known.filter(|_| choice.is_none()).map(|choice| choice.algorithm());
         let algorithm = choice.map_or(candidates[0], |choice| choice.algorithm());
-        Decision { node: id, layer, algorithm, choice, candidates, steps: 0..0 }
+        Decision { node: id, layer, algorithm, choice, passed_over, candidates, steps: 0..0 }
     }
 
     /// Records a decision; the last step is the one that it was about.

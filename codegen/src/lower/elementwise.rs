@@ -103,7 +103,7 @@ pub fn pointwise(
     let widest = dtypes.iter().copied().max_by_key(|d| d.size()).unwrap_or(result.view.dtype);
     let lanes = l.machine.stream_lanes(widest, typed.is_heavy());
     let count: usize = dims.iter().product();
-    let flops = count as u64 * typed.cost();
+    let flops = (count as u64).saturating_mul(typed.cost());
     let unit = Axis::unit(start.len());
     let inner = axes.last().unwrap_or(&unit).strides.clone();
     let copies = expr.is_identity() && dtypes == [result.view.dtype];

@@ -117,7 +117,7 @@ pub fn arg_reduce(l: &mut Lowering<'_>, id: NodeId, axis: usize, extreme: Extrem
         b.for_each(full, |b, var| column(b, &(var * i64::from(lanes)), lanes));
         (inner - rest..inner).for_each(|i| column(&mut b, &Index::constant(i), 1));
     }
-    l.step(l.label(id), b, &[&result, &x], x.len() as u64 * 4)
+    l.step(l.label(id), b, &[&result, &x], (x.len() as u64).saturating_mul(4))
 }
 
 struct Scan {

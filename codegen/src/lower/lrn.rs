@@ -64,7 +64,7 @@ pub fn lrn(l: &mut Lowering<'_>, id: NodeId, axis: usize, numbers: Lrn) -> Resul
         let mut body = Columns { out, from, numbers, taps, before, channels, inner };
         walk(&mut b, &axes, &[Index::constant(0), Index::constant(0)], lanes, &mut body);
     }
-    l.step(l.label(id), b, &[&result, &x], x.len() as u64 * (taps as u64 + 10))
+    l.step(l.label(id), b, &[&result, &x], (x.len() as u64).saturating_mul(taps as u64 + 10))
 }
 
 struct Squares {

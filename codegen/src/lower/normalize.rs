@@ -53,7 +53,7 @@ pub fn softmax(l: &mut Lowering<'_>, id: NodeId, axis: usize, logarithm: bool) -
         walk(&mut b, &axes, &[Index::constant(0)], lanes, &mut body);
     }
     let uses = vec![result.used(Access::Write), x.used(Access::Read)];
-    l.step_with(l.label(id), b, uses, x.len() as u64 * 25)
+    l.step_with(l.label(id), b, uses, (x.len() as u64).saturating_mul(25))
 }
 
 impl Softmax {
@@ -189,7 +189,7 @@ pub fn layer_norm(l: &mut Lowering<'_>, id: NodeId, axis: usize, epsilon: f64) -
     let mut body = Normalise { out, from, scales, biases, mean, factor };
     let axis = Axis { extent, strides: vec![1, 1] };
     run(&mut b, &[first.clone(), Index::constant(0)], &axis, extent, lanes, &mut body);
-    l.step(l.label(id), b, &[&result, x, scale, bias], x.len() as u64 * 8)
+    l.step(l.label(id), b, &[&result, x, scale, bias], (x.len() as u64).saturating_mul(8))
 }
 
 struct Normalise {

@@ -60,7 +60,7 @@ pub fn random_bits(l: &mut Lowering<'_>, id: NodeId, seed: i64) -> Result<(), Lo
     let lanes = l.machine.lanes(DType::I32) * 2;
     walk(&mut b, &[blocks], &[Index::constant(0), Index::constant(0)], lanes, &mut body);
     let uses = vec![result.used(Access::Write), counter.used(Access::Read)];
-    l.step_with(l.label(id), b, uses, result.len() as u64 * 50)
+    l.step_with(l.label(id), b, uses, (result.len() as u64).saturating_mul(50))
 }
 
 struct Threefry {

@@ -52,7 +52,7 @@ pub fn top_k(l: &mut Lowering<'_>, id: NodeId, k: usize, axis: usize, extreme: E
     });
     let steps = if few { k as u64 } else { u64::from(size.ilog2()).pow(2) };
     let uses = vec![value_view.used(Access::Write), index_view.used(Access::Write), x.used(Access::Read)];
-    l.step_with(l.label(id), b, uses, x.len() as u64 * steps * 4)
+    l.step_with(l.label(id), b, uses, (x.len() as u64).saturating_mul(steps * 4))
 }
 
 struct Order {

@@ -3,7 +3,6 @@
 use kiln_ir::NodeId;
 use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::infer::{filled, padding_or_none};
-use kiln_ir::scalar::ScalarExpr;
 use kiln_runtime::Access;
 
 use super::context::Lowering;
@@ -64,14 +63,6 @@ pub fn reduce_window(
     let mut outer = nest::collapse(&kept);
     let column = outer.pop().unwrap_or_else(|| Axis::unit(operands));
     let row = outer.pop().unwrap_or_else(|| Axis::unit(operands));
-    let identity_expr = ScalarExpr::identity();
-    let typed = |d| {
-        TypedExpr::new(&identity_expr, &[d]).map_err(|e| LowerError::Unsupported {
-            op: "reduce_window",
-            reason: e.to_string(),
-            location: None,
-        })
-    };
     let tile = Tile {
         name: "window",
         buffers: vec![
@@ -84,10 +75,10 @@ pub fn reduce_window(
         row,
         column,
         reduce: nest::collapse(&reduce),
-        combine: Combine::Fold { op, identity, prologue: typed(x.dtype)? },
+        combine: Combine::Fold { op, identity, prologue: TypedExpr::identity(x.dtype) },
         accumulator: dtype,
         reduced: x.dtype,
-        epilogue: typed(x.dtype)?,
+        epilogue: TypedExpr::identity(x.dtype),
         panels: false,
         lanes: l.machine.stream_lanes(dtype, false),
         rows: 1,

@@ -1,12 +1,15 @@
 //! The tuning database: one JSON file of measurements, each filed by processor, target, threads and layer.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use kiln_codegen::native::{Backend, Target};
 use kiln_codegen::tuning::{Choice, Choices, Measurement};
 use serde::{Deserialize, Serialize};
 
+use super::cpu_name;
 use crate::files::{FileError, write_atomically};
 
 /// The version of the file format.
@@ -19,10 +22,24 @@ const MOST_BYTES: u64 = 256 << 20;
 pub struct Circumstances {
     /// The processor ([`cpu_name`](super::cpu_name)).
     pub cpu: String,
-    /// What the code was made for.
+    /// What the code was made for, and by which back end where that is not the wide one: layers have other ways by another.
     pub target: String,
     /// Threads that ran it.
     pub threads: usize,
+    /// Whether only algorithms were tried that multiply what the graph multiplies.
+    #[serde(default)]
+    pub exact: bool,
+}
+
+impl Circumstances {
+    /// Code for `target` on this processor.
+    pub fn here(target: &Target, threads: usize, exact: bool) -> Circumstances {
+        let by = match target.backend() {
+            Backend::Wide => "",
+            Backend::Cranelift => ", by Cranelift",
+        };
+        Circumstances { cpu: cpu_name(), target: format!("{target}{by}"), threads, exact }
+    }
 }
 
 /// A measured layer.
@@ -35,8 +52,14 @@ struct Entry {
     measurement: Measurement,
 }
 
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Header {
+    kiln_tuning: u32,
+}
+
 #[derive(Serialize, Deserialize)]
-struct File {
+struct Contents {
     kiln_tuning: u32,
     layers: Vec<Entry>,
 }
@@ -60,7 +83,8 @@ pub enum DatabaseError {
     },
     /// It is something else, or damaged.
     #[error(
-        "`{}` is not a tuning database of this version of Kiln: {reason}; `kiln tune MODEL -o FILE` writes a new one",
+        "`{}` is not a tuning database of this version of Kiln: {reason}; `kiln tune MODEL -o FILE` makes one where there is no FILE \
+         yet",
         path.display()
     )]
     Format {
@@ -79,15 +103,17 @@ impl Database {
     pub fn read(path: &Path) -> Result<Database, DatabaseError> {
         let failed = |source| DatabaseError::Read { path: path.to_owned(), source };
         let wrong = |reason: String| DatabaseError::Format { path: path.to_owned(), reason };
-        let size = std::fs::metadata(path).map_err(failed)?.len();
-        if size > MOST_BYTES {
-            return Err(wrong(format!("it has {size} bytes, more than the {MOST_BYTES} that one may have")));
+        let mut text = Vec::new();
+        // not by its size: a device has none and no end
+        File::open(path).map_err(failed)?.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
+        if text.len() as u64 > MOST_BYTES {
+            return Err(wrong(format!("it has more than the {MOST_BYTES} bytes that one may have")));
         }
-        let text = std::fs::read(path).map_err(failed)?;
-        let file: File = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-        if file.kiln_tuning != FORMAT {
-            return Err(wrong(format!("its format is {}, not {FORMAT}", file.kiln_tuning)));
+        let Header { kiln_tuning } = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        if kiln_tuning != FORMAT {
+            return Err(wrong(format!("its format is {kiln_tuning}, not {FORMAT}")));
         }
+        let file: Contents = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
         let entries = file.layers.into_iter().map(|e| ((e.circumstances, e.layer), e.measurement));
         Ok(Database { measured: entries.collect() })
     }
@@ -107,7 +133,7 @@ impl Database {
             layer: layer.clone(),
             measurement: *measurement,
         };
-        let file = File { kiln_tuning: FORMAT, layers: self.measured.iter().map(entry).collect() };
+        let file = Contents { kiln_tuning: FORMAT, layers: self.measured.iter().map(entry).collect() };
         let failed = |e: serde_json::Error| FileError::Write { path: path.to_owned(), source: e.into() };
         let text = serde_json::to_vec_pretty(&file).map_err(failed)?;
         Ok(write_atomically(path, |out| {
@@ -149,7 +175,7 @@ mod tests {
     use super::*;
 
     fn here(threads: usize) -> Circumstances {
-        Circumstances { cpu: "a processor".into(), target: "a target".into(), threads }
+        Circumstances { cpu: "a processor".into(), target: "a target".into(), threads, exact: false }
     }
 
     fn measurement(nanoseconds: u64) -> Measurement {
@@ -176,6 +202,7 @@ mod tests {
         assert_eq!(again.choices(&here(1)).get("a layer"), Some(Choice::Measured(measurement(20))));
         assert_eq!(again.choices(&here(2)).get("a layer"), Some(Choice::Measured(measurement(30))));
         assert!(again.choices(&here(3)).is_empty());
+        assert!(again.choices(&Circumstances { exact: true, ..here(1) }).is_empty());
     }
 
     #[test]
@@ -187,12 +214,32 @@ mod tests {
         for (text, reason) in [
             ("", "EOF"),
             ("{\"kiln_tuning\": 7, \"layers\": []}", "its format is 7, not 1"),
+            // another version may have other layers
+            ("{\"kiln_tuning\": 2, \"layers\": {\"a layer\": 1}}", "its format is 2, not 1"),
             ("{\"kiln_tuning\": 1}", "missing field `layers`"),
             ("{\"kiln_tuning\": 1, \"layers\": [{\"cpu\": 3}]}", "missing field `layer`"),
         ] {
             std::fs::write(&path, text).expect("written");
             let error = Database::read(&path).expect_err(text).to_string();
             assert!(error.contains(reason) && error.contains("tuning.json"), "{text}: {error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn of_what_has_no_end_only_so_much_is_read() {
+        let error = Database::read(Path::new("/dev/zero")).expect_err("zeros are no database").to_string();
+        assert!(error.contains("more than the 268435456 bytes"), "{error}");
+    }
+
+    #[test]
+    fn code_of_another_back_end_is_measured_apart() {
+        let target = Target::named("x86-64-v4").expect("a known target");
+        let [wide, portable] =
+            [&target, &target.clone().portable()].map(|target| Circumstances::here(target, 1, false));
+        assert_eq!(portable.cpu, wide.cpu);
+        if target.backend() == Backend::Wide {
+            assert_ne!(portable.target, wide.target);
         }
     }
 }

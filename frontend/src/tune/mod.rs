@@ -148,7 +148,7 @@ pub fn tune(
     let [estimated_ms, tuned_ms] = times.map(|times| Latencies::new(times).map_or(0.0, |l| l.median_ms()));
     progress(1.0);
     Ok(Tuned {
-        circumstances: Circumstances { cpu: cpu_name(), target: target.to_string(), threads: options.threads },
+        circumstances: Circumstances::here(&target, options.threads, exact),
         layers: layers.report(),
         estimated_ms,
         tuned_ms,
@@ -320,5 +320,61 @@ impl Layers {
             Some(TunedLayer { layer: text.clone(), nodes, tried, measurement: l.measurement()? })
         };
         layers.into_iter().filter_map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_codegen::tuning::Blocking;
+
+    use super::*;
+
+    fn way(rows: u32) -> Algorithm {
+        Algorithm::Direct(Blocking { rows, vectors: 1, columns_first: false })
+    }
+
+    /// A layer whose first way is the estimated one, with the times of each.
+    fn layers(times: &[(u32, &[u64])]) -> Layers {
+        let open: Vec<Algorithm> = times.iter().map(|&(rows, _)| way(rows)).collect();
+        let samples = times.iter().map(|&(rows, samples)| (way(rows), samples.to_vec())).collect();
+        let layer = Layer { first_step: 0, nodes: 1, estimated: open[0], candidates: open.len(), open, samples };
+        Layers { by_text: BTreeMap::from([("a layer".to_owned(), layer)]) }
+    }
+
+    #[test]
+    fn another_way_must_be_faster_than_the_estimated_one_by_more_than_noise() {
+        let found = |times: &[(u32, &[u64])]| layers(times).by_text["a layer"].measurement().expect("measured");
+        let near = found(&[(1, &[100]), (2, &[98])]);
+        assert_eq!((near.algorithm, near.nanoseconds, near.estimated_nanoseconds), (way(1), 100, 100));
+        let far = found(&[(1, &[100]), (2, &[90]), (3, &[95])]);
+        assert_eq!((far.algorithm, far.nanoseconds, far.estimated), (way(2), 90, way(1)));
+        // one run that was disturbed decides nothing
+        assert_eq!(found(&[(1, &[100, 900, 100, 100, 100]), (2, &[120])]).nanoseconds, 100);
+        assert_eq!(layers(&[(1, &[]), (2, &[90])]).by_text["a layer"].measurement(), None, "nothing to compare with");
+    }
+
+    #[test]
+    fn ways_far_behind_and_ways_that_were_another_are_not_measured_again() {
+        let mut layers = layers(&[(1, &[100]), (2, &[130]), (3, &[110]), (4, &[])]);
+        assert_eq!(layers.most_open(), 4);
+        layers.give_up();
+        assert_eq!(layers.by_text["a layer"].open, [way(1), way(3)]);
+        let second = layers.prescribed(1).get("a layer");
+        assert_eq!(second, Some(Choice::Prescribed(way(3))));
+        assert_eq!(layers.prescribed(2).get("a layer"), Some(Choice::Prescribed(way(1))), "fewer ways start again");
+    }
+
+    #[test]
+    fn what_is_no_faster_together_is_filed_as_estimated() {
+        let circumstances = Circumstances { cpu: "c".into(), target: "t".into(), threads: 1, exact: false };
+        let filed = |tuned_ms| {
+            let layers = layers(&[(1, &[100]), (2, &[90])]).report();
+            let tuned =
+                Tuned { circumstances: circumstances.clone(), layers, estimated_ms: 2.0, tuned_ms, compilations: 1 };
+            let mut database = Database::default();
+            tuned.file(&mut database);
+            database.choices(&circumstances).get("a layer").map(|choice| choice.algorithm())
+        };
+        assert_eq!((filed(1.0), filed(2.0)), (Some(way(2)), Some(way(1))));
     }
 }

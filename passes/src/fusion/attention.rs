@@ -1,6 +1,5 @@
 //! Attention: two products with a softmax between them are one op, whose scores never reach memory.
 
-use kiln_ir::infer::dot_dims;
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, Graph, NodeId, Op, Value};
 
@@ -74,8 +73,7 @@ fn recognise(graph: &Graph, only_user: &[Option<NodeId>], id: NodeId) -> Option<
         && lhs_batch.iter().copied().eq(0..batches)
         && axis == keys
         && lhs_contract[..] == [keys];
-    let queries = dot_dims(batches + 2, batches + 2, (&q_batch, &q_contract), (&k_batch, &k_contract)).lhs_free;
-    let enough = graph.ty(q).dims[*queries.first()?].fixed()? >= FEWEST_QUERIES;
+    let enough = graph.ty(scored).dims.get(batches)?.fixed()? >= FEWEST_QUERIES;
     (alone && f32s && shaped && enough).then(|| Attention {
         op: Op::FusedAttention { q_batch, k_batch, v_batch: v_batch.clone(), q_depth, k_depth, v_keys, epilogue },
         operands: [&[q, k, v], extras].concat(),

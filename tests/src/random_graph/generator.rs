@@ -75,6 +75,7 @@ const FAMILIES: &[fn(&mut Generator) -> Option<()>] = &[
     Generator::variable,
     Generator::assign,
     Generator::group,
+    Generator::attention,
 ];
 
 /// The graph that `steps` describe.
@@ -180,10 +181,31 @@ impl Generator {
         let results = self.builder.add_node(op, operands, ranges.len());
         assert!(self.builder.errors().is_empty(), "the generator's mistake: {:?}", self.builder.errors());
         for (&v, range) in results.iter().zip(ranges) {
-            self.ranges.insert(v, *range);
-            self.pool.push(v);
+            self.offer(v, *range);
         }
         results
+    }
+
+    /// Lets later steps take a value.
+    fn offer(&mut self, v: Value, range: Range) {
+        self.ranges.insert(v, range);
+        self.pool.push(v);
+    }
+
+    /// Adds an op whose result no other step takes: it may be infinite, and has one user.
+    pub(super) fn apart(&mut self, op: Op, operands: &[Value]) -> Value {
+        let result = self.builder.add_op(op, operands);
+        assert!(self.builder.errors().is_empty(), "the generator's mistake: {:?}", self.builder.errors());
+        result
+    }
+
+    /// An input that will be this tensor, and that no other step takes.
+    pub(super) fn input(&mut self, tensor: Tensor) -> Value {
+        let name = format!("x{}", self.inputs.len());
+        let dims = tensor.dims().iter().copied().map(Dim::Fixed).collect();
+        let v = self.apart(Op::Placeholder { name: name.clone(), dtype: tensor.dtype(), dims }, &[]);
+        self.inputs.push((name, tensor));
+        v
     }
 
     pub(super) fn add(&mut self, op: Op, operands: &[Value], range: Range) -> Option<Value> {
@@ -266,10 +288,8 @@ impl Generator {
         let dims = self.extents();
         let (low, high) = Self::usual(dtype);
         let (tensor, range) = self.tensor(dtype, &dims, low, high);
-        let name = format!("x{}", self.inputs.len());
-        let dims = dims.into_iter().map(Dim::Fixed).collect();
-        self.add(Op::Placeholder { name: name.clone(), dtype, dims }, &[], range);
-        self.inputs.push((name, tensor));
+        let v = self.input(tensor);
+        self.offer(v, range);
     }
 
     pub(super) fn constant(&mut self) -> Option<()> {
@@ -311,8 +331,7 @@ impl Generator {
         };
         let v = self.builder.variable(&name, dtype, &dims, init);
         assert!(self.builder.errors().is_empty(), "the generator's mistake: {:?}", self.builder.errors());
-        self.ranges.insert(v, range);
-        self.pool.push(v);
+        self.offer(v, range);
         self.unassigned.push(name);
         Some(())
     }

@@ -10,6 +10,7 @@
 //! - for each output, an absolute [tolerance](RandomGraph::tolerances) that bounds how far two implementations may be apart. It
 //!   comes from the usual forward error analysis (Higham 2002, chapters 2 and 3), not from measurements.
 
+mod attention;
 mod contraction;
 mod elementwise;
 mod generator;

@@ -1,6 +1,7 @@
 //! `kiln cat`: a model's text at any stage between its file and machine code.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use kiln::compile::{CompileOptions, Compiled, compile};
@@ -11,10 +12,9 @@ use kiln_passes::{PASSES, optimize_observed};
 use kiln_runtime::artifact::{self, Digests};
 use serde_json::json;
 
-use crate::code::CodeArgs;
+use crate::code::{CodeArgs, TuningThreads};
 use crate::disassembly::disassemble;
 use crate::dot::dot;
-use crate::engine::available_threads;
 use crate::failure::{Failure, Outcome};
 use crate::model::{Model, ModelArgs, Source, of_file, portable_graph};
 use crate::output::Output;
@@ -44,6 +44,8 @@ pub struct CatArgs {
     /// Print only kernels whose name contains this (kir, clif, asm)
     #[arg(long, value_name = "TEXT")]
     kernel: Option<String>,
+    #[command(flatten)]
+    tuning_threads: TuningThreads,
     #[command(flatten)]
     code: CodeArgs,
     #[command(flatten)]
@@ -150,14 +152,16 @@ impl CatArgs {
         let graph = source.specialized()?;
         let target = self.target.as_deref().unwrap_or("host");
         let target = self.code.target(target)?;
+        let choices = self.code.choices(&target, self.tuning_threads.count())?;
         let options = CompileOptions {
             passes: self.passes.options(),
-            choices: self.code.choices(&target, available_threads())?,
+            choices: Arc::clone(&choices),
             target: Some(target),
             exact: self.code.exact,
             ..CompileOptions::default()
         };
         let compiled = spinning("compiling", || compile(&graph, &options))?;
+        self.code.note_estimated(&choices, compiled.decisions());
         if self.stage == "plan" { Ok(plan_text(compiled.plan())) } else { self.kernels(&compiled) }
     }
 

@@ -1,12 +1,13 @@
 //! Options about machine code: by which back end, and with which algorithms.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use kiln::tune::{Circumstances, Database, cpu_name};
+use kiln::tune::{Circumstances, Database};
 use kiln_codegen::native::{Backend, Target};
-use kiln_codegen::tuning::Choices;
+use kiln_codegen::tuning::{Choices, Decision};
 
 use crate::engine::{available_threads, threads};
 use crate::failure::{Failure, Outcome};
@@ -26,19 +27,20 @@ pub struct CodeArgs {
     pub tuning: Option<PathBuf>,
 }
 
-/// How many threads the model is compiled for.
+/// Which measurements count, for commands that do not run what they compile: those that do have `--threads`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Code generation")]
-pub struct ThreadsArgs {
-    /// Threads that the model will run on, which decides the measurements of --tuning that count; all cores where it is not given
+pub struct TuningThreads {
+    /// Use the measurements of --tuning that were made on N threads, for a model that will run on as many; all cores where it is not
+    /// given
     #[arg(long, value_name = "N", value_parser = threads, requires = "tuning")]
-    threads: Option<usize>,
+    tuning_threads: Option<usize>,
 }
 
-impl ThreadsArgs {
+impl TuningThreads {
     /// The number.
     pub fn count(&self) -> usize {
-        self.threads.unwrap_or_else(available_threads)
+        self.tuning_threads.unwrap_or_else(available_threads)
     }
 }
 
@@ -61,18 +63,38 @@ impl CodeArgs {
     /// What the tuning database knows about layers of code for `target` that runs on this machine with `threads` threads.
     pub fn choices(&self, target: &Target, threads: usize) -> Outcome<Arc<Choices>> {
         let Some(path) = &self.tuning else { return Ok(Arc::default()) };
-        let circumstances = Circumstances { cpu: cpu_name(), target: target.to_string(), threads };
+        let circumstances = Circumstances::here(target, threads, self.exact);
         let choices = Database::read(path)?.choices(&circumstances);
         if choices.is_empty() {
-            let Circumstances { cpu, target, threads } = circumstances;
+            let Circumstances { cpu, target, threads, exact } = circumstances;
+            let how = if exact { " and --exact" } else { "" };
             eprintln!(
-                "note: `{}` has no measurements of code for {target} on {cpu} with {threads} thread(s), so every layer is estimated; \
+                "note: `{}` has no measurements of code for {target} on {cpu} with {threads} thread(s){how}, so every layer is estimated; \
                  `kiln tune MODEL -o {}` makes them",
                 path.display(),
                 path.display()
             );
         }
         Ok(Arc::new(choices))
+    }
+
+    /// Says how many layers of a compiled model the database does not know, or knows only by ways that they do not have. Where it
+    /// knows none at all, that has been said already.
+    pub fn note_estimated(&self, choices: &Choices, decisions: &[Decision]) {
+        let Some(path) = self.tuning.as_ref().filter(|_| !choices.is_empty()) else { return };
+        let layers: BTreeMap<&str, &Decision> = decisions.iter().map(|d| (d.layer.as_str(), d)).collect();
+        let count = |wanted: &dyn Fn(&Decision) -> bool| layers.values().filter(|d| wanted(d)).count();
+        let foreign = count(&|d| d.passed_over.is_some());
+        let unknown = count(&|d| d.choice.is_none()) - foreign;
+        let (of, path) = (layers.len(), path.display());
+        for (n, why) in [(unknown, "it has no measurements"), (foreign, "the way it has is none of theirs")] {
+            if n > 0 {
+                eprintln!(
+                    "note: `{path}`: of {n} of the model's {of} layers {why}, so they are estimated; `kiln tune MODEL -o {path}` \
+                     measures them"
+                );
+            }
+        }
     }
 
     /// The target of a name, with the back end that was asked for.

@@ -1,15 +1,17 @@
 //! `kiln compile`: a model to an artifact.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use kiln::compile::{ArtifactOptions, CompileOptions, compile};
 use kiln::measure::milliseconds;
 use kiln_codegen::native::Target;
+use kiln_codegen::tuning::Choices;
 use serde_json::json;
 
-use crate::code::{CodeArgs, ThreadsArgs};
+use crate::code::{CodeArgs, TuningThreads};
 use crate::failure::{Failure, Outcome};
 use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts};
@@ -32,10 +34,10 @@ pub struct CompileArgs {
     #[arg(long)]
     no_portable: bool,
     /// Leave out machine code: the artifact is compiled where it is loaded
-    #[arg(long, conflicts_with_all = ["no_portable", "target", "backend"])]
+    #[arg(long, conflicts_with_all = ["no_portable", "target", "backend", "tuning"])]
     no_native: bool,
     #[command(flatten)]
-    threads: ThreadsArgs,
+    tuning_threads: TuningThreads,
     #[command(flatten)]
     code: CodeArgs,
     #[command(flatten)]
@@ -45,8 +47,9 @@ pub struct CompileArgs {
 impl CompileArgs {
     /// Compiles, writes and reports.
     pub fn run(self, output: Output) -> Outcome {
-        let (target, more_targets) = self.targets()?;
-        let choices = self.code.choices(&target, self.threads.count())?;
+        let mut targets = self.targets()?;
+        let (target, choices) = targets.remove(0);
+        let known: Vec<Arc<Choices>> = [&choices].into_iter().chain(targets.iter().map(|t| &t.1)).cloned().collect();
         let start = Instant::now();
         let source = self.model.source()?;
         let load_ms = milliseconds(start.elapsed());
@@ -54,13 +57,16 @@ impl CompileArgs {
         let graph = source.specialized()?;
         let options = CompileOptions {
             target: Some(target),
-            more_targets,
+            more_targets: targets,
             choices,
             passes: self.passes.options(),
             exact: self.code.exact,
             ..CompileOptions::default()
         };
         let compiled = spinning("compiling", || compile(&graph, &options))?;
+        for (choices, (_, decisions)) in known.iter().zip(compiled.decisions_by_target()) {
+            self.code.note_estimated(choices, decisions);
+        }
         let halves = ArtifactOptions { portable: !self.no_portable, native: !self.no_native };
         let artifact = compiled.artifact(&halves)?;
         let compile_ms = milliseconds(start.elapsed());
@@ -132,21 +138,21 @@ impl CompileArgs {
         })
     }
 
-    /// The targets, each once.
-    fn targets(&self) -> Outcome<(Target, Vec<Target>)> {
-        let mut targets: Vec<Target> = Vec::new();
+    /// The targets, each once, of which there is at least one, with what is known about layers of each.
+    fn targets(&self) -> Outcome<Vec<(Target, Arc<Choices>)>> {
+        let mut targets: Vec<(Target, Arc<Choices>)> = Vec::new();
         for name in &self.target {
             let target = self.code.target(name)?;
-            if targets.iter().any(|known| known.to_string() == target.to_string()) {
+            if targets.iter().any(|(known, _)| known.to_string() == target.to_string()) {
                 return Err(Failure::Usage(format!(
                     "--target names {target} twice: leave out one of {}",
                     self.target.join(", ")
                 )));
             }
-            targets.push(target);
+            let choices = self.code.choices(&target, self.tuning_threads.count())?;
+            targets.push((target, choices));
         }
-        let first = targets.remove(0);
-        Ok((first, targets))
+        Ok(targets)
     }
 }
 

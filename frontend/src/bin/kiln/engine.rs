@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kiln::compile::{CompileOptions, Compiler, compile};
+use kiln::compile::{CompileError, CompileOptions, compile};
 use kiln::measure::milliseconds;
+use kiln_ir::Graph;
 use kiln_runtime::artifact::{self, Digests, PortableCompiler, PortableModel};
 use kiln_runtime::pool::MOST_THREADS;
 use kiln_runtime::{Executable, Executor, PoolHandle};
@@ -62,16 +63,18 @@ impl EngineArgs {
                 let load_ms = milliseconds(start.elapsed());
                 let start = Instant::now();
                 let (graph, options) = (source.specialized()?, self.options()?);
-                let executable = spinning("compiling", || compile(&graph, &options)?.executable())?;
+                let executable = self.compiled(&graph, &options)?;
                 Ok(Engine { executable, load_ms, compile_ms: milliseconds(start.elapsed()) })
             }
             Model::Artifact(path) => {
-                let compiler = Timed { compiler: Compiler(self.options()?), time: Cell::default() };
+                if !self.portable {
+                    self.refuse_compilation_of_native(&path)?;
+                }
+                let compiler = Timed { engine: self, options: self.options()?, time: Cell::default() };
                 let executable = if self.portable {
                     // The portable half has a digest for each weight, and they are always compared.
                     artifact::load(&artifact::read_file(&path)?, &compiler).map_err(of_file(&path))?
                 } else {
-                    self.refuse_compilation_of_native(&path)?;
                     let executable = native::load(&path, self.verify_weights, &compiler)?;
                     if !compiler.time.get().is_zero() && has_machine_code(&path)? {
                         eprintln!(
@@ -97,6 +100,12 @@ impl EngineArgs {
             exact: self.code.exact,
             ..CompileOptions::default()
         })
+    }
+
+    fn compiled(&self, graph: &Graph, options: &CompileOptions) -> Result<Arc<Executable>, CompileError> {
+        let compiled = spinning("compiling", || compile(graph, options))?;
+        self.code.note_estimated(&options.choices, compiled.decisions());
+        compiled.executable()
     }
 
     /// Refuses options of compilation for machine code, which has been through the passes already.
@@ -128,17 +137,18 @@ fn has_machine_code(artifact: &Path) -> Outcome<bool> {
 }
 
 /// A compiler that measures itself.
-struct Timed {
-    compiler: Compiler,
+struct Timed<'a> {
+    engine: &'a EngineArgs,
+    options: CompileOptions,
     time: Cell<Duration>,
 }
 
-impl PortableCompiler for Timed {
+impl PortableCompiler for Timed<'_> {
     fn compile(&self, model: PortableModel) -> Result<Arc<Executable>, Box<dyn Error + Send + Sync>> {
         let start = Instant::now();
-        let result = spinning("compiling", || self.compiler.compile(model));
+        let result = self.engine.compiled(&model.graph, &self.options);
         self.time.set(start.elapsed());
-        result
+        Ok(result?)
     }
 }
 

@@ -22,8 +22,8 @@ use crate::values;
 
 /// Measure the ways to compute each layer of a model, and file the fastest in a database.
 ///
-/// `kiln compile`, `run`, `bench`, `cat` and `explain` use the database with `--tuning`. Measurements count for the same processor, target and
-/// number of threads. Inputs that no option gives are random, as `kiln bench` makes them. Nothing else should run meanwhile.
+/// `kiln compile`, `run`, `bench`, `cat` and `explain` use the database with `--tuning`. Measurements count for the same processor, target,
+/// back end and number of threads, with `--exact` or without. Inputs that no option gives are random, as `kiln bench` makes them. Nothing else should run meanwhile.
 #[derive(Debug, Args)]
 pub struct TuneArgs {
     #[command(flatten)]
@@ -65,11 +65,11 @@ impl TuneArgs {
             exact: self.code.exact,
             ..CompileOptions::default()
         };
-        // before minutes of measuring: a file that is there must be a database
-        let mut database = Database::read_or_new(&self.output)?;
+        let counts = self.counts()?;
         let graph = self.model.source()?.specialized()?;
         let inputs = self.inputs(&Signature::of(&graph)?)?;
-        let counts = if self.threads.is_empty() { vec![available_threads()] } else { self.threads.clone() };
+        // before minutes of measuring: a file that is there must be a database, and it must be possible to write it
+        Database::read_or_new(&self.output)?.write(&self.output)?;
         let mut all = Vec::new();
         for threads in counts {
             let bar = share_bar(&format!("tuning for {threads} thread(s)"));
@@ -78,6 +78,8 @@ impl TuneArgs {
             let tuned = tune(&graph, &inputs, &options, &mut |share| bar.set_position((share * 1000.0) as u64));
             bar.finish_and_clear();
             let tuned = tuned?;
+            // what somebody else has filed meanwhile stays
+            let mut database = Database::read_or_new(&self.output)?;
             tuned.file(&mut database);
             database.write(&self.output)?;
             all.push(tuned);
@@ -87,6 +89,16 @@ impl TuneArgs {
             let texts: Vec<String> = all.iter().map(|tuned| tuned_text(tuned, &self.output.display())).collect();
             texts.join("\n")
         })
+    }
+
+    /// The numbers of threads, each once.
+    fn counts(&self) -> Outcome<Vec<usize>> {
+        let twice = self.threads.iter().enumerate().find(|(i, n)| self.threads[..*i].contains(n));
+        match twice {
+            Some((_, n)) => Err(Failure::Usage(format!("--threads names {n} twice: leave out one of them"))),
+            None if self.threads.is_empty() => Ok(vec![available_threads()]),
+            None => Ok(self.threads.clone()),
+        }
     }
 
     /// Tensors for all inputs, in signature order.
@@ -118,6 +130,7 @@ fn tuned_json(tuned: &Tuned) -> Value {
         "cpu": tuned.circumstances.cpu,
         "target": tuned.circumstances.target,
         "threads": tuned.circumstances.threads,
+        "exact": tuned.circumstances.exact,
         "compilations": tuned.compilations,
         "estimated_ms": tuned.estimated_ms,
         "tuned_ms": tuned.tuned_ms,
@@ -127,7 +140,9 @@ fn tuned_json(tuned: &Tuned) -> Value {
 }
 
 fn tuned_text(tuned: &Tuned, database: &dyn std::fmt::Display) -> String {
-    let kept = if tuned.is_faster() {
+    let kept = if tuned.layers.is_empty() {
+        "the model has no convolution or product, so there is nothing to choose".to_owned()
+    } else if tuned.is_faster() {
         format!("the fastest way of each layer is in {database}")
     } else {
         format!("no faster together: {database} says to compute layers as estimated")

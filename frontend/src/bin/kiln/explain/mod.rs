@@ -14,7 +14,7 @@ use kiln_runtime::Plan;
 use kiln_runtime::artifact::{self, Digests};
 use serde_json::{Value, json};
 
-use crate::code::{CodeArgs, ThreadsArgs};
+use crate::code::{CodeArgs, TuningThreads};
 use crate::failure::{Failure, Outcome};
 use crate::model::{Model, ModelArgs, Source, of_file, portable_graph};
 use crate::output::{Output, bytes};
@@ -44,7 +44,7 @@ pub struct ExplainArgs {
     #[arg(long)]
     recompile: bool,
     #[command(flatten)]
-    threads: ThreadsArgs,
+    tuning_threads: TuningThreads,
     #[command(flatten)]
     code: CodeArgs,
     #[command(flatten)]
@@ -130,7 +130,7 @@ impl ExplainArgs {
     fn compiled(&self, source: &Source) -> Outcome<(String, Vec<Explained>)> {
         let graph = source.specialized()?;
         let target = self.code.target("host")?;
-        let choices = self.code.choices(&target, self.threads.count())?;
+        let choices = self.code.choices(&target, self.tuning_threads.count())?;
         let options = CompileOptions {
             passes: self.passes.options(),
             choices: Arc::clone(&choices),
@@ -141,6 +141,7 @@ impl ExplainArgs {
         let compiled = spinning("compiling", || compile(&graph, &options))?;
         let mut rows = self.of_plan(compiled.plan());
         let decisions = compiled.decisions();
+        self.code.note_estimated(&choices, decisions);
         let progress = bar("measuring errors", rows.len());
         for row in &mut rows {
             // an op's steps are labelled alike, and have one node
