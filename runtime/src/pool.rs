@@ -134,8 +134,9 @@ impl std::fmt::Debug for PoolHandle {
 
 /// The most runs into which a dispatch is dealt: they lie on the caller's stack.
 const MOST_RUNS: usize = 32;
-/// Chunks that a run is cut into: more balance load better, fewer cost less.
-const CHUNKS_PER_RUN: usize = 4;
+/// What a claim takes of what is left of a run: one part in so many. Large chunks at first cost few calls, small ones at the end let all
+/// threads end together.
+const SHARE: usize = 4;
 
 /// What there is to do in a dispatch, as a run for each thread; threads beyond [`MOST_RUNS`] share runs.
 struct Runs {
@@ -148,8 +149,6 @@ struct Runs {
 struct Run {
     next: AtomicUsize,
     end: usize,
-    /// Grains of a chunk.
-    chunk: usize,
 }
 
 impl Runs {
@@ -159,7 +158,7 @@ impl Runs {
         let first = |run: usize| grains / dealt * run + (grains % dealt).min(run);
         let run = |run: usize| {
             let (start, end) = if run < dealt { (first(run), first(run + 1)) } else { (0, 0) };
-            Run { next: AtomicUsize::new(start), end, chunk: (end - start).div_ceil(CHUNKS_PER_RUN) }
+            Run { next: AtomicUsize::new(start), end }
         };
         Runs { runs: std::array::from_fn(run), dealt }
     }
@@ -168,10 +167,9 @@ impl Runs {
     fn claim(&self, thread: usize) -> Option<Range<usize>> {
         (0..self.dealt).find_map(|after| {
             let run = &self.runs[(thread + after) % self.dealt];
-            // asking first keeps the counter from running away, however often a run is found empty
-            let open = run.next.load(Ordering::Relaxed) < run.end;
-            let start = open.then(|| run.next.fetch_add(run.chunk, Ordering::Relaxed)).filter(|&start| start < run.end)?;
-            Some(start..run.end.min(start + run.chunk))
+            let after = |next: usize| (next < run.end).then(|| next + (run.end - next).div_ceil(SHARE));
+            let start = run.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).ok()?;
+            Some(start..after(start)?)
         })
     }
 

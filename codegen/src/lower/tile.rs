@@ -213,9 +213,10 @@ impl Tile {
             _ => return 1,
         };
         let bytes = |dtype: DType, n: i64| n * i64::from(self.lanes) * dtype.size() as i64;
-        let (panel, sums) =
-            (bytes(self.buffers[2].dtype, volume(&self.reduce)), bytes(self.accumulator, rows));
-        let again = (rows > self.row.extent || rows > self.rows) && sums <= MOST_PARTIAL && matches!(self.combine, Combine::MulAdd);
+        let (panel, sums) = (bytes(self.buffers[2].dtype, volume(&self.reduce)), bytes(self.accumulator, rows));
+        let again = (rows > self.row.extent || rows > self.rows)
+            && sums <= MOST_PARTIAL
+            && matches!(self.combine, Combine::MulAdd);
         let fits = |parts: &i64| outermost % parts == 0 && panel / parts <= MOST_PANEL;
         if again && panel > MOST_PANEL { (2..=outermost.min(16)).find(fits).unwrap_or(1) } else { 1 }
     }
@@ -424,7 +425,8 @@ impl Emitter<'_> {
         around.pop();
         let emit = |b: &mut KernelBuilder, part: &Index, (resumes, suspends): (bool, bool)| {
             let partial = Some(Partial { sums, resumes, suspends });
-            let emitter = Emitter { tile: &tile, buffers: self.buffers.clone(), partial, turns: Turns::once(), ..*self };
+            let emitter =
+                Emitter { tile: &tile, buffers: self.buffers.clone(), partial, turns: Turns::once(), ..*self };
             let mut at = at.to_vec();
             advance(&mut at, &step, part);
             at.push(Index::constant(0));
