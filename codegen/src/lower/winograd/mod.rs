@@ -274,14 +274,15 @@ impl Emitter<'_> {
         let n = self.transform.products();
         let place = self.place(b, tile, 0);
         let origin = self.bounded(b, place, self.most_x) + channel;
-        let pixels = (0..n * n).map(|at| {
-            let (row, column) = ((at / n) as i64, (at % n) as i64);
+        let matrix = &self.transform.input;
+        let halfway = transform::columns(b, matrix, |b, row, column| {
             b.load(x, &origin + (row * self.x_strides[1] + column * self.x_strides[2]), lanes)
         });
-        let pixels: Vec<Value> = pixels.collect();
-        let transformed = transform::apply_both(b, &self.transform.input, &pixels);
-        for (f, value) in transformed.into_iter().enumerate() {
-            b.store(v, tile * v_row + channel + f as i64 * self.rows * v_row, value);
+        for row in 0..n {
+            for (column, value) in transform::row(b, matrix, &halfway, row).into_iter().enumerate() {
+                let f = (row * n + column) as i64;
+                b.store(v, tile * v_row + channel + f * self.rows * v_row, value);
+            }
         }
     }
 
@@ -297,17 +298,20 @@ impl Emitter<'_> {
         lanes: u32,
     ) {
         let (n, m) = (self.transform.products(), self.transform.m);
-        let loads = (0..n * n).map(|f| b.load(products, tile * m_row + channel + f as i64 * self.rows * m_row, lanes));
-        let loads: Vec<Value> = loads.collect();
-        let pixels = transform::apply_both(b, &self.transform.output, &loads);
+        let matrix = &self.transform.output;
+        let halfway = transform::columns(b, matrix, |b, row, column| {
+            let f = row * n as i64 + column;
+            b.load(products, tile * m_row + channel + f * self.rows * m_row, lanes)
+        });
         let channel = &(channel + first);
         let whole = |b: &mut KernelBuilder| {
             let origins = self.origins(b, tile, |o| o.most_whole);
-            for (at, &pixel) in pixels.iter().enumerate() {
-                let (row, column) = ((at / m) as i64, (at % m) as i64);
-                let moved = |o: &Moving, origin: &Index| origin + (row * o.strides[1] + column * o.strides[2]);
-                let places: Vec<Index> = self.moving.iter().zip(&origins).map(|(o, at)| moved(o, at)).collect();
-                self.finish(b, &places, channel, pixel);
+            for row in 0..m {
+                for (column, pixel) in transform::row(b, matrix, &halfway, row).into_iter().enumerate() {
+                    let by = |o: &Moving| row as i64 * o.strides[1] + column as i64 * o.strides[2];
+                    let places: Vec<Index> = self.moving.iter().zip(&origins).map(|(o, at)| at + by(o)).collect();
+                    self.finish(b, &places, channel, pixel);
+                }
             }
         };
         let part = |b: &mut KernelBuilder| {
@@ -316,7 +320,8 @@ impl Emitter<'_> {
                 let number = b.constant_int(VType::scalar(DType::I64), row);
                 let there = b.compare(CompareOp::Gt, rows, number);
                 b.when(there, |b| {
-                    for column in 0..m as i64 {
+                    let pixels = transform::row(b, matrix, &halfway, row as usize);
+                    for (column, pixel) in (0..).zip(pixels) {
                         let number = b.constant_int(VType::scalar(DType::I64), column);
                         let there = b.compare(CompareOp::Gt, columns, number);
                         b.when(there, |b| {
@@ -332,7 +337,7 @@ impl Emitter<'_> {
                                     self.bounded(b, place, o.most)
                                 })
                                 .collect();
-                            self.finish(b, &places, channel, pixels[row as usize * m + column as usize]);
+                            self.finish(b, &places, channel, pixel);
                         });
                     }
                 });
