@@ -173,14 +173,14 @@ impl Tile {
         let at: Vec<Index> = starts.map(Index::constant).collect();
         // where rows come in chunks, weights are read again for each, and from a cache
         let fewest_passes = if self.columns_first { FEWEST_PASSES } else { i64::MAX };
-        Emitter { tile: self, buffers, fewest_passes, partial: None }.nest(&mut b, at);
+        Emitter { tile: self, buffers, fewest_passes, partial: None, turn: None }.nest(&mut b, at);
         b
     }
 
     /// Emits the nest inside another kernel, serially: its buffers are `buffers`, and `at` their indices where all loops are
     /// at 0. There are no outer loops and guards.
     pub fn emit_inside(&self, b: &mut KernelBuilder, buffers: Vec<Buffer>, at: &[Index]) {
-        let emitter = Emitter { tile: self, buffers, fewest_passes: 1, partial: None };
+        let emitter = Emitter { tile: self, buffers, fewest_passes: 1, partial: None, turn: None };
         emitter.columns(b, at, false, &mut |b, at, width| emitter.rows(b, at, width));
     }
 
@@ -259,6 +259,14 @@ struct Emitter<'t> {
     fewest_passes: i64,
     /// Where a part of a deep product begins and ends.
     partial: Option<Partial>,
+    /// Which run of rows over the same panel is emitted, where loops around rows repeat it.
+    turn: Option<&'t Turn>,
+}
+
+/// A run of rows over a panel, of those that loops around rows make.
+struct Turn {
+    number: Index,
+    of: i64,
 }
 
 /// Sums on their way from one part of a deep product to the next. Their place is the operand after all others.
@@ -312,7 +320,8 @@ impl Emitter<'_> {
                 self.columns(b, &at, true, &mut |b, at, width| self.parts(b, parts, sums, at, width));
                 return;
             }
-            self.columns(b, &at, true, &mut |b, at, width| self.serial(b, &serial, at, width));
+            let once = Turn { number: Index::constant(0), of: 1 };
+            self.columns(b, &at, true, &mut |b, at, width| self.serial(b, &serial, at, width, &once));
             return;
         }
         let outer = volume(&tile.outer);
@@ -359,13 +368,16 @@ impl Emitter<'_> {
         in_parts(b, parts, emit);
     }
 
-    fn serial(&self, b: &mut KernelBuilder, axes: &[&Axis], at: &[Index], width: u32) {
+    fn serial(&self, b: &mut KernelBuilder, axes: &[&Axis], at: &[Index], width: u32, turn: &Turn) {
         match axes.split_first() {
-            None => self.rows(b, at, width),
+            None => {
+                Emitter { tile: self.tile, buffers: self.buffers.clone(), turn: Some(turn), ..*self }.rows(b, at, width)
+            }
             Some((axis, rest)) => b.for_each(axis.extent, |b, var| {
                 let mut at = at.to_vec();
                 advance(&mut at, axis, &Index::from(var));
-                self.serial(b, rest, &at, width);
+                let turn = Turn { number: &turn.number * axis.extent + var, of: turn.of * axis.extent };
+                self.serial(b, rest, &at, width, &turn);
             }),
         }
     }
@@ -420,12 +432,14 @@ impl Emitter<'_> {
 
     fn tiles(&self, b: &mut KernelBuilder, at: &[Index], count: i64, most: i64, width: u32, guarded: bool) {
         let dealt = balanced(count, most);
-        let passes: i64 = dealt.iter().map(|&(tiles, _)| tiles).sum();
+        let each: i64 = dealt.iter().map(|&(tiles, _)| tiles).sum();
+        let (turns, done) = self.turn.map_or((1, Index::constant(0)), |turn| (turn.of, &turn.number * each));
+        let passes = turns * each;
         let (mut first, mut pass) = (0, 0);
         for (tiles, rows) in dealt {
             let mut here = at.to_vec();
             advance(&mut here, &self.tile.row, &Index::constant(first));
-            let before = Index::constant(pass);
+            let before = &done + pass;
             first += tiles * rows;
             pass += tiles;
             if tiles == 1 {
@@ -452,8 +466,10 @@ impl Emitter<'_> {
         let depth = volume(&tile.reduce);
         let parts = (1 << passes.ilog2()).min(MOST_PARTS).min(i64::from(width));
         let large = tile.buffers[2].len * size > CACHED_WEIGHTS;
+        // sums do not wait for other rows: the panel must be asked for whole
+        let most_panel = if self.turn.is_some_and(|turn| turn.of > 1) { 2 * MOST_PANEL } else { MOST_PANEL };
         let worth = large
-            && depth * i64::from(width) * size <= MOST_PANEL
+            && depth * i64::from(width) * size <= most_panel
             && (self.fewest_passes..=2 * MOST_PARTS).contains(&passes)
             && i64::from(width) % parts == 0;
         worth.then(|| {
@@ -611,7 +627,7 @@ impl Emitter<'_> {
                 from += &(var * (unroll * axis.strides[2]));
                 // the lines that correspond to what this iteration reads
                 let bytes = unroll * axis.strides[2] * self.tile.buffers[2].dtype.size() as i64 / ahead.parts;
-                for line in 0..(bytes / LINE).max(1) {
+                for line in 0..(bytes - 1) / LINE + 1 {
                     b.prefetch(
                         self.buffers[2],
                         ahead.place(&from) + line * LINE / self.tile.buffers[2].dtype.size() as i64,
