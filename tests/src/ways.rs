@@ -1,5 +1,5 @@
 //! All ways of running a graph: compiled with all passes, with none, with all but one, from artifacts. What is compiled is
-//! compiled for [`target::chosen`](crate::target::chosen), if there is one.
+//! compiled for [`target::chosen`], if there is one.
 
 use std::sync::OnceLock;
 
