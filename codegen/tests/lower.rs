@@ -3,6 +3,7 @@
 mod graph;
 
 use graph::Case;
+use kiln_codegen::{CompileOptions, compile_for, lower::Machine};
 use kiln_ir::attribute::{ConvLayout, Padding, Reducer};
 use kiln_ir::{ConvOptions, DType, Dim, WindowOptions};
 
@@ -178,4 +179,27 @@ fn deep_products_are_summed_in_parts_with_the_same_sums() {
     let o = ConvOptions { strides: vec![2, 2], padding: vec![Padding::same(1); 2], ..last };
     let y = c.b.conv(x, w, &o);
     c.check(&[y], 1e-4);
+}
+
+#[test]
+fn pixel_rows_that_go_over_the_same_panel_share_in_asking_for_the_next() {
+    // seven rows of seven pixels each; 256-bit tiles have four pixels, so a panel is gone over 14 times
+    let mut c = Case::new(11);
+    let x = c.input(DType::F32, &[1, 14, 14, 128]);
+    let w = c.constant(DType::F32, &[3, 3, 128, 120]);
+    let o = ConvOptions {
+        strides: vec![2, 2],
+        padding: vec![Padding::same(1); 2],
+        layout: ConvLayout::ChannelsLast,
+        ..ConvOptions::default()
+    };
+    let y = c.b.conv(x, w, &o);
+    c.b.output("y", y);
+    let graph = c.b.finish().expect("the convolution is well formed");
+    graph::check(&graph, &c.feeds, 1e-5);
+    let target = kiln_codegen::native::Target::host().expect("this machine is supported");
+    let module = compile_for(&graph, &target, Machine::X86_64_256, CompileOptions::default()).expect("it compiles");
+    let kernel = module.kernels().iter().find(|k| k.name == "conv").expect("a direct convolution").to_string();
+    // an iteration of eight steps reads 12 lines of a panel: an eighth of that is two lines, in each of two tiles
+    assert_eq!(kernel.matches("prefetch").count(), 4, "{kernel}");
 }

@@ -4,7 +4,7 @@ mod graph;
 
 use std::sync::Arc;
 
-use graph::Numbers;
+use graph::{Numbers, targets};
 use kiln_codegen::native::Target;
 use kiln_codegen::tuning::{Algorithm, Choice, Choices};
 use kiln_codegen::{CompileOptions, CompiledModule, compile_for, lower::Machine};
@@ -39,9 +39,8 @@ fn convolution(
     (b.finish().expect("the convolution is well formed"), numbers.tensor(DType::F32, &dims))
 }
 
-fn compiled(graph: &Graph, exact: bool) -> CompiledModule {
-    let target = Target::host().expect("this machine is supported");
-    compile_for(graph, &target, Machine::X86_64_512, CompileOptions { threads: 2, exact, ..CompileOptions::default() })
+fn compiled(graph: &Graph, target: &Target, machine: Machine, exact: bool) -> CompiledModule {
+    compile_for(graph, target, machine, CompileOptions { threads: 2, exact, ..CompileOptions::default() })
         .unwrap_or_else(|e| panic!("{e}\n{graph}"))
 }
 
@@ -63,26 +62,31 @@ fn layers_of_many_shapes_are_within_1e_4_of_f64() {
         (1, [27, 27], 5, 64, 64, Padding { low: 2, high: 2 }),
         (1, [4, 3], 3, 256, 256, same),
     ];
-    let mut used = 0;
-    for (seed, shape) in (1..).zip(shapes) {
-        let (graph, x) = convolution(&mut Numbers::new(seed), shape);
-        let module = compiled(&graph, false);
-        used += usize::from(uses_winograd(&module));
-        let want = interp::run::<f64>(&graph, &[("x", x.clone())], Some(&mut State::new())).expect("it runs");
-        let want = want[0].1.to_f64_vec();
-        let largest = want.iter().fold(0f64, |m, v| m.max(v.abs()));
-        let executable = module.executable().expect("it compiles");
-        let results = [1, 3].map(|threads| {
-            let mut executor = Executor::new(executable.clone(), PoolHandle::new(threads)).expect("memory");
-            executor.run_named(&[("x", &x)]).expect("the feed fits")[0].1.to_f64_vec()
-        });
-        assert_eq!(results[0], results[1], "{shape:?}: the thread count changes results");
-        let error = results[0].iter().zip(&want).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
-        assert!(results[0].iter().all(|v| v.is_finite()));
-        assert!(error <= 1e-4 * largest, "{shape:?}: error {error:e}, largest result {largest}");
-        assert!(!uses_winograd(&compiled(&graph, true)), "{shape:?}: exact means direct");
+    for machine in [Machine::X86_64_512, Machine::X86_64_256] {
+        let mut used = 0;
+        for (seed, shape) in (1..).zip(shapes) {
+            let (graph, x) = convolution(&mut Numbers::new(seed), shape);
+            let want = interp::run::<f64>(&graph, &[("x", x.clone())], Some(&mut State::new())).expect("it runs");
+            let want = want[0].1.to_f64_vec();
+            let largest = want.iter().fold(0f64, |m, v| m.max(v.abs()));
+            for target in targets() {
+                let module = compiled(&graph, &target, machine, false);
+                used += usize::from(uses_winograd(&module));
+                let executable = module.executable().expect("it compiles");
+                let results = [1, 3].map(|threads| {
+                    let mut executor = Executor::new(executable.clone(), PoolHandle::new(threads)).expect("memory");
+                    executor.run_named(&[("x", &x)]).expect("the feed fits")[0].1.to_f64_vec()
+                });
+                assert_eq!(results[0], results[1], "{shape:?} on {target}: the thread count changes results");
+                let error = results[0].iter().zip(&want).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
+                assert!(results[0].iter().all(|v| v.is_finite()));
+                assert!(error <= 1e-4 * largest, "{shape:?} on {target}: error {error:e}, largest result {largest}");
+                let exact = compiled(&graph, &target, machine, true);
+                assert!(!uses_winograd(&exact), "{shape:?}: exact means direct");
+            }
+        }
+        assert!(used >= 3 * 6, "only {used} of the layers on {machine:?} are computed by Winograd's algorithm");
     }
-    assert!(used >= 6, "only {used} of the layers are computed by Winograd's algorithm");
 }
 
 /// With a bias, another value of the result's extents, and an activation, in the middle of a wider tensor.

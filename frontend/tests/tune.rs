@@ -1,5 +1,8 @@
 //! Tuning: what it measures, and that code is made as it found.
 
+#[path = "../../tests/src/target.rs"]
+mod target;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,13 +35,13 @@ fn model() -> (Graph, Tensor) {
 }
 
 fn with(choices: Choices) -> CompileOptions {
-    CompileOptions { choices: Arc::new(choices), ..CompileOptions::default() }
+    CompileOptions { target: target::chosen(), choices: Arc::new(choices), ..CompileOptions::default() }
 }
 
 #[test]
 fn a_layer_is_computed_as_prescribed_and_only_in_ways_that_it_has() {
     let (graph, _) = model();
-    let estimated = compile(&graph, &CompileOptions::default()).expect("it compiles");
+    let estimated = compile(&graph, &with(Choices::default())).expect("it compiles");
     let decision = &estimated.decisions()[0];
     assert_eq!(estimated.decisions().len(), 2, "two convolutions");
     assert_eq!(estimated.decisions()[1].layer, decision.layer, "of one text");
@@ -113,7 +116,7 @@ fn the_error_of_a_convolution_that_leaves_out_the_edge_of_its_input_is_measured(
 #[test]
 fn tuning_files_every_layer_and_what_it_files_is_used() {
     let (graph, input) = model();
-    let options = TuneOptions { compile: CompileOptions::default(), threads: 1, budget: Duration::from_secs(1) };
+    let options = TuneOptions { compile: with(Choices::default()), threads: 1, budget: Duration::from_secs(1) };
     let mut shares = Vec::new();
     let tuned = tune(&graph, std::slice::from_ref(&input), &options, &mut |share| shares.push(share)).expect("it runs");
     assert!(shares.iter().all(|s| (0.0..=1.0).contains(s)) && shares.last() == Some(&1.0), "{shares:?}");
@@ -132,13 +135,13 @@ fn tuning_files_every_layer_and_what_it_files_is_used() {
 #[test]
 fn the_error_of_every_way_is_measured_and_within_1e_4() {
     let (graph, _) = model();
-    let target = Target::host().expect("this machine is supported");
-    let compiled = compile(&graph, &CompileOptions::default()).expect("it compiles");
+    let compiled = compile(&graph, &with(Choices::default())).expect("it compiles");
     let decision = &compiled.decisions()[0];
     for &way in &decision.candidates {
         let mut choices = Choices::default();
         choices.insert(decision.layer.as_str(), Choice::Prescribed(way));
-        let error = layer_error(compiled.graph(), decision.node, &target, &Arc::new(choices)).expect("it runs");
+        let error =
+            layer_error(compiled.graph(), decision.node, compiled.target(), &Arc::new(choices)).expect("it runs");
         let error = error.expect("a convolution with a known filter");
         let least = if matches!(way, Algorithm::Winograd(_)) { 0.0 } else { -1.0 };
         assert!(error > least && error < 1e-4, "{way}: {error:e}");

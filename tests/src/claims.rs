@@ -5,6 +5,8 @@ use kiln::compile::{ArtifactOptions, CompileOptions, Compiled, compile};
 use kiln_ir::Graph;
 use kiln_runtime::Plan;
 
+use crate::target::chosen;
+
 /// The arena of a plan is at most this many times the most bytes that are live at one step.
 pub const ARENA_SLACK: f64 = 1.15;
 
@@ -22,7 +24,7 @@ pub fn check_arena(plan: &Plan) -> Result<(), String> {
 /// and with several. Gives the last of them, compiled.
 pub fn check_same_artifact(mut make: impl FnMut() -> Result<Graph, String>) -> Result<Compiled, String> {
     let mut once = |threads: usize| -> Result<(Compiled, _), String> {
-        let options = CompileOptions { threads: Some(threads), ..CompileOptions::default() };
+        let options = CompileOptions { target: chosen(), threads: Some(threads), ..CompileOptions::default() };
         let compiled = compile(&make()?, &options).map_err(|e| e.to_string())?;
         let artifact = compiled.artifact(&ArtifactOptions::default()).map_err(|e| e.to_string())?;
         Ok((compiled, artifact.to_bytes().map_err(|e| e.to_string())?))

@@ -4,6 +4,7 @@
 //! - [`random_graph`]: random graphs with inputs and tolerances, for property and differential tests.
 //! - [`compare`]: results of two implementations within a tolerance.
 //! - [`ways`]: all ways of running a graph.
+//! - [`target`]: which target compiled tests compile for.
 //! - [`models`]: the manifest of fetched models, their inputs and reference outputs.
 //! - [`answers`]: from outputs to answers that people can check.
 //! - [`claims`]: what holds of every compiled model beside its results.
@@ -16,4 +17,5 @@ pub mod filetest;
 pub mod models;
 pub mod onnx_nodes;
 pub mod random_graph;
+pub mod target;
 pub mod ways;

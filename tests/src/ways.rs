@@ -1,4 +1,5 @@
-//! All ways of running a graph: compiled with all passes, with none, with all but one, from artifacts.
+//! All ways of running a graph: compiled with all passes, with none, with all but one, from artifacts. What is compiled is
+//! compiled for [`target::chosen`], if there is one.
 
 use std::sync::OnceLock;
 
@@ -9,6 +10,8 @@ use kiln_passes::Options;
 use kiln_runtime::artifact::{NativeOptions, load, load_native};
 use kiln_runtime::{Executable, Executor, PoolHandle};
 
+use crate::target;
+
 /// Results by name, in signature order, or what went wrong.
 pub type Outcome = Result<Vec<(String, Tensor)>, String>;
 
@@ -17,13 +20,13 @@ pub type Outcome = Result<Vec<(String, Tensor)>, String>;
 pub enum Way {
     /// Optimised as the options say, then interpreted.
     Interpreted(Options),
-    /// Compiled for this machine, with passes as the options say.
+    /// Compiled, with passes as the options say.
     Compiled(Options),
-    /// Compiled for this machine by Cranelift, where another back end is faster.
+    /// Compiled by Cranelift, where another back end is faster.
     Cranelift,
-    /// Compiled for x86-64-v3, where this machine has more.
+    /// Compiled for x86-64-v3, where the target has more.
     X86_64V3,
-    /// Compiled for this machine, without algorithms that multiply other things than the graph.
+    /// Compiled without algorithms that multiply other things than the graph.
     Exact,
     /// Compiled, written as an artifact, its machine code loaded again.
     NativeArtifact,
@@ -32,13 +35,21 @@ pub enum Way {
 }
 
 impl Way {
-    /// Every way: in full, with no pass, and with each pass off.
+    /// Every way: in full, with no pass, and with each pass off. Where a target is chosen, those that depend on it.
     pub fn all() -> Vec<Way> {
-        let mut ways = vec![Way::Interpreted(Options::default()), Way::NativeArtifact, Way::PortableArtifact];
-        ways.extend([Way::Cranelift, Way::X86_64V3, Way::Exact]);
+        let mut ways = vec![Way::NativeArtifact, Way::PortableArtifact, Way::Exact];
+        ways.extend(Way::whatever_the_target());
         ways.extend([Options::default(), Options::none()].map(Way::Compiled));
         ways.extend(kiln_passes::PASSES.iter().map(|p| Way::Compiled(Options::default().without(p.name))));
         ways
+    }
+
+    /// The ways that are the same whatever target is chosen; none where one is, for they are tested without a choice.
+    pub fn whatever_the_target() -> Vec<Way> {
+        match target::chosen() {
+            None => vec![Way::Interpreted(Options::default()), Way::Cranelift, Way::X86_64V3],
+            Some(_) => Vec::new(),
+        }
     }
 
     /// The graph's results by this way. Variables start as their initialisers say.
@@ -76,7 +87,7 @@ impl Way {
                 let options = ArtifactOptions { portable: true, native: false };
                 let artifact = compiled(graph, &Options::default())?.artifact(&options).map_err(text)?;
                 let bytes = artifact.to_bytes().map_err(text)?;
-                execute(load(&bytes, &Compiler::default()).map_err(text)?, feeds)
+                execute(load(&bytes, &Compiler(plain())).map_err(text)?, feeds)
             }
         }
     }
@@ -88,9 +99,9 @@ pub fn interpret<S: kiln_ir::interp::Scalar>(graph: &Graph, feeds: &[(String, Te
     kiln_ir::interp::run::<S>(graph, &feeds, None).map_err(text)
 }
 
-/// Everything on; one thread compiles, for the tests around this one are parallel already.
+/// Everything on, for the chosen target; one thread compiles, for the tests around this one are parallel already.
 fn plain() -> CompileOptions {
-    CompileOptions { threads: Some(1), ..CompileOptions::default() }
+    CompileOptions { target: target::chosen(), threads: Some(1), ..CompileOptions::default() }
 }
 
 fn compiled(graph: &Graph, passes: &Options) -> Result<Compiled, String> {

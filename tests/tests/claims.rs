@@ -5,6 +5,7 @@ use kiln::compile::{CompileOptions, compile};
 use kiln_ir::attribute::Padding;
 use kiln_ir::{Builder, ConvOptions, DType, Graph, Initializer, Tensor, Value, WindowOptions};
 use kiln_tests::claims::{check_arena, check_same_artifact};
+use kiln_tests::target::chosen;
 
 struct Network {
     b: Builder,
@@ -79,6 +80,10 @@ fn network() -> Result<Graph, String> {
     n.b.finish().map_err(|e| e.to_string())
 }
 
+fn options() -> CompileOptions {
+    CompileOptions { target: chosen(), ..CompileOptions::default() }
+}
+
 #[test]
 fn a_model_compiled_again_by_any_number_of_threads_is_the_same_artifact() {
     check_same_artifact(network).unwrap_or_else(|e| panic!("{e}"));
@@ -86,14 +91,14 @@ fn a_model_compiled_again_by_any_number_of_threads_is_the_same_artifact() {
 
 #[test]
 fn the_arena_is_close_to_the_most_that_lives_at_once() {
-    let compiled = compile(&network().unwrap(), &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let compiled = compile(&network().unwrap(), &options()).unwrap_or_else(|e| panic!("{e}"));
     check_arena(compiled.plan()).unwrap_or_else(|e| panic!("{e}"));
     assert!(compiled.plan().arena_lower_bound > 100_000, "{}", compiled.plan().arena_lower_bound);
 }
 
 #[test]
 fn an_arena_that_is_too_large_and_an_artifact_that_changes_are_noticed() {
-    let mut plan = compile(&network().unwrap(), &CompileOptions::default()).unwrap().plan().clone();
+    let mut plan = compile(&network().unwrap(), &options()).unwrap().plan().clone();
     plan.arena_bytes = plan.arena_lower_bound + plan.arena_lower_bound / 5;
     let error = check_arena(&plan).unwrap_err();
     assert!(error.contains("20.0 % above its lower bound"), "{error}");

@@ -5,6 +5,7 @@ use kiln::files::npz;
 use kiln::{CompileOptions, Session, digits};
 use kiln_ir::Tensor;
 use kiln_tests::models::folder;
+use kiln_tests::target::chosen;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Part of the held-out digits that must be read right; `frontend/assets/README.md` says how many are.
@@ -38,7 +39,8 @@ fn held_out(data: &std::path::Path) -> Result<(usize, usize), Box<dyn std::error
         *count += 1;
         count.is_multiple_of(5)
     });
-    let mut session = Session::fire(&digits::graph()?, &CompileOptions::default().dim("batch", BATCH))?;
+    let options = CompileOptions { target: chosen(), ..CompileOptions::default() };
+    let mut session = Session::fire(&digits::graph()?, &options.dim("batch", BATCH))?;
     let mut right = 0;
     for batch in rows.chunks(BATCH) {
         let pixels = batch.iter().flat_map(|&i| &images[i * 784..][..784]).map(|&p| f32::from(p) / 255.0);

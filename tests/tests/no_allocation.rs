@@ -13,14 +13,16 @@ use kiln::{CompileOptions, compile::compile, digits};
 use kiln_ir::Graph;
 use kiln_runtime::{AlignedBuffer, Executor, PoolHandle, TensorSpec};
 use kiln_tests::models::folder;
+use kiln_tests::target::chosen;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let embedded = CompileOptions::default().dim("batch", 1);
+    let options = CompileOptions { target: chosen(), ..CompileOptions::default() };
+    let embedded = options.clone().dim("batch", 1);
     a_run_after_the_first_touches_no_allocator("the embedded network", &digits::graph()?, &embedded)?;
     let path = folder().join("bench/resnet50.onnx");
     if path.exists() {
         let graph = import(&path, &ImportOptions::default())?.graph;
-        a_run_after_the_first_touches_no_allocator("ResNet-50", &graph, &CompileOptions::default())?;
+        a_run_after_the_first_touches_no_allocator("ResNet-50", &graph, &options)?;
     } else {
         println!("skipped ResNet-50: fetch it with `python3 tests/models/fetch.py --bench`");
     }

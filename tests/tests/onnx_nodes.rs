@@ -1,4 +1,4 @@
-//! Conformance with the ONNX project's own tests, by the reference interpreter; makes `docs/onnx.md`.
+//! Conformance with the ONNX project's own tests, by the reference interpreter, which makes `docs/onnx.md`, and compiled.
 //!
 //! `tests/models/fetch.py` fetches the tests. Without them this one is listed as ignored, with what to do.
 
@@ -9,7 +9,9 @@ use std::path::Path;
 use kiln::onnx::supported_operators;
 use kiln_ir::{Graph, Tensor, interp};
 use kiln_tests::models::folder;
-use kiln_tests::onnx_nodes::{Dispute, Outcome, SETS, cases, check, report};
+use kiln_tests::onnx_nodes::{Dispute, Outcome, Run, SETS, cases, check, report};
+use kiln_tests::target::chosen;
+use kiln_tests::ways::Way;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Tests whose expected values ONNX Runtime 1.32 does not give either. The values are those that it gave.
@@ -50,24 +52,43 @@ fn main() {
     let write = arguments.iter().any(|a| a == "--write");
     arguments.retain(|a| a != "--write");
     let data = folder().join("onnx-tests");
-    let trial = if data.is_dir() {
-        Trial::test("onnx_tests_pass_or_are_refused_as_docs_onnx_md_says", move || conformance(&data, write))
+    let trials = if data.is_dir() {
+        let interpreted = ("onnx_tests_pass_or_are_refused_as_docs_onnx_md_says", interpret as Run);
+        let compiled = ("onnx_tests_come_to_the_same_compiled", compiled as Run);
+        let ways = match chosen() {
+            _ if write => vec![interpreted],
+            None => vec![interpreted, compiled],
+            // the interpreter knows no targets
+            Some(_) => vec![compiled],
+        };
+        let trial = |(name, run): (&str, Run)| {
+            let data = data.clone();
+            Trial::test(name, move || conformance(&data, run, write))
+        };
+        ways.into_iter().map(trial).collect()
     } else {
-        Trial::test("onnx_tests_fetched_with_python3_tests_models_fetch_py", || Ok(())).with_ignored_flag(true)
+        let missing = "onnx_tests_fetched_with_python3_tests_models_fetch_py";
+        vec![Trial::test(missing, || Ok(())).with_ignored_flag(true)]
     };
-    libtest_mimic::run(&Arguments::from_iter(arguments), vec![trial]).exit();
+    libtest_mimic::run(&Arguments::from_iter(arguments), trials).exit();
 }
 
 fn interpret(graph: &Graph, feeds: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, String> {
     interp::run::<f32>(graph, feeds, None).map_err(|e| e.to_string())
 }
 
-fn conformance(data: &Path, write: bool) -> Result<(), Failed> {
+fn compiled(graph: &Graph, feeds: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, String> {
+    let feeds: Vec<(String, Tensor)> = feeds.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    Way::Compiled(kiln_passes::Options::default()).run(graph, &feeds)
+}
+
+/// Runs every test by `run`. What comes of them must be what `docs/onnx.md` says, or with `write`, becomes it.
+fn conformance(data: &Path, run: Run, write: bool) -> Result<(), Failed> {
     let mut outcomes = BTreeMap::new();
     for set in SETS {
         for case in cases(data, set) {
             let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            outcomes.insert((set.to_owned(), name), check(&case, interpret, DISPUTES));
+            outcomes.insert((set.to_owned(), name), check(&case, run, DISPUTES));
         }
     }
     let mut wrong: Vec<String> = Vec::new();

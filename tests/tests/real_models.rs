@@ -15,6 +15,7 @@ use kiln_runtime::{Executable, Executor, PoolHandle};
 use kiln_tests::answers;
 use kiln_tests::claims::{check_arena, check_same_artifact};
 use kiln_tests::models::{Arrays, Case, Model, Named, folder, manifest, relative_error};
+use kiln_tests::target::chosen;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value as Json;
 
@@ -87,7 +88,8 @@ struct Program {
 impl Program {
     fn new(model: &Model, folder: &Path, arrays: &Arrays, first: bool) -> Result<Program, String> {
         let graph = load(model, folder, arrays.shapes())?;
-        let compiled: Compiled = compile(&graph, &CompileOptions::default()).map_err(|e| e.to_string())?;
+        let options = CompileOptions { target: chosen(), ..CompileOptions::default() };
+        let compiled: Compiled = compile(&graph, &options).map_err(|e| e.to_string())?;
         let pool = PoolHandle::new(2);
         let start = |e: Arc<Executable>| Executor::new(e, pool.clone()).map_err(|e| e.to_string());
         let directory = tempfile::tempdir().map_err(|e| e.to_string())?;
@@ -101,7 +103,8 @@ impl Program {
         Ok(Program {
             compiled: start(compiled.executable().map_err(|e| e.to_string())?)?,
             reloaded: start(reloaded.map_err(|e| e.to_string())?)?,
-            interpret: first && macs <= INTERPRETED_MACS,
+            // the interpreter knows no targets
+            interpret: first && macs <= INTERPRETED_MACS && chosen().is_none(),
             graph,
         })
     }

@@ -107,6 +107,11 @@ pub fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u
         _ if fits(2) => 2,
         _ => 1,
     };
+    // so many rows make tiles of four at most: with two registers of columns they would load as long as they multiply
+    let low = matches!(rows, 3 | 4 | 7 | 8) && vectors == 2;
+    if low && machine == Machine::X86_64_256 && fits(3) {
+        return (3 * vector, 4);
+    }
     let free = i64::from(machine.registers) - 4;
     // with one register of columns the left operand's element is read by one instruction only, straight from memory
     let most = if vectors == 1 && machine.registers == 16 { 8 } else { 14 * i64::from(3 - vectors.min(2)) };
@@ -122,7 +127,8 @@ pub fn blockings(machine: Machine, dtype: DType, [rows, columns]: [i64; 2], byte
     let columns_first = blocks >= 4 && bytes[1] > 2 * bytes[0] && bytes[1] > 64 << 10;
     let estimated = Blocking { rows: tall as u32, vectors: lanes / vector, columns_first };
     let mut all = vec![estimated];
-    let free = machine.registers - 2;
+    // all but that of a row's element
+    let free = machine.registers - 1;
     for vectors in [1, 2, 3, 4] {
         if vectors > 1 && (vector * vectors > MAX_LANES || i64::from(vector * vectors) > columns) {
             continue;
@@ -299,7 +305,7 @@ mod tests {
     #[test]
     fn a_tile_leaves_room_for_an_operand_of_each_kind() {
         for machine in [Machine::X86_64_128, Machine::X86_64_256, Machine::X86_64_512, Machine::WIDE_FILE_128] {
-            for (rows, columns) in [(1, 4096), (2, 4096), (100, 4096), (100, 17), (100, 5)] {
+            for (rows, columns) in [(1, 4096), (2, 4096), (100, 4096), (100, 17), (100, 5), (7, 4096), (4, 24)] {
                 let (lanes, tall) = tile_shape(machine, DType::F32, rows, columns);
                 let vectors = lanes / machine.lanes(DType::F32);
                 let rows = tall.min(rows) as u32;
@@ -309,6 +315,7 @@ mod tests {
             }
         }
         assert_eq!(tile_shape(Machine::X86_64_256, DType::F32, 100, 4096), (16, 6));
+        assert_eq!(tile_shape(Machine::X86_64_256, DType::F32, 7, 4096), (24, 4));
         assert_eq!(tile_shape(Machine::X86_64_512, DType::F32, 100, 4096), (32, 14));
     }
 }

@@ -531,8 +531,10 @@ impl Emitter<'_> {
         let depth = volume(&tile.reduce);
         let parts = (1 << passes.ilog2()).min(MOST_PARTS).min(i64::from(width));
         let large = tile.buffers[2].len * size > CACHED_WEIGHTS;
+        // where sums cannot wait for other rows, the panel must be asked for whole
+        let most_panel = if self.turns.count > 1 { 2 * MOST_PANEL } else { MOST_PANEL };
         let worth = large
-            && depth * i64::from(width) * size <= MOST_PANEL
+            && depth * i64::from(width) * size <= most_panel
             && (self.fewest_passes..=2 * MOST_PARTS).contains(&passes)
             && i64::from(width) % parts == 0;
         worth.then(|| {
@@ -690,7 +692,7 @@ impl Emitter<'_> {
                 from += &(var * (unroll * axis.strides[2]));
                 // the lines that correspond to what this iteration reads
                 let bytes = unroll * axis.strides[2] * self.tile.buffers[2].dtype.size() as i64 / ahead.parts;
-                for line in 0..(bytes / LINE).max(1) {
+                for line in 0..(bytes - 1) / LINE + 1 {
                     b.prefetch(
                         self.buffers[2],
                         ahead.place(&from) + line * LINE / self.tile.buffers[2].dtype.size() as i64,

@@ -75,12 +75,8 @@ impl Drop for JitCode {
 
 /// Maps kernels that were compiled for `target`, which must be this machine, into executable memory.
 pub fn jit(kernels: &[CompiledKernel], target: &Target) -> Result<JitCode, JitError> {
-    let host = Target::host().ok();
-    let runs_here = host.as_ref().is_some_and(|host| {
-        kiln_runtime::cpu::triple_runs_here(&target.triple().to_string()) && host.features() >= target.features()
-    });
-    if !runs_here {
-        let host = host.map_or_else(|| "which is not supported".to_owned(), |host| host.to_string());
+    if !target.runs_here() {
+        let host = Target::host().map_or_else(|_| "which is not supported".to_owned(), |host| host.to_string());
         return Err(JitError::ForeignTarget { target: target.to_string(), host });
     }
     // A kernel that does not fit into what is left of the arena's last pages gets whole pages of its own after them, so

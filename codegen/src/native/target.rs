@@ -245,6 +245,12 @@ impl Target {
         }
     }
 
+    /// Whether this machine runs its code.
+    pub fn runs_here(&self) -> bool {
+        kiln_runtime::cpu::triple_runs_here(&self.triple().to_string())
+            && host_features().is_ok_and(|host| host >= self.features)
+    }
+
     /// Cranelift's description of the target.
     pub(crate) fn isa(&self) -> &OwnedTargetIsa {
         &self.isa

@@ -89,23 +89,25 @@ impl Case {
 pub fn check(graph: &Graph, feeds: &[(String, Tensor)], tolerance: f64) -> CompiledModule {
     let named: Vec<(&str, Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
     let want = interp::run::<f32>(graph, &named, Some(&mut State::new())).expect("the interpreter runs it");
-    let target = Target::host().expect("this machine is supported");
-    let module = compile(graph, &target, CompileOptions { threads: 2, ..CompileOptions::default() })
-        .unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    let [target, half, portable] = targets();
+    let options = || CompileOptions { threads: 2, ..CompileOptions::default() };
+    let module = compile(graph, &target, options()).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     run(graph, &module, feeds, &want, tolerance);
-    // what this machine has beside its widest vectors
-    let half =
-        Target::new(target.triple().clone(), target.features().min(Features::V3)).expect("a level below the host's");
-    let narrower = compile(graph, &half, CompileOptions { threads: 2, ..CompileOptions::default() });
-    run(graph, &narrower.unwrap_or_else(|e| panic!("{e}\n{graph}")), feeds, &want, tolerance);
+    let narrower = compile(graph, &half, options()).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    run(graph, &narrower, feeds, &want, tolerance);
     // Cranelift, with its own tiles and vectors, and with those for wider registers, which it legalises
-    let portable = target.portable();
     for machine in [kiln_codegen::compile::machine(&portable), Machine::X86_64_512] {
-        let module = compile_for(graph, &portable, machine, CompileOptions { threads: 2, ..CompileOptions::default() });
-        let module = module.unwrap_or_else(|e| panic!("{e}\n{graph}"));
+        let module = compile_for(graph, &portable, machine, options()).unwrap_or_else(|e| panic!("{e}\n{graph}"));
         run(graph, &module, feeds, &want, tolerance);
     }
     module
+}
+
+/// What this machine can run: code with its widest vectors, with half of them, and Cranelift's.
+pub fn targets() -> [Target; 3] {
+    let host = Target::host().expect("this machine is supported");
+    let half = Target::new(host.triple().clone(), host.features().min(Features::V3)).expect("a level below the host's");
+    [host.clone(), half, host.portable()]
 }
 
 /// Runs a plan by interpreting its kernels, which checks every access.

@@ -1,6 +1,6 @@
 //! Kernels against the machine's peaks, measured beside them, on one thread.
 //!
-//! `cargo bench -p kiln-tests --bench kernels [-- PART_OF_A_NAME]`
+//! `cargo bench -p kiln-tests --bench kernels [-- PART_OF_A_NAME]`, for every width of vectors that the machine has.
 //!
 //! Products and convolutions are compared with the peak of fused multiply-adds of as wide vectors as the back end has, kernels
 //! that only move data with the bandwidth of reads. Runs of kernel and peak alternate, so that what else runs on the machine
@@ -11,7 +11,7 @@ mod peak;
 
 use std::time::Instant;
 
-use kiln_codegen::native::Target;
+use kiln_codegen::native::{Features, Target};
 use kiln_codegen::{CompileOptions, compile};
 use kiln_ir::attribute::{ConvLayout, Padding, Reducer};
 use kiln_ir::{Builder, DType, Dim, Graph, Op, Tensor, Value};
@@ -181,6 +181,9 @@ fn main() {
     let array: Vec<u64> = (0..32 << 20).collect();
     let host = Target::host().expect("the host is supported");
     let mut targets = vec![host.clone()];
+    if host.features() > Features::V3 {
+        targets.push(Target::new(host.triple().clone(), Features::V3).expect("a level below the host's"));
+    }
     if host.clone().portable().backend() != host.backend() {
         targets.push(host.portable());
     }

@@ -2,6 +2,7 @@
 
 use super::super::machine::Machine;
 use super::cook_toom::CookToom;
+use super::product_shape;
 use crate::tuning::{Algorithm, Tiling};
 
 /// What the decision depends on.
@@ -19,8 +20,8 @@ pub struct Layer {
     pub outputs: usize,
 }
 
-/// Multiply-adds per nanosecond of one core, in 512-bit code: the lower end of the machines measured.
-const FMA_PER_NS: f64 = 64.0;
+/// Multiply-adds per nanosecond of one core for each byte of its vectors: the lower end of the machines measured.
+const FMA_PER_NS: f64 = 1.0;
 /// Share of that which a direct convolution reaches.
 const DIRECT: f64 = 0.90;
 /// Share of that which the products of the frequencies reach with tiles enough.
@@ -73,10 +74,10 @@ impl Choice {
 
 /// The best Winograd algorithm for a layer, and whether it is estimated to be better than a direct convolution; `None` where there is none.
 pub fn choose(layer: Layer, machine: Machine) -> Option<(Choice, bool)> {
-    let weighed = |choice: Choice| (weight(&layer, &choice), choice);
+    let weighed = |choice: Choice| (weight(&layer, machine, &choice), choice);
     let (time, choice) =
         sizes(&layer, machine).flat_map(|t| dealings(layer, t)).map(weighed).min_by(|a, b| a.0.total_cmp(&b.0))?;
-    Some((choice, time < MARGIN * direct(&layer)))
+    Some((choice, time < MARGIN * direct(&layer, machine)))
 }
 
 /// The Winograd algorithms worth trying on a layer: of each size of transform the best and its best neighbours, which have fewer
@@ -84,7 +85,8 @@ pub fn choose(layer: Layer, machine: Machine) -> Option<(Choice, bool)> {
 pub fn alternatives(layer: Layer, machine: Machine) -> Vec<Choice> {
     let mut kept: Vec<Choice> = Vec::new();
     for transform in sizes(&layer, machine) {
-        let mut all: Vec<(f64, Choice)> = dealings(layer, transform).map(|c| (weight(&layer, &c), c)).collect();
+        let mut all: Vec<(f64, Choice)> =
+            dealings(layer, transform).map(|c| (weight(&layer, machine, &c), c)).collect();
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut of_size: Vec<Choice> = Vec::new();
         for (_, choice) in all {
@@ -104,8 +106,8 @@ pub fn alternatives(layer: Layer, machine: Machine) -> Vec<Choice> {
 /// The transforms that a layer may be computed with.
 fn sizes(layer: &Layer, machine: Machine) -> impl Iterator<Item = CookToom> {
     let sizes: &[usize] = match layer.taps {
-        // narrower registers are too few for the transforms
-        _ if machine.vector_bytes < 64 || layer.inputs < 16 || layer.outputs < 16 => &[],
+        // 128-bit vectors are too slow for the transforms
+        _ if machine.vector_bytes < 32 || layer.inputs < 16 || layer.outputs < 16 => &[],
         3 => &[2, 4, 6],
         5 => &[2, 4],
         _ => &[],
@@ -127,8 +129,8 @@ fn dealings(layer: Layer, transform: CookToom) -> impl Iterator<Item = Choice> {
 }
 
 /// What a choice is compared by.
-fn weight(layer: &Layer, choice: &Choice) -> f64 {
-    time(layer, choice) * on_two_threads(choice)
+fn weight(layer: &Layer, machine: Machine, choice: &Choice) -> f64 {
+    time(layer, machine, choice) * on_two_threads(choice)
 }
 
 /// How much worse a choice is for leaving one of two threads without work: one choice serves any number of threads, so
@@ -138,23 +140,29 @@ fn on_two_threads(choice: &Choice) -> f64 {
     (2.0 * units.div_ceil(2) as f64 / units as f64).sqrt()
 }
 
+/// Multiply-adds per nanosecond of one core.
+fn fma_per_ns(machine: Machine) -> f64 {
+    FMA_PER_NS * f64::from(machine.vector_bytes)
+}
+
 /// Nanoseconds of a direct convolution on one thread.
-fn direct(layer: &Layer) -> f64 {
+fn direct(layer: &Layer, machine: Machine) -> f64 {
     let pixels = layer.batch * layer.results[0] * layer.results[1];
     let filter = (layer.taps * layer.taps * layer.inputs * layer.outputs) as f64;
-    pixels as f64 * filter / (FMA_PER_NS * DIRECT) + filter * 4.0 / DIRECT_FILTER_BYTES_PER_NS
+    pixels as f64 * filter / (fma_per_ns(machine) * DIRECT) + filter * 4.0 / DIRECT_FILTER_BYTES_PER_NS
 }
 
 /// Nanoseconds of a choice on one thread.
-fn time(layer: &Layer, choice: &Choice) -> f64 {
+fn time(layer: &Layer, machine: Machine, choice: &Choice) -> f64 {
     let frequencies = choice.transform.products() * choice.transform.products();
     let (inputs, outputs) = (layer.inputs as f64, layer.outputs as f64);
     let rows = choice.block_tiles();
     let computed = (choice.blocks * rows * frequencies) as f64;
-    // a register tile has up to 14 rows: fewer read a column of weights for less
-    let passes = rows.div_ceil(14);
-    let efficiency = FREQUENCIES * (rows as f64 / passes as f64 / 10.0).min(1.0);
-    let arithmetic = computed * inputs * outputs / (FMA_PER_NS * efficiency);
+    // a register tile of fewer rows than it could have reads a column of weights for less; five in seven are enough
+    let (_, tall) = product_shape(machine);
+    let passes = rows.div_ceil(tall as usize);
+    let efficiency = FREQUENCIES * (rows as f64 / passes as f64 / (tall as f64 * 5.0 / 7.0)).min(1.0);
+    let arithmetic = computed * inputs * outputs / (fma_per_ns(machine) * efficiency);
     let filter_bytes = frequencies as f64 * inputs * outputs * 4.0;
     let again = if filter_bytes <= CACHED_FILTERS { CACHED_BYTES_PER_NS } else { FILTER_BYTES_PER_NS };
     let filters = filter_bytes / FILTER_BYTES_PER_NS + (choice.blocks - 1) as f64 * filter_bytes / again;

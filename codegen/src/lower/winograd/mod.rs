@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! parallel block of tiles (and part of the output channels)
-//!   for each tile, 16 channels at a time:   V[frequency][tile][c] = Bᵀ x B         in scratch
-//!   for each frequency:                     M[f][tile][k] = V[f] · U[f]            a product, in scratch
-//!   for each tile, 16 channels at a time:   y = epilogue(Aᵀ M A)
+//!   for each tile, a vector of channels at a time:   V[frequency][tile][c] = Bᵀ x B         in scratch
+//!   for each frequency:                              M[f][tile][k] = V[f] · U[f]            a product, in scratch
+//!   for each tile, a vector of channels at a time:   y = epilogue(Aᵀ M A)
 //! ```
 //!
 //! Tiles of all images are numbered and dealt to blocks of equal size, small enough that a block's V and M stay in the
@@ -25,8 +25,10 @@ use cook_toom::CookToom;
 pub use weights::FilterTransform;
 
 use super::context::{Lowering, Slot};
+use super::contraction::tile_shape;
 use super::elementwise::Operand;
 use super::error::LowerError;
+use super::machine::Machine;
 use super::nest::{self, Axis};
 use super::scalar::{TypedExpr, load, store};
 use super::tile::{Tile, TileBuffer};
@@ -34,12 +36,6 @@ use crate::kir::{Buffer, CompareOp, Index, KernelBuilder, VType, Value, Var};
 use crate::plan::program::View;
 use crate::tuning::Decision;
 
-/// Channels that transforms handle at once: one 512-bit register.
-const LANES: u32 = 16;
-/// Rows and columns of the register tile of the products.
-const PRODUCT_ROWS: i64 = 14;
-/// See [`PRODUCT_ROWS`].
-const PRODUCT_COLUMNS: u32 = 32;
 /// Elements between rows of V and M beyond their channels, so that rows do not fall into the same cache sets.
 const ROW_PADDING: i64 = 16;
 
@@ -63,6 +59,11 @@ pub struct Convolution<'a> {
     pub extras: Vec<View>,
     /// The epilogue.
     pub epilogue: &'a ScalarExpr,
+}
+
+/// Columns and rows of the register tile of the products: the largest one.
+fn product_shape(machine: Machine) -> (u32, i64) {
+    tile_shape(machine, DType::F32, i64::MAX, i64::MAX)
 }
 
 /// Rows (or columns) that x must have so that every tile can be read.
@@ -133,14 +134,16 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
         }
     }
     let table = l.constant(DType::I64, &[table.len()], bytemuck::cast_slice(&table).to_vec());
+    let shape = product_shape(l.machine);
     let filter = FilterTransform {
         transform: c.choice.transform.clone(),
         inputs: c.layer.inputs,
         outputs: c.layer.outputs,
         strides: c.filter.1,
-        panel: PRODUCT_COLUMNS as usize,
+        panel: shape.0 as usize,
     };
     let u = l.transformed(&c.filter.0, filter);
+    let lanes = l.machine.lanes(DType::F32);
     let mut dtypes = vec![DType::F32];
     dtypes.extend(c.extras.iter().map(|e| e.dtype));
     let epilogue = l.typed(c.id, c.epilogue, &dtypes)?;
@@ -167,6 +170,7 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
     let first_output = b.parallel(parts) * part_outputs;
     let emitter = Emitter {
         transform: &c.choice.transform,
+        lanes,
         columns,
         rows,
         block,
@@ -195,7 +199,6 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
             Axis { extent: part_outputs, strides: vec![1, 0, 1] },
             Axis { extent: inputs, strides: vec![0, 1, 1] },
         ];
-        let shape = (PRODUCT_COLUMNS, PRODUCT_ROWS);
         let product = Tile::product("product", buffers, axes, TypedExpr::identity(DType::F32), shape);
         let product = Tile { panels: true, ..product };
         let at = vec![f * (rows * m_row), f * (rows * v_row), f * (inputs * outputs) + &first_output * inputs];
@@ -219,6 +222,8 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
 
 struct Emitter<'a> {
     transform: &'a CookToom,
+    /// Channels that transforms handle at once: those of a register.
+    lanes: u32,
     /// Of the table.
     columns: i64,
     /// Tiles of a block.
@@ -240,12 +245,12 @@ type Channels<'a> = &'a mut dyn FnMut(&mut KernelBuilder, &Index, u32);
 impl Emitter<'_> {
     /// All channels, as many at once as a register has lanes; the rest in a narrower piece.
     fn channels(&self, b: &mut KernelBuilder, count: i64, emit: Channels<'_>) {
-        let lanes = i64::from(LANES);
+        let lanes = i64::from(self.lanes);
         let full = count / lanes;
         match full {
             0 => {}
-            1 => emit(b, &Index::constant(0), LANES),
-            _ => b.for_each(full, |b, block| emit(b, &(block * lanes), LANES)),
+            1 => emit(b, &Index::constant(0), self.lanes),
+            _ => b.for_each(full, |b, block| emit(b, &(block * lanes), self.lanes)),
         }
         if count % lanes > 0 {
             emit(b, &Index::constant(full * lanes), (count % lanes) as u32);
@@ -269,14 +274,15 @@ impl Emitter<'_> {
         let n = self.transform.products();
         let place = self.place(b, tile, 0);
         let origin = self.bounded(b, place, self.most_x) + channel;
-        let pixels = (0..n * n).map(|at| {
-            let (row, column) = ((at / n) as i64, (at % n) as i64);
+        let matrix = &self.transform.input;
+        let halfway = transform::columns(b, matrix, |b, row, column| {
             b.load(x, &origin + (row * self.x_strides[1] + column * self.x_strides[2]), lanes)
         });
-        let pixels: Vec<Value> = pixels.collect();
-        let transformed = transform::apply_both(b, &self.transform.input, &pixels);
-        for (f, value) in transformed.into_iter().enumerate() {
-            b.store(v, tile * v_row + channel + f as i64 * self.rows * v_row, value);
+        for row in 0..n {
+            for (column, value) in transform::row(b, matrix, &halfway, row).into_iter().enumerate() {
+                let f = (row * n + column) as i64;
+                b.store(v, tile * v_row + channel + f * self.rows * v_row, value);
+            }
         }
     }
 
@@ -292,17 +298,20 @@ impl Emitter<'_> {
         lanes: u32,
     ) {
         let (n, m) = (self.transform.products(), self.transform.m);
-        let loads = (0..n * n).map(|f| b.load(products, tile * m_row + channel + f as i64 * self.rows * m_row, lanes));
-        let loads: Vec<Value> = loads.collect();
-        let pixels = transform::apply_both(b, &self.transform.output, &loads);
+        let matrix = &self.transform.output;
+        let halfway = transform::columns(b, matrix, |b, row, column| {
+            let f = row * n as i64 + column;
+            b.load(products, tile * m_row + channel + f * self.rows * m_row, lanes)
+        });
         let channel = &(channel + first);
         let whole = |b: &mut KernelBuilder| {
             let origins = self.origins(b, tile, |o| o.most_whole);
-            for (at, &pixel) in pixels.iter().enumerate() {
-                let (row, column) = ((at / m) as i64, (at % m) as i64);
-                let moved = |o: &Moving, origin: &Index| origin + (row * o.strides[1] + column * o.strides[2]);
-                let places: Vec<Index> = self.moving.iter().zip(&origins).map(|(o, at)| moved(o, at)).collect();
-                self.finish(b, &places, channel, pixel);
+            for row in 0..m {
+                for (column, pixel) in transform::row(b, matrix, &halfway, row).into_iter().enumerate() {
+                    let by = |o: &Moving| row as i64 * o.strides[1] + column as i64 * o.strides[2];
+                    let places: Vec<Index> = self.moving.iter().zip(&origins).map(|(o, at)| at + by(o)).collect();
+                    self.finish(b, &places, channel, pixel);
+                }
             }
         };
         let part = |b: &mut KernelBuilder| {
@@ -311,7 +320,8 @@ impl Emitter<'_> {
                 let number = b.constant_int(VType::scalar(DType::I64), row);
                 let there = b.compare(CompareOp::Gt, rows, number);
                 b.when(there, |b| {
-                    for column in 0..m as i64 {
+                    let pixels = transform::row(b, matrix, &halfway, row as usize);
+                    for (column, pixel) in (0..).zip(pixels) {
                         let number = b.constant_int(VType::scalar(DType::I64), column);
                         let there = b.compare(CompareOp::Gt, columns, number);
                         b.when(there, |b| {
@@ -327,7 +337,7 @@ impl Emitter<'_> {
                                     self.bounded(b, place, o.most)
                                 })
                                 .collect();
-                            self.finish(b, &places, channel, pixels[row as usize * m + column as usize]);
+                            self.finish(b, &places, channel, pixel);
                         });
                     }
                 });

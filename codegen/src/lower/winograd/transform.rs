@@ -61,21 +61,24 @@ fn sum(b: &mut KernelBuilder, row: &[f64], values: &[Value]) -> Value {
     total.unwrap_or_else(|| b.constant(ty, 0.0))
 }
 
-/// `matrix · x · matrixᵀ` of an array of values, row by row.
-pub fn apply_both(b: &mut KernelBuilder, matrix: &Matrix, values: &[Value]) -> Vec<Value> {
-    let n = matrix.first().map_or(0, Vec::len);
-    let rows = matrix.len();
-    // columns first: column `j` of the intermediate is matrix · column `j`
-    let columns: Vec<Vec<Value>> = (0..n)
+/// `matrix · x`, column by column, of the array `x` whose elements `load` gives by row and column. Each is asked for when its
+/// column's turn comes, and rows are best used one by one ([`row`]): no machine has registers for a whole array.
+pub fn columns(
+    b: &mut KernelBuilder,
+    matrix: &Matrix,
+    mut load: impl FnMut(&mut KernelBuilder, i64, i64) -> Value,
+) -> Vec<Vec<Value>> {
+    let n = matrix.first().map_or(0, Vec::len) as i64;
+    (0..n)
         .map(|j| {
-            let column: Vec<Value> = (0..n).map(|i| values[i * n + j]).collect();
+            let column: Vec<Value> = (0..n).map(|i| load(b, i, j)).collect();
             apply(b, matrix, &column)
         })
-        .collect();
-    (0..rows)
-        .flat_map(|i| {
-            let row: Vec<Value> = columns.iter().map(|column| column[i]).collect();
-            apply(b, matrix, &row)
-        })
         .collect()
+}
+
+/// Row `i` of `x · matrixᵀ` of an array of columns.
+pub fn row(b: &mut KernelBuilder, matrix: &Matrix, columns: &[Vec<Value>], i: usize) -> Vec<Value> {
+    let row: Vec<Value> = columns.iter().map(|column| column[i]).collect();
+    apply(b, matrix, &row)
 }
