@@ -11,7 +11,6 @@ import math
 import numpy as np
 from onnx import TensorProto
 
-IMAGE = (1, 3, 224, 224)
 
 
 def lenet5(g):
@@ -25,7 +24,7 @@ def lenet5(g):
 
 def alexnet(g):
     """Krizhevsky 2014 (one tower)."""
-    x = g.input(IMAGE)
+    x = g.image()
     x = g.pool(g.relu(g.conv(x, 64, 11, 4, 2)), 3, 2)
     x = g.pool(g.relu(g.conv(x, 192, 5, 1, 2)), 3, 2)
     for channels in (384, 256, 256):
@@ -37,7 +36,7 @@ def alexnet(g):
 def vgg(depths):
     """Simonyan and Zisserman 2014."""
     def build(g):
-        x = g.input(IMAGE)
+        x = g.image()
         for depth, channels in zip(depths, (64, 128, 256, 512, 512)):
             for _ in range(depth):
                 x = g.relu(g.conv(x, channels, 3, 1, 1))
@@ -58,7 +57,7 @@ def googlenet(g):
             g.conv_bn(g.conv_bn(x, c0, 1, epsilon=eps), c, 3, 1, 1, epsilon=eps),
             g.conv_bn(g.pool(x, 3, 1, 1, True), d, 1, epsilon=eps)])
 
-    x = g.conv_bn(g.input(IMAGE), 64, 7, 2, 3, epsilon=eps)
+    x = g.conv_bn(g.image(), 64, 7, 2, 3, epsilon=eps)
     x = g.pool(x, 3, 2, 0, True)
     x = g.conv_bn(g.conv_bn(x, 64, 1, epsilon=eps), 192, 3, 1, 1, epsilon=eps)
     x = g.pool(x, 3, 2, 0, True)
@@ -72,15 +71,15 @@ def googlenet(g):
     return g.classifier(x)
 
 
-def resnet(depths, bottleneck=True, groups=1, width_per_group=64):
+def resnet(depths, bottleneck=True, groups=1, width_per_group=64, first=64):
     """He et al. 2015; with groups, Xie et al. 2016; with wider groups, Zagoruyko and Komodakis 2016.
 
-    The last normalisation of a branch is scaled by 0.4, so that sums of 16 branches stay small.
+    `first` is the number of channels of the stem. The last normalisation of a branch is scaled by 0.4, so that sums of 16 branches stay small.
     """
     def build(g):
-        x = g.pool(g.conv_bn(g.input(IMAGE), 64, 7, 2, 3), 3, 2, 1)
+        x = g.pool(g.conv_bn(g.image(), first, 7, 2, 3), 3, 2, 1)
         for i, depth in enumerate(depths):
-            planes = 64 << i
+            planes = first << i
             for j in range(depth):
                 stride = 2 if i and j == 0 else 1
                 if bottleneck:
@@ -100,7 +99,7 @@ def resnet(depths, bottleneck=True, groups=1, width_per_group=64):
 
 def densenet121(g):
     """Huang et al. 2016: normalisation and ReLU before each convolution."""
-    x = g.pool(g.conv_bn(g.input(IMAGE), 64, 7, 2, 3), 3, 2, 1)
+    x = g.pool(g.conv_bn(g.image(), 64, 7, 2, 3), 3, 2, 1)
     for i, depth in enumerate((6, 12, 24, 16)):
         features = [x]
         for _ in range(depth):
@@ -119,7 +118,7 @@ def squeezenet1_1(g):
         x = g.relu(g.conv(x, squeeze, 1))
         return g.concat([g.relu(g.conv(x, expand, 1)), g.relu(g.conv(x, expand, 3, 1, 1))])
 
-    x = g.pool(g.relu(g.conv(g.input(IMAGE), 64, 3, 2)), 3, 2, 0, True)
+    x = g.pool(g.relu(g.conv(g.image(), 64, 3, 2)), 3, 2, 0, True)
     x = g.pool(fire(fire(x, 16, 64), 16, 64), 3, 2, 0, True)
     x = g.pool(fire(fire(x, 32, 128), 32, 128), 3, 2, 0, True)
     x = fire(fire(fire(fire(x, 48, 192), 48, 192), 64, 256), 64, 256)
@@ -128,7 +127,7 @@ def squeezenet1_1(g):
 
 def mobilenet_v2(g):
     """Sandler et al. 2018."""
-    x = g.conv_bn(g.input(IMAGE), 32, 3, 2, 1, act="relu6")
+    x = g.conv_bn(g.image(), 32, 3, 2, 1, act="relu6")
     for expansion, channels, depth, first_stride in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2),
                                                      (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)):
         for i in range(depth):
@@ -162,7 +161,7 @@ def unet_small(g, base=32):
     def double(x, channels):
         return g.conv_bn(g.conv_bn(x, channels, 3, 1, 1), channels, 3, 1, 1)
 
-    x = g.input(IMAGE)
+    x = g.image()
     skips = []
     for i in range(4):
         x = double(x, base << i)
@@ -227,6 +226,14 @@ def convolutions(channels, extent, outs, kernel, stride=1, pad=0, groups=1, repe
     return build
 
 
+def sized(build, rows, columns):
+    """A model for images of other extents than 224×224."""
+    def resized(g):
+        g.image_extents = (rows, columns)
+        return build(g)
+    return resized
+
+
 MODELS = {
     "lenet5": lenet5,
     "alexnet": alexnet,
@@ -243,6 +250,13 @@ MODELS = {
     "lstm_charlm": lstm_charlm,
     "unet_small": unet_small,
     "bert_base": bert_base,
+}
+
+# Sizes that nobody tunes for: two models and their extents were drawn at random, the third has channels that are no power of two.
+ODD = {
+    "alexnet_195x207": sized(alexnet, 195, 207),
+    "squeezenet1_1_267x167": sized(squeezenet1_1, 267, 167),
+    "resnet18_96_193x257": sized(resnet((2, 2, 2, 2), bottleneck=False, first=96), 193, 257),
 }
 
 LAYERS = {

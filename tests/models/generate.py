@@ -16,7 +16,7 @@ import onnx
 
 import fetch
 import reference
-from bench_models import LAYERS, MODELS
+from bench_models import LAYERS, MODELS, ODD
 from onnx_graph import GraphBuilder
 
 DEFAULT_OUT = fetch.DEFAULT_OUT / "bench"
@@ -50,7 +50,7 @@ def main():
     parser.add_argument("--layers", action="store_true", help="also the single layers and chains of five")
     arguments = parser.parse_args()
 
-    known = MODELS | LAYERS
+    known = MODELS | ODD | LAYERS
     if arguments.only:
         names = arguments.only.split(",")
         unknown = [n for n in names if n not in known]

@@ -28,6 +28,7 @@ class GraphBuilder:
         self.initializers = []
         self.shape = {}
         self.graph_input = None
+        self.image_extents = (224, 224)
         self.macs = 0
         self.parameters = 0
         self._serial = 0
@@ -62,6 +63,10 @@ class GraphBuilder:
         self.shape[name] = tuple(shape)
         self.graph_input = (name, shape, element)
         return name
+
+    def image(self):
+        """The model's only input: a colour image."""
+        return self.input((1, 3, *self.image_extents))
 
     def normal(self, shape, std):
         """Normally distributed values around 0."""

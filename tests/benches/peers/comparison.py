@@ -24,7 +24,7 @@ import engines
 import fetch
 import machine
 import report
-from bench_models import LAYERS, MODELS
+from bench_models import LAYERS, MODELS, ODD
 from engine_process import EngineFailed, EngineProcess
 from results import Engine, Measurement
 
@@ -86,9 +86,9 @@ def find_models(names, models):
     """Rows of the manifests, after generating the benchmark models that are missing."""
     rows = cases.known(models)
     missing = [n for n in names if n not in rows or not Path(rows[n]["file"]).exists()]
-    unknown = [n for n in missing if n not in MODELS | LAYERS]
+    unknown = [n for n in missing if n not in MODELS | ODD | LAYERS]
     if unknown:
-        print(f"unknown model {', '.join(unknown)}; known are {', '.join(sorted({*rows, *MODELS, *LAYERS}))}", file=sys.stderr)
+        print(f"unknown model {', '.join(unknown)}; known are {', '.join(sorted({*rows, *MODELS, *ODD, *LAYERS}))}", file=sys.stderr)
         sys.exit(2)
     if missing:
         subprocess.run([sys.executable, Path(fetch.__file__).with_name("generate.py"), "--out", models / "bench",
