@@ -21,7 +21,7 @@ fn a_model_is_tuned_compiled_with_what_was_found_and_explained() {
     assert!(!compiled.stderr.contains("note:"), "{}", compiled.stderr);
     for of in ["explain m.kiln", "explain m.kiln.txt --tuning db.json --tuning-threads 2"] {
         let explained = place.kiln(&format!("{of} --json")).ok().json();
-        let note = explained["steps"][0]["note"].as_str().unwrap_or_default().to_owned();
+        let note = explained["programs"][0]["steps"][0]["note"].as_str().unwrap_or_default().to_owned();
         assert!(note.starts_with("direct, tiles of") && note.contains("measured: "), "{of}: {note}");
     }
     let exactly = place.kiln("explain m.kiln.txt --tuning db.json --tuning-threads 2 --exact").ok();
@@ -52,6 +52,23 @@ fn databases_that_are_none_and_options_that_mean_nothing_are_refused() {
     place.kiln("compile m.kiln.txt -o m.kiln").ok();
     place.kiln("explain m.kiln --exact").fails(2, &["--recompile"]);
     place.kiln("explain m.kiln --recompile --exact").ok();
+}
+
+#[test]
+fn an_artifact_for_several_targets_is_explained_target_by_target() {
+    let place = Place::new();
+    place.write("m.kiln.txt", GRAPH);
+    place.kiln("compile m.kiln.txt -o m.kiln --target x86-64-v3,aarch64-unknown-linux-gnu").ok();
+    let explained = place.kiln("explain m.kiln --json").ok().json();
+    let programs = explained["programs"].as_array().cloned().unwrap_or_default();
+    let titles: Vec<&str> = programs.iter().filter_map(|p| p["program"].as_str()).collect();
+    assert!(titles.len() == 2 && titles[0].contains("x86_64") && titles[1].contains("aarch64"), "{explained}");
+    for program in &programs {
+        assert!(program["steps"].as_array().is_some_and(|steps| steps.len() < 4), "{explained}");
+        assert_eq!(program["steps"][0]["step"], 0);
+    }
+    let text = place.kiln("explain m.kiln").ok().stdout;
+    assert_eq!(text.matches("as it was compiled for").count(), 2, "{text}");
 }
 
 #[test]

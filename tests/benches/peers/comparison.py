@@ -24,6 +24,7 @@ import engines
 import fetch
 import machine
 import report
+import work
 from bench_models import LAYERS, MODELS, ODD
 from engine_process import EngineFailed, EngineProcess
 from results import Engine, Measurement
@@ -136,15 +137,20 @@ def in_own_process(function, *arguments):
             raise EngineFailed(engines.reason(error)) from error
 
 
-def measure_model(row, arguments, peaks, work):
+def measure_model(row, arguments, peaks, folder):
     """Measurements of one model, one for each number of threads."""
     name = row["name"]
     names = ["kiln", *arguments.peers]
     try:
-        case = in_own_process(cases.make, row, arguments.batch, work)
+        case = in_own_process(cases.make, row, arguments.batch, folder)
     except EngineFailed as failure:
         return [Measurement(name, threads, arguments.batch, None, {n: Engine(failed=str(failure)) for n in names})
                 for threads in arguments.threads]
+    try:
+        least = in_own_process(work.of_model, case.model)
+    except EngineFailed as failure:
+        print(f"{name}: its limit is not known: {failure}", file=sys.stderr)
+        least = None
     prepared = {}
     for engine in names:
         started = time.monotonic()
@@ -159,7 +165,7 @@ def measure_model(row, arguments, peaks, work):
     for threads in arguments.threads:
         found = {n: Engine(failed=e.failed, prepare_s=e.prepare_s) for n, e in prepared.items()}
         take_turns(case, found, threads, peaks[threads]["cpus"], arguments)
-        measurement = Measurement(name, threads, arguments.batch, case.macs, found)
+        measurement = Measurement(name, threads, arguments.batch, case.macs, found, least and least.limit_ms(peaks[threads]))
         print(f"{name}, {threads} thread{'s' if threads > 1 else ''}: "
               + ", ".join(f"{n} {e.ms():.3g} ms" if e.rounds else f"{n} failed" for n, e in found.items()), file=sys.stderr)
         done.append(measurement)

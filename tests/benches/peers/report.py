@@ -38,7 +38,9 @@ def conditions(head, measurements, engines):
         "turns, that of the engine that varies most.",
         "- Error: Kiln's largest difference from ONNX Runtime without optimisations, relative to the largest value. "
         f"Above {ERROR_MOST:g} there is no ratio, and a peer in brackets does not count.",
-        "- Kiln ÷ best: below 1, Kiln is faster than every peer."])
+        "- Kiln ÷ best: below 1, Kiln is faster than every peer.",
+        "- Of limit: how much of Kiln's time it would take to multiply at the peak, 3×3 convolutions of stride 1 by Winograd's F(4×4), and to "
+        "read weights of dense layers that have one row."])
 
 
 def speed(measurements, engines):
@@ -53,11 +55,12 @@ def speed(measurements, engines):
                      f"**{ratio:.3f}**" if ratio else "–",
                      f"{100 * max(spreads):.1f} %" if spreads else "–",
                      f"{kiln.error:.1e}" if kiln.error is not None else "–",
-                     f"{2e-6 * m.macs / kiln.ms():.1f}" if m.macs and kiln.rounds else "–"])
+                     f"{2e-6 * m.macs / kiln.ms():.1f}" if m.macs and kiln.rounds else "–",
+                     f"{100 * m.share_of_limit():.0f} %" if m.share_of_limit() else "–"])
     means = geometric_means(measurements, measurements[0].threads)
     rows.append(["geometric mean of Kiln ÷ engine", "", *(number(means["over"].get(n)) for n in engines if n != "kiln"), "",
-                 f"**{number(means['over_best'])}**", "", "", ""])
-    table = lines(["model", *(NAMES[n] for n in engines), "best peer", "Kiln ÷ best", "±", "error", "Kiln's GFLOP/s"], rows)
+                 f"**{number(means['over_best'])}**", "", "", "", ""])
+    table = lines(["model", *(NAMES[n] for n in engines), "best peer", "Kiln ÷ best", "±", "error", "Kiln's GFLOP/s", "of limit"], rows)
     return table + f"\n\nThe mean of Kiln ÷ best is over {means['models']} of {plural(len(measurements), 'model')}."
 
 

@@ -45,6 +45,8 @@ class Measurement:
     batch: int
     macs: int | None
     engines: dict
+    # What no engine can be faster than at the peaks of this machine, where they are known.
+    limit_ms: float | None = None
 
     def best_peer(self):
         """The fastest peer whose results are right."""
@@ -58,6 +60,11 @@ class Measurement:
         if peer is None or not self.engines["kiln"].counts() or not self.engines[peer].counts():
             return None
         return self.engines["kiln"].ms() / self.engines[peer].ms()
+
+    def share_of_limit(self):
+        """How much of Kiln's time the limit is."""
+        kiln = self.engines["kiln"]
+        return self.limit_ms / kiln.ms() if self.limit_ms and kiln.counts() else None
 
     def summary(self):
         """For machines: what the report says."""

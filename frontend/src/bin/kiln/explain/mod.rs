@@ -51,6 +51,12 @@ pub struct ExplainArgs {
     passes: PassArgs,
 }
 
+/// The steps of one plan: an artifact may hold machine code for several targets.
+struct Program {
+    title: String,
+    steps: Vec<Explained>,
+}
+
 /// A step of a plan, explained.
 struct Explained {
     step: usize,
@@ -70,12 +76,12 @@ impl ExplainArgs {
         if self.nodes || self.node.is_some() {
             return nodes::explain(&self.model, &self.passes, self.node.as_deref(), output);
         }
-        let (title, rows) = match self.model.open()? {
+        let programs = match self.model.open()? {
             Model::Artifact(path) if !self.recompile => {
                 let file = artifact::read_file(&path)?;
                 let summary = artifact::inspect(&file, Digests::Skip).map_err(of_file(&path))?;
                 if summary.natives.is_empty() {
-                    self.compiled(&portable_graph(&path)?)?
+                    vec![self.compiled(&portable_graph(&path)?)?]
                 } else {
                     if let Some(option) = self.passes.given().or(self.code.given()) {
                         return Err(Failure::Usage(format!(
@@ -83,30 +89,34 @@ impl ExplainArgs {
                             path.display()
                         )));
                     }
-                    let mut rows = Vec::new();
-                    for index in 0..summary.natives.len() {
+                    let mut programs = Vec::new();
+                    for (index, native) in summary.natives.iter().enumerate() {
                         if let Some((plan, _)) = artifact::native_code(&file, index).map_err(of_file(&path))? {
-                            rows.extend(self.of_plan(&plan));
+                            let title = format!(
+                                "as it was compiled for {} with {} CPU features",
+                                native.triple,
+                                native.features.len()
+                            );
+                            programs.push(Program { title, steps: self.of_plan(&plan) });
                         }
                     }
-                    let names =
-                        summary.natives.iter().map(|n| format!("{} with {} features", n.triple, n.features.len()));
-                    (format!("as it was compiled for {}", names.collect::<Vec<_>>().join(", ")), rows)
+                    programs
                 }
             }
-            Model::Artifact(path) => self.compiled(&portable_graph(&path)?)?,
+            Model::Artifact(path) => vec![self.compiled(&portable_graph(&path)?)?],
             Model::Graph(_) if self.recompile => {
                 let message = "--recompile is for artifacts; a model is compiled here anyway: leave it out";
                 return Err(Failure::Usage(message.to_owned()));
             }
-            Model::Graph(source) => self.compiled(&source)?,
+            Model::Graph(source) => vec![self.compiled(&source)?],
         };
-        if let Some(text) = self.step.as_ref().filter(|_| rows.is_empty()) {
+        if let Some(text) = self.step.as_ref().filter(|_| programs.iter().all(|p| p.steps.is_empty())) {
             return Err(Failure::Usage(format!(
                 "--step {text}: no step's label contains it; without it all are shown"
             )));
         }
-        output.write(&rows_json(&title, &rows), || rows_text(&title, &rows))
+        let object = json!({ "programs": programs.iter().map(program_json).collect::<Vec<_>>() });
+        output.write(&object, || programs.iter().map(program_text).collect::<Vec<_>>().join("\n\n"))
     }
 
     /// The steps that were asked for.
@@ -127,7 +137,7 @@ impl ExplainArgs {
     }
 
     /// The model compiled here.
-    fn compiled(&self, source: &Source) -> Outcome<(String, Vec<Explained>)> {
+    fn compiled(&self, source: &Source) -> Outcome<Program> {
         let graph = source.specialized()?;
         let target = self.code.target("host")?;
         let choices = self.code.choices(&target, self.tuning_threads.count())?;
@@ -155,7 +165,7 @@ impl ExplainArgs {
             progress.inc(1);
         }
         progress.finish_and_clear();
-        Ok((format!("compiled for {target}"), rows))
+        Ok(Program { title: format!("compiled for {target}"), steps: rows })
     }
 }
 
@@ -178,8 +188,8 @@ fn source_name(graph: &Graph, id: NodeId) -> String {
     format!("{name} ({}){place}", node.op.mnemonic())
 }
 
-fn rows_json(title: &str, rows: &[Explained]) -> Value {
-    let steps = rows.iter().map(|row| {
+fn program_json(program: &Program) -> Value {
+    let steps = program.steps.iter().map(|row| {
         json!({
             "step": row.step,
             "label": row.label,
@@ -191,12 +201,12 @@ fn rows_json(title: &str, rows: &[Explained]) -> Value {
             "rules": row.rules,
         })
     });
-    json!({ "program": title, "steps": steps.collect::<Vec<_>>() })
+    json!({ "program": program.title, "steps": steps.collect::<Vec<_>>() })
 }
 
-fn rows_text(title: &str, rows: &[Explained]) -> String {
-    let mut out = vec![title.to_owned()];
-    for row in rows {
+fn program_text(program: &Program) -> String {
+    let mut out = vec![program.title.clone()];
+    for row in &program.steps {
         out.push(format!("\nstep {}  {}", row.step, row.label));
         let scratch = (row.scratch_bytes > 0).then(|| format!("{} a thread", bytes(row.scratch_bytes as u64)));
         let lines = [
