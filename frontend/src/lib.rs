@@ -39,6 +39,8 @@ pub mod onnx;
 pub mod random_feeds;
 pub mod session;
 pub mod tune;
+pub mod weights;
+pub mod zoo;
 
 pub use arrays::{ToTensor, to_array};
 pub use compile::{ArtifactOptions, CompileError, CompileOptions, Compiled, Compiler, compile};
@@ -49,7 +51,7 @@ pub use session::{Results, Session, SessionError};
 pub mod prelude {
     pub use crate::arrays::{ToTensor, to_array};
     pub use crate::dims;
-    pub use crate::dsl::layers::{self, Conv2d, Padding, Pool, Recurrent};
+    pub use crate::dsl::layers::{self, Conv2d, ConvTranspose2d, Padding, Pool, Recurrent};
     pub use crate::dsl::{Scope, Tensor, concat};
     pub use crate::{CompileOptions, Results, Session};
     pub use kiln_ir::{DType, Dim, Graph, Initializer};

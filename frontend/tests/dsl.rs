@@ -23,7 +23,7 @@ fn layers_give_the_shapes_of_a_small_network() {
     let graph = scope.finish().expect("a well-formed graph");
     let types: Vec<String> = graph.outputs().iter().map(|(n, v)| format!("{n}: {}", graph.ty(*v))).collect();
     assert_eq!(types, ["probabilities: f32[batch, 10]", "mean: f32[batch, 24]"]);
-    let head = graph.variable("head/weight").expect("the dense layer's weight");
+    let head = graph.variable("head.weight").expect("the dense layer's weight");
     assert_eq!(head.ty.static_dims(), Some(vec![10, 24 * 49]));
 }
 
@@ -53,7 +53,7 @@ fn recurrent_layers_take_pytorchs_weights_and_go_on_from_a_state() {
     let variables: Vec<String> = graph.variables().iter().map(|v| format!("{} {}", v.name, v.ty)).collect();
     assert_eq!(
         variables[..4],
-        ["l/weight_ih f32[16, 3]", "l/weight_hh f32[16, 4]", "l/bias_ih f32[16]", "l/bias_hh f32[16]"]
+        ["l.weight_ih f32[16, 3]", "l.weight_hh f32[16, 4]", "l.bias_ih f32[16]", "l.bias_hh f32[16]"]
     );
     assert_eq!(variables.len(), 4 + 2 + 4 + 4);
 }
@@ -125,7 +125,7 @@ fn a_variable_declared_twice_is_an_error() {
     let z = layers::dense("fc", y, 4);
     scope.output("z", z);
     let text = scope.finish().expect_err("a name used twice").to_string();
-    assert!(text.contains("a variable named `fc/weight`"), "{text}");
+    assert!(text.contains("a variable named `fc.weight`"), "{text}");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_variables_first_value_depends_on_its_name_and_the_seed_alone() {
         let x = scope.placeholder::<f32>("x", dims![1, 4]);
         layers::dense(first, x, 2);
         layers::dense("fc", x, 2);
-        scope.finish().expect("a well-formed graph").variable("fc/weight").map(|v| v.init.clone())
+        scope.finish().expect("a well-formed graph").variable("fc.weight").map(|v| v.init.clone())
     };
     assert_eq!(build("a"), build("b"));
 }

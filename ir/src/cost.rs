@@ -68,6 +68,18 @@ pub fn graph_cost(graph: &Graph) -> Option<Cost> {
     graph.node_ids().map(|id| node_cost(graph, id)).sum()
 }
 
+/// Multiply-accumulates of the convolutions and matrix products of `graph`, fused or not: what is usually published as a network's size,
+/// some say as its "FLOPs". Products with padding count, those inside recurrent layers do not. `None` where an extent is symbolic.
+pub fn multiply_accumulates(graph: &Graph) -> Option<u64> {
+    let of = |id| {
+        let node = graph.node(id);
+        let Some(product) = node.op.contraction() else { return Some(0) };
+        let operands: Vec<TensorType> = node.operands.iter().take(2).map(|&v| graph.ty(v).clone()).collect();
+        Some(cost(&product, &operands, &node.types)?.flops / 2)
+    };
+    graph.node_ids().map(of).sum()
+}
+
 /// The cost of `op` for these operand and result types; `None` where an extent is symbolic.
 pub fn cost(op: &Op, operands: &[TensorType], results: &[TensorType]) -> Option<Cost> {
     let written = bytes(results)?;

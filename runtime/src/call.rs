@@ -169,7 +169,12 @@ impl Frame {
             Work::Kernel { extent: 0, .. } => Action::Nothing,
             Work::Kernel { kernel, extent, split, .. } => {
                 let entry = self.executable.kernels().get(kernel)?;
-                Action::Kernel { entry, first, extent, grain: if let Split::Parallel { grain } = split { grain } else { extent } }
+                Action::Kernel {
+                    entry,
+                    first,
+                    extent,
+                    grain: if let Split::Parallel { grain } = split { grain } else { extent },
+                }
             }
             Work::Copy { to, .. } => Action::Copy { from: first, to: first + 1, len: to.len },
             Work::Fill { to, element } => Action::Fill { to: first, len: to.len, element, size: to.dtype.size() },

@@ -170,7 +170,8 @@ impl Runs {
             let run = &self.runs[(thread + after) % self.dealt];
             // asking first keeps the counter from running away, however often a run is found empty
             let open = run.next.load(Ordering::Relaxed) < run.end;
-            let start = open.then(|| run.next.fetch_add(run.chunk, Ordering::Relaxed)).filter(|&start| start < run.end)?;
+            let start =
+                open.then(|| run.next.fetch_add(run.chunk, Ordering::Relaxed)).filter(|&start| start < run.end)?;
             Some(start..run.end.min(start + run.chunk))
         })
     }
