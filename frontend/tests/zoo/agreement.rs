@@ -9,7 +9,8 @@ use kiln::zoo::googlenet::googlenet_with_auxiliary;
 use kiln::zoo::unet::UNet;
 use kiln::zoo::{self, Images};
 
-/// Gives every variable other values: weights that keep the size of what they are applied to, statistics and shifts that are not 0 and 1.
+/// Gives every variable other values: weights that keep the size of what they are applied to (and less at the end of a residual branch,
+/// so that hundreds of them do not add up to much), statistics and shifts that are not 0 and 1.
 /// Drawn by a short formula, since the largest networks have a hundred million.
 pub fn randomise(graph: &mut Graph) {
     let variables: Vec<(String, Vec<usize>)> =
@@ -19,7 +20,10 @@ pub fn randomise(graph: &mut Graph) {
         let (low, high) = match name.rsplit('.').next() {
             Some("running_var") => (0.7, 1.3),
             Some("weight") if dims.len() == 1 => (0.7, 1.3),
-            Some("weight") => (-(6.0 / fan_in as f32).sqrt(), (6.0 / fan_in as f32).sqrt()),
+            Some("weight") => {
+                let limit = (if name.contains("conv3") { 0.2 } else { 6.0 } / fan_in as f32).sqrt();
+                (-limit, limit)
+            }
             _ => (-0.2, 0.2),
         };
         let mut state = seed as u32;
@@ -87,7 +91,9 @@ macro_rules! agreement {
 agreement! {
     lenet_compiled_is_lenet_interpreted: lenet5 at 28;
     alexnet_compiled_is_alexnet_interpreted: alexnet at 64;
+    zfnet_compiled_is_zfnet_interpreted: zfnet at 64;
     network_in_network_compiled_is_itself_interpreted: nin_cifar10 at 16;
+    network_in_network_for_imagenet_compiled_is_itself_interpreted: nin_imagenet at 64;
     resnet18_compiled_is_resnet18_interpreted: resnet18 at 32;
     resnet50_compiled_is_resnet50_interpreted: resnet50 at 32;
     wide_resnet_compiled_is_wide_resnet_interpreted: wide_resnet50_2 at 32;
