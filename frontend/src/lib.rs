@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A [`Graph`](ir::Graph) comes from the Rust [`dsl`], from an ONNX file ([`onnx`]) or from IR text
-//! ([`ir::text`]). [`compile()`] binds its symbolic dims, optimises it and generates code; a [`Session`] runs it with
+//! ([`ir::text`]); the [`zoo`] has classic networks, and [`weights`] loads theirs by name.
+//! [`compile()`] binds its symbolic dims, optimises it and generates code; a [`Session`] runs it with
 //! `ndarray` feeds and named results; [`Compiled::artifact`] makes a file that the runtime alone can load. This crate joins the
 //! others and reads and writes files; it does no arithmetic of its own.
 //!

@@ -360,6 +360,36 @@ mod tests {
     }
 
     #[test]
+    fn multiply_accumulates_are_those_of_products_and_convolutions_alone_fused_or_not() {
+        let mut b = crate::Builder::new("products");
+        let x = b.placeholder("x", DType::F32, &[1, 3, 8, 8].map(Dim::Fixed));
+        let w = b.placeholder("w", DType::F32, &[4, 3, 3, 3].map(Dim::Fixed));
+        let y = b.conv(x, w, &crate::ConvOptions::default());
+        let y = b.relu(y);
+        let y = b.reshape(y, &[Dim::Fixed(4), Dim::Fixed(36)]);
+        let m = b.placeholder("m", DType::F32, &[36, 5].map(Dim::Fixed));
+        let z = b.matmul(y, m);
+        let (bias, epilogue) = (b.broadcast_to(z, &[4, 5].map(Dim::Fixed)), "max(a0 + a1, 0)".parse().unwrap());
+        let fused = Op::FusedDot {
+            lhs_batch: vec![],
+            rhs_batch: vec![],
+            lhs_contract: vec![1],
+            rhs_contract: vec![0],
+            epilogue,
+        };
+        let fused = b.add_op(fused, &[y, m, bias]);
+        b.output("z", fused);
+        let graph = b.finish().unwrap();
+        assert_eq!(multiply_accumulates(&graph), Some(4 * 36 * 27 + 2 * 4 * 5 * 36));
+
+        let mut b = crate::Builder::new("symbolic");
+        let x = b.placeholder("x", DType::F32, &[Dim::symbol("n"), Dim::Fixed(2)]);
+        let y = b.dot(x, x, &[], &[], &[1], &[1]);
+        b.output("y", y);
+        assert_eq!(multiply_accumulates(&b.finish().unwrap()), None);
+    }
+
+    #[test]
     fn symbolic_extents_have_no_cost_and_absurd_ones_do_not_overflow() {
         let x = TensorType::new(DType::F32, ["batch"]);
         assert_eq!(cost(&Op::Relu {}, std::slice::from_ref(&x), std::slice::from_ref(&x)), None);

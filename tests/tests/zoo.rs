@@ -2,11 +2,10 @@
 //!
 //! `tests/models/fetch.py --bench` makes the models. Without them every test here is listed as ignored, with what to do.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use kiln::ir::{DType, Dim, Graph, Op, Tensor};
-use kiln::onnx::{ImportOptions, import};
+use kiln::ir::{DType, Dim, Graph, Tensor};
+use kiln::onnx::{ExternalFiles, read_model, read_tensor};
 use kiln::prelude::*;
 use kiln::weights;
 use kiln::zoo::bert::Bert;
@@ -56,7 +55,7 @@ fn main() {
 fn check(model: &Model, folder: &Path) -> Result<(), Failed> {
     let case = model.cases.first().ok_or("a case")?;
     let (inputs, expected) = case.arrays.read(folder)?;
-    let initialisers = initialisers(model, folder, case.arrays.shapes())?;
+    let initialisers = initialisers(&folder.join(&model.file))?;
     let found = match model.name.as_str() {
         "bert_base" => bert(&initialisers, &inputs)?,
         name => images(name, &initialisers, &inputs)?,
@@ -66,20 +65,13 @@ fn check(model: &Model, folder: &Path) -> Result<(), Failed> {
     if error <= model.tolerance { Ok(()) } else { Err(format!("{error:e} off, {:e} allowed", model.tolerance).into()) }
 }
 
-/// The floating-point initialisers with axes, in the order in which the generator made them: it numbers their names.
-fn initialisers(model: &Model, folder: &Path, shapes: BTreeMap<String, Vec<usize>>) -> Result<Vec<Tensor>, Failed> {
-    let options = ImportOptions { shapes, ..ImportOptions::default() };
-    let graph = import(&folder.join(&model.file), &options)?.graph;
-    let mut numbered = BTreeMap::new();
-    for id in graph.node_ids() {
-        let node = graph.node(id);
-        let Op::Constant { value } = &node.op else { continue };
-        let number = node.name.as_deref().and_then(|name| name.rsplit('_').next()?.parse::<u32>().ok());
-        if let (Some(number), DType::F32, 1..) = (number, value.tensor().dtype(), value.tensor().dims().len()) {
-            numbered.insert(number, value.tensor().clone());
-        }
-    }
-    Ok(numbered.into_values().collect())
+/// The floating-point initialisers with axes, in the order in which the generator made them.
+fn initialisers(file: &Path) -> Result<Vec<Tensor>, Failed> {
+    let protos = read_model(file)?.graph.ok_or("a graph")?.initializer;
+    let files = ExternalFiles::new(None);
+    let tensors = protos.iter().map(|proto| read_tensor(proto, proto.name.as_deref().unwrap_or_default(), &files));
+    let all = tensors.collect::<Result<Vec<Tensor>, _>>()?;
+    Ok(all.into_iter().filter(|t| t.dtype() == DType::F32 && !t.dims().is_empty()).collect())
 }
 
 /// Gives each variable of `graph` the tensor of its place. Both make their layers in the same order.
