@@ -158,8 +158,8 @@ impl Fit {
             Tensor::from_slice(dims, &values.map(|&v| v as f32).collect::<Vec<_>>())
         };
         // The layer's weight is [out, in].
-        contents.tensors.insert("head/weight".into(), tensor(&[10, FEATURES], &mut self.weight.t().iter())?);
-        contents.tensors.insert("head/bias".into(), tensor(&[10], &mut self.bias.iter())?);
+        contents.tensors.insert("head.weight".into(), tensor(&[10, FEATURES], &mut self.weight.t().iter())?);
+        contents.tensors.insert("head.bias".into(), tensor(&[10], &mut self.bias.iter())?);
         Ok(safetensors::write(path, &contents)?)
     }
 }

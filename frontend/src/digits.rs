@@ -100,7 +100,7 @@ fn fixed(x: Tensor<'_>) -> Tensor<'_> {
 fn finish(scope: Scope) -> Result<Graph, DigitsError> {
     let mut graph = scope.finish()?;
     for (name, dims, values) in
-        [("conv1/weight", [16, 1, 5, 5], gabor_filters()), ("conv2/weight", [64, 16, 5, 5], random_filters())]
+        [("conv1.weight", [16, 1, 5, 5], gabor_filters()), ("conv2.weight", [64, 16, 5, 5], random_filters())]
     {
         set(&mut graph, name, TensorData::from_slice(&dims, &values)?)?;
     }
@@ -129,7 +129,7 @@ pub fn graph() -> Result<Graph, DigitsError> {
     scope.output("scores", dense("head", fixed(x), 10));
     let mut graph = finish(scope)?;
     let mut tensors = safetensors::decode(&Bytes::from_static(HEAD), Path::new("assets/digits.safetensors"))?.tensors;
-    for (name, expected) in [("head/weight", vec![10, FEATURES]), ("head/bias", vec![10])] {
+    for (name, expected) in [("head.weight", vec![10, FEATURES]), ("head.bias", vec![10])] {
         match tensors.remove(name) {
             Some(t) if t.dtype() == f32::DTYPE && t.dims() == expected => set(&mut graph, name, t)?,
             _ => return Err(DigitsError::Weight { name, expected }),

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A [`Graph`](ir::Graph) comes from the Rust [`dsl`], from an ONNX file ([`onnx`]) or from IR text
-//! ([`ir::text`]). [`compile()`] binds its symbolic dims, optimises it and generates code; a [`Session`] runs it with
+//! ([`ir::text`]); the [`zoo`] has classic networks, and [`weights`] loads theirs by name.
+//! [`compile()`] binds its symbolic dims, optimises it and generates code; a [`Session`] runs it with
 //! `ndarray` feeds and named results; [`Compiled::artifact`] makes a file that the runtime alone can load. This crate joins the
 //! others and reads and writes files; it does no arithmetic of its own.
 //!
@@ -39,6 +40,8 @@ pub mod onnx;
 pub mod random_feeds;
 pub mod session;
 pub mod tune;
+pub mod weights;
+pub mod zoo;
 
 pub use arrays::{ToTensor, to_array};
 pub use compile::{ArtifactOptions, CompileError, CompileOptions, Compiled, Compiler, compile};
@@ -49,7 +52,7 @@ pub use session::{Results, Session, SessionError};
 pub mod prelude {
     pub use crate::arrays::{ToTensor, to_array};
     pub use crate::dims;
-    pub use crate::dsl::layers::{self, Conv2d, Padding, Pool, Recurrent};
+    pub use crate::dsl::layers::{self, Conv2d, ConvTranspose2d, Padding, Pool, Recurrent};
     pub use crate::dsl::{Scope, Tensor, concat};
     pub use crate::{CompileOptions, Results, Session};
     pub use kiln_ir::{DType, Dim, Graph, Initializer};

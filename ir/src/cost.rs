@@ -68,6 +68,18 @@ pub fn graph_cost(graph: &Graph) -> Option<Cost> {
     graph.node_ids().map(|id| node_cost(graph, id)).sum()
 }
 
+/// Multiply-accumulates of the convolutions and matrix products of `graph`, fused or not: what is usually published as a network's size,
+/// some say as its "FLOPs". Products with padding count, those inside recurrent layers do not. `None` where an extent is symbolic.
+pub fn multiply_accumulates(graph: &Graph) -> Option<u64> {
+    let of = |id| {
+        let node = graph.node(id);
+        let Some(product) = node.op.contraction() else { return Some(0) };
+        let operands: Vec<TensorType> = node.operands.iter().take(2).map(|&v| graph.ty(v).clone()).collect();
+        Some(cost(&product, &operands, &node.types)?.flops / 2)
+    };
+    graph.node_ids().map(of).sum()
+}
+
 /// The cost of `op` for these operand and result types; `None` where an extent is symbolic.
 pub fn cost(op: &Op, operands: &[TensorType], results: &[TensorType]) -> Option<Cost> {
     let written = bytes(results)?;
@@ -345,6 +357,36 @@ mod tests {
         let fused = cost_of(&fused, &[x.clone(), x]);
         assert_eq!(fused.flops, (relu + add).flops);
         assert!(fused.bytes() < (relu + add).bytes());
+    }
+
+    #[test]
+    fn multiply_accumulates_are_those_of_products_and_convolutions_alone_fused_or_not() {
+        let mut b = crate::Builder::new("products");
+        let x = b.placeholder("x", DType::F32, &[1, 3, 8, 8].map(Dim::Fixed));
+        let w = b.placeholder("w", DType::F32, &[4, 3, 3, 3].map(Dim::Fixed));
+        let y = b.conv(x, w, &crate::ConvOptions::default());
+        let y = b.relu(y);
+        let y = b.reshape(y, &[Dim::Fixed(4), Dim::Fixed(36)]);
+        let m = b.placeholder("m", DType::F32, &[36, 5].map(Dim::Fixed));
+        let z = b.matmul(y, m);
+        let (bias, epilogue) = (b.broadcast_to(z, &[4, 5].map(Dim::Fixed)), "max(a0 + a1, 0)".parse().unwrap());
+        let fused = Op::FusedDot {
+            lhs_batch: vec![],
+            rhs_batch: vec![],
+            lhs_contract: vec![1],
+            rhs_contract: vec![0],
+            epilogue,
+        };
+        let fused = b.add_op(fused, &[y, m, bias]);
+        b.output("z", fused);
+        let graph = b.finish().unwrap();
+        assert_eq!(multiply_accumulates(&graph), Some(4 * 36 * 27 + 2 * 4 * 5 * 36));
+
+        let mut b = crate::Builder::new("symbolic");
+        let x = b.placeholder("x", DType::F32, &[Dim::symbol("n"), Dim::Fixed(2)]);
+        let y = b.dot(x, x, &[], &[], &[1], &[1]);
+        b.output("y", y);
+        assert_eq!(multiply_accumulates(&b.finish().unwrap()), None);
     }
 
     #[test]

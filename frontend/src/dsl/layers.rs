@@ -1,12 +1,23 @@
 //! Layers: composites with variables. Images are [N, C, H, W].
 //!
 //! A layer is a small description with defaults; applying it to a tensor under a name declares its variables
-//! (`name/weight`, `name/bias` …) and adds its nodes. Weight shapes are those of PyTorch, so that its checkpoints load.
+//! (`name.weight`, `name.bias` …) and adds its nodes. Names and shapes of weights are those of PyTorch, so that its checkpoints
+//! load ([`crate::weights`]). [`Scope::within`] puts the name of a block before those of its layers.
+
+mod conv_transpose;
+mod pooling;
+mod regions;
+mod text;
+
+pub use conv_transpose::ConvTranspose2d;
+pub use pooling::adaptive_avg_pool;
+pub use regions::{crop, lrn};
+pub use text::{embedding, layer_norm};
 
 use std::panic::Location as Caller;
 
 use kiln_ir::attribute::Padding as AxisPadding;
-use kiln_ir::attribute::{Cell, Real};
+use kiln_ir::attribute::{Cell, Extreme, Real};
 use kiln_ir::infer::window_extent;
 use kiln_ir::{ConvOptions, DType, Dim, GraphError, Initializer, Location, Op, WindowOptions};
 
@@ -22,12 +33,14 @@ pub enum Padding {
     Same,
     /// So many on each side of both axes.
     Each(usize),
+    /// So many on each side, and after that what a last window needs that begins inside: PyTorch's `ceil_mode`.
+    Ceil(usize),
     /// ((top, bottom), (left, right)).
     Explicit((usize, usize), (usize, usize)),
 }
 
 impl Padding {
-    /// For both spatial axes of x, of which only [`Padding::Same`] needs to know the extents.
+    /// For both spatial axes of x, of which only [`Padding::Same`] and [`Padding::Ceil`] need to know the extents.
     fn of_image<'g>(
         self,
         what: &str,
@@ -35,7 +48,8 @@ impl Padding {
         (window, stride): ((usize, usize), (usize, usize)),
         at: &Caller<'_>,
     ) -> Result<[AxisPadding; 2], Tensor<'g>> {
-        let [height, width] = if self == Padding::Same { extents(what, x, [2, 3], at)? } else { [0; 2] };
+        let known = matches!(self, Padding::Same | Padding::Ceil(_));
+        let [height, width] = if known { extents(what, x, [2, 3], at)? } else { [0; 2] };
         Ok([self.of_axis(0, height, window.0, stride.0), self.of_axis(1, width, window.1, stride.1)])
     }
 
@@ -44,6 +58,14 @@ impl Padding {
         match self {
             Padding::Valid => AxisPadding::NONE,
             Padding::Each(n) => pair((n, n)),
+            Padding::Ceil(n) => {
+                // windows that begin in the padding before x or in x itself
+                let (stride, beginnings) = (stride.max(1), extent + n);
+                let wanted = (beginnings + n).saturating_sub(window).div_ceil(stride) + 1;
+                let windows = wanted.min(beginnings.div_ceil(stride));
+                let covered = windows.saturating_sub(1) * stride + window;
+                pair((n, n.max(covered.saturating_sub(beginnings))))
+            }
             Padding::Explicit(h, w) => pair(if axis == 0 { h } else { w }),
             Padding::Same => {
                 let covered = (extent.div_ceil(stride.max(1)).saturating_sub(1)) * stride + window;
@@ -133,8 +155,8 @@ fn variable<'g>(
     scope.variable_of(at, &name, dtype(x), dims, init)
 }
 
-/// Fully connected layer: x · Wᵀ + b over the last axis, whose extent is a number; `name/weight` [units, inputs],
-/// `name/bias` `[units]`.
+/// Fully connected layer: x · Wᵀ + b over the last axis, whose extent is a number; `name.weight` [units, inputs],
+/// `name.bias` `[units]`.
 #[track_caller]
 pub fn dense<'g>(name: &str, x: Tensor<'g>, units: usize) -> Tensor<'g> {
     let at = Caller::caller();
@@ -142,22 +164,23 @@ pub fn dense<'g>(name: &str, x: Tensor<'g>, units: usize) -> Tensor<'g> {
 }
 
 fn build_dense<'g>(name: &str, x: Tensor<'g>, units: usize, at: &Caller<'_>) -> Result<Tensor<'g>, Tensor<'g>> {
-    let (scope, what) = (x.scope, layer(name));
+    let (scope, name) = (x.scope, &x.scope.path(name));
+    let what = layer(name);
     check_rank(&what, x, (1, usize::MAX), "[…, inputs]", at)?;
     let last = x.dims().len() - 1;
     let [inputs] = extents(&what, x, [last], at)?;
     Ok(scope.named(name, || {
         let init = Initializer::Xavier { fan_in: inputs, fan_out: units, seed: scope.seed_of(name) };
-        let w = variable(scope, at, format!("{name}/weight"), x, &[units, inputs], init);
-        let b = variable(scope, at, format!("{name}/bias"), x, &[units], Initializer::ZEROS);
+        let w = variable(scope, at, format!("{name}.weight"), x, &[units, inputs], init);
+        let b = variable(scope, at, format!("{name}.bias"), x, &[units], Initializer::ZEROS);
         let y = scope.emit(at, |g| g.dot(x.value, w.value, &[], &[], &[last], &[1]));
         add_bias(y, b, last, at)
     }))
 }
 
 /// A recurrent layer over a sequence [steps, batch, inputs], one direction; the variables are PyTorch's:
-/// `name/weight_ih` [gates · units, inputs], `name/weight_hh` [gates · units, units], and unless there is no bias
-/// `name/bias_ih` and `name/bias_hh` [gates · units], all drawn from ±1/√units.
+/// `name.weight_ih` [gates · units, inputs], `name.weight_hh` [gates · units, units], and unless there is no bias
+/// `name.bias_ih` and `name.bias_hh` [gates · units], all drawn from ±1/√units.
 ///
 /// ```
 /// use kiln::prelude::*;
@@ -252,14 +275,15 @@ impl Recurrent {
         state: Option<RecurrentState<'g>>,
         at: &Caller<'_>,
     ) -> Result<(Tensor<'g>, RecurrentState<'g>), Tensor<'g>> {
-        let (scope, what) = (x.scope, layer(name));
+        let (scope, name) = (x.scope, &x.scope.path(name));
+        let what = layer(name);
         check_rank(&what, x, (3, 3), "[steps, batch, inputs]", at)?;
         let [steps, inputs] = extents(&what, x, [0, 2], at)?;
         let (units, sums) = (self.units, self.units * self.cell.gates());
         Ok(scope.named(name, || {
             let limit = 1.0 / (units.max(1) as f64).sqrt();
             let drawn = |part: &str, dims: &[usize]| {
-                let name = format!("{name}/{part}");
+                let name = format!("{name}.{part}");
                 let seed = scope.seed_of(&name);
                 let init = Initializer::Uniform { low: Real(-limit), high: Real(limit), seed };
                 variable(scope, at, name, x, dims, init)
@@ -318,7 +342,7 @@ impl Recurrent {
     }
 }
 
-/// 2-D convolution of [N, C, H, W]; `name/weight` [filters, C / groups, kh, kw], `name/bias` `[filters]`.
+/// 2-D convolution of [N, C, H, W]; `name.weight` [filters, C / groups, kh, kw], `name.bias` `[filters]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2d {
     /// Output channels.
@@ -383,7 +407,8 @@ impl Conv2d {
     }
 
     fn build<'g>(&self, name: &str, x: Tensor<'g>, at: &Caller<'_>) -> Result<Tensor<'g>, Tensor<'g>> {
-        let (scope, what) = (x.scope, layer(name));
+        let (scope, name) = (x.scope, &x.scope.path(name));
+        let what = layer(name);
         check_image(&what, x, at)?;
         let span = |k: usize, d: usize| k.saturating_sub(1) * d + 1;
         let windows = (span(self.kernel.0, self.dilation.0), span(self.kernel.1, self.dilation.1));
@@ -402,12 +427,12 @@ impl Conv2d {
         };
         Ok(scope.named(name, || {
             let init = Initializer::He { fan_in, seed: scope.seed_of(name) };
-            let w = variable(scope, at, format!("{name}/weight"), x, &dims, init);
+            let w = variable(scope, at, format!("{name}.weight"), x, &dims, init);
             let y = scope.emit(at, |b| b.conv(x.value, w.value, &options));
             if !self.bias {
                 return y;
             }
-            let bias = variable(scope, at, format!("{name}/bias"), x, &[self.filters], Initializer::ZEROS);
+            let bias = variable(scope, at, format!("{name}.bias"), x, &[self.filters], Initializer::ZEROS);
             add_bias(y, bias, 1, at)
         }))
     }
@@ -416,7 +441,7 @@ impl Conv2d {
 /// Depthwise 2-D convolution: one `kernel` × `kernel` window a channel, without bias.
 #[track_caller]
 pub fn depthwise<'g>(name: &str, x: Tensor<'g>, kernel: usize, stride: usize, padding: Padding) -> Tensor<'g> {
-    let (at, what) = (Caller::caller(), layer(name));
+    let (at, what) = (Caller::caller(), layer(&x.scope.path(name)));
     let build = || {
         check_image(&what, x, at)?;
         let [channels] = extents(&what, x, [1], at)?;
@@ -426,18 +451,19 @@ pub fn depthwise<'g>(name: &str, x: Tensor<'g>, kernel: usize, stride: usize, pa
     build().unwrap_or_else(|wrong| wrong)
 }
 
-/// Batch normalisation over axis 1 by stored statistics; `name/weight`, `name/bias`, `name/running_mean`,
-/// `name/running_var`, each `[C]`.
+/// Batch normalisation over axis 1 by stored statistics; `name.weight`, `name.bias`, `name.running_mean`,
+/// `name.running_var`, each `[C]`.
 #[track_caller]
 pub fn batch_norm<'g>(name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
-    let (at, scope, what) = (Caller::caller(), x.scope, layer(name));
+    let (at, scope, name) = (Caller::caller(), x.scope, &x.scope.path(name));
+    let what = layer(name);
     let channels = check_rank(&what, x, (2, usize::MAX), "[N, C, …]", at).and_then(|()| extents(&what, x, [1], at));
     let c = match channels {
         Ok(channels) => channels,
         Err(wrong) => return wrong,
     };
     scope.named(name, || {
-        let part = |suffix: &str, init| variable(scope, at, format!("{name}/{suffix}"), x, &c, init).value;
+        let part = |suffix: &str, init| variable(scope, at, format!("{name}.{suffix}"), x, &c, init).value;
         let statistics = [
             part("weight", Initializer::ONES),
             part("bias", Initializer::ZEROS),
@@ -501,6 +527,24 @@ impl Pool {
         let at = Caller::caller();
         let pooled = |options| x.scope.emit(at, |b| b.avg_pool(x.value, &options, false));
         self.options(x, at).map_or_else(|wrong| wrong, pooled)
+    }
+
+    /// Undoes [`Pool::max`] as far as that goes (Zeiler et al. 2011): each element of `y`, which has the extents of the pooled `x`, goes to
+    /// the place of its window's first maximum in `x`; zeros are elsewhere. Where windows overlap, elements of one place are added.
+    #[track_caller]
+    pub fn max_unpool<'g>(&self, y: Tensor<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        let at = Caller::caller();
+        let y = x.scope.own(y, at);
+        let placed = |o: WindowOptions| {
+            let op = Op::SelectAndScatter {
+                window: o.window,
+                strides: o.strides,
+                padding: o.padding,
+                extreme: Extreme::Max,
+            };
+            x.scope.emit(at, |b| b.add_op(op, &[x.value, y.value]))
+        };
+        self.options(x, at).map_or_else(|wrong| wrong, placed)
     }
 
     /// How many windows fit an axis of `extent` elements; `None` where none does.

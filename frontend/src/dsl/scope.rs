@@ -26,12 +26,30 @@ use super::Tensor;
 pub struct Scope {
     pub(super) builder: RefCell<Builder>,
     seed: Cell<u64>,
+    /// The names that [`Scope::within`] is inside of, joined.
+    prefix: RefCell<String>,
 }
 
 impl Scope {
     /// An empty graph. Random initialisers take seed 0; see [`Scope::set_seed`].
     pub fn new(name: &str) -> Scope {
-        Scope { builder: RefCell::new(Builder::new(name)), seed: Cell::new(0) }
+        Scope { builder: RefCell::new(Builder::new(name)), seed: Cell::new(0), prefix: RefCell::default() }
+    }
+
+    /// Puts `name` and a dot before the names of the layers and variables that `part` makes, so that a block is written
+    /// once and used under many names. Parts nest. See also [`Tensor::within`].
+    pub fn within<R>(&self, name: &str, part: impl FnOnce() -> R) -> R {
+        let inner = self.path(name);
+        let outer = self.prefix.replace(inner);
+        let made = part();
+        self.prefix.replace(outer);
+        made
+    }
+
+    /// The full name of `name` here.
+    pub(super) fn path(&self, name: &str) -> String {
+        let prefix = self.prefix.borrow();
+        if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
     }
 
     /// Sets the seed from which, with its name, each variable declared from now on draws its first value.
@@ -70,7 +88,7 @@ impl Scope {
     /// Declares a variable with its first value, and reads it.
     #[track_caller]
     pub fn variable<T: Element>(&self, name: &str, dims: &[usize], init: Initializer) -> Tensor<'_> {
-        self.variable_of(Caller::caller(), name, T::DTYPE, dims, init)
+        self.variable_of(Caller::caller(), &self.path(name), T::DTYPE, dims, init)
     }
 
     pub(super) fn variable_of(
@@ -88,7 +106,8 @@ impl Scope {
     #[track_caller]
     pub fn assign<'g>(&'g self, name: &str, value: Tensor<'g>) -> Tensor<'g> {
         let value = self.own(value, Caller::caller());
-        self.emit(Caller::caller(), |b| b.assign(name, value.value))
+        let name = self.path(name);
+        self.emit(Caller::caller(), |b| b.assign(&name, value.value))
     }
 
     /// Names a result.

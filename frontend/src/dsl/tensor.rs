@@ -49,6 +49,26 @@ impl<'g> Tensor<'g> {
         self.scope
     }
 
+    /// What `part` makes of self, with `name` and a dot before the names of its layers: [`Scope::within`] for a block.
+    ///
+    /// ```
+    /// use kiln::prelude::*;
+    ///
+    /// fn block(x: Tensor<'_>) -> Tensor<'_> {
+    ///     let y = Conv2d::new(8, 3).padding(Padding::Each(1)).apply("conv1", x).relu();
+    ///     Conv2d::new(8, 3).padding(Padding::Each(1)).apply("conv2", y) + x
+    /// }
+    /// let scope = Scope::new("two_blocks");
+    /// let x = scope.placeholder::<f32>("x", dims!["batch", 8, 16, 16]);
+    /// scope.output("y", x.within("block1", block).within("block2", block));
+    /// let graph = scope.finish()?;
+    /// assert_eq!(graph.variables()[0].name, "block1.conv1.weight");
+    /// # Ok::<(), kiln::ir::BuildErrors>(())
+    /// ```
+    pub fn within<R>(self, name: &str, part: impl FnOnce(Tensor<'g>) -> R) -> R {
+        self.scope.within(name, || part(self))
+    }
+
     /// The value in the graph.
     pub fn value(self) -> Value {
         self.value
