@@ -178,7 +178,28 @@ fn deep_products_are_summed_in_parts_with_the_same_sums() {
     let x = c.b.conv(x, first, &last);
     let o = ConvOptions { strides: vec![2, 2], padding: vec![Padding::same(1); 2], ..last };
     let y = c.b.conv(x, w, &o);
-    c.check(&[y], 1e-4);
+    let module = c.check(&[y], 1e-4);
+    let deep = |k: &kiln_codegen::kir::Kernel| k.name == "conv" && k.scratch.iter().any(|s| s.name == "sums");
+    assert!(module.kernels().iter().any(deep), "rows of pixels share the parts of a deep product");
+}
+
+#[test]
+fn many_rows_are_dealt_in_chunks_and_groups_of_columns() {
+    // few chunks, weights larger than the cache, both, and neither; columns that are no number of whole blocks stay together
+    let shapes = [(200, 300, 256), (200, 64, 96), (300, 530, 256), (130, 300, 512), (70, 40, 64), (333, 50, 100)];
+    for (rows, depth, columns) in shapes {
+        for constant in [true, false] {
+            let mut c = Case::new(rows as u64);
+            let x = c.input(DType::F32, &[rows, depth]);
+            let dims = [depth, columns];
+            let w = if constant { c.constant(DType::F32, &dims) } else { c.input(DType::F32, &dims) };
+            let bias = c.constant(DType::F32, &[columns]);
+            let y = c.b.dot(x, w, &[], &[], &[1], &[0]);
+            let y = c.b.add(y, bias);
+            // hundreds of products, summed in another order
+            c.check(&[y], 2e-5);
+        }
+    }
 }
 
 #[test]
