@@ -244,6 +244,17 @@ impl Tile {
         Chunks { groups, rows: rows.unwrap_or(self.rows) }
     }
 
+    /// Where everything is from column `first` on, which begins a block.
+    fn at_column(&self, at: &[Index], first: &Index) -> Vec<Index> {
+        let mut moved = at.to_vec();
+        advance(&mut moved, &self.column, first);
+        if self.panels {
+            // panels follow one another, each as deep as the reduction
+            moved[2] = &at[2] + first * volume(&self.reduce);
+        }
+        moved
+    }
+
     fn row_guard(&self) -> Option<usize> {
         let first = self.buffers.len();
         (0..self.guards.len()).find(|&g| self.row.strides.get(first + g).is_some_and(|&s| s != 0))
@@ -345,17 +356,16 @@ type Emit<'a> = &'a mut dyn FnMut(&mut KernelBuilder, &[Index], u32);
 impl Emitter<'_> {
     fn nest(&self, b: &mut KernelBuilder, mut at: Vec<Index>) {
         let tile = self.tile;
-        let mut serial: Vec<&Axis> = Vec::new();
+        let mut serial: Vec<Axis> = Vec::new();
         for axis in &tile.outer {
             if tile.columns_first && axis.strides.get(2) == Some(&0) {
-                serial.push(axis);
+                serial.push(axis.clone());
                 continue;
             }
             let var = b.parallel(axis.extent);
             advance(&mut at, axis, &Index::from(var));
         }
         if tile.columns_first {
-            let serial: Vec<Axis> = serial.into_iter().cloned().collect();
             let rows = volume(&serial) * tile.row.extent;
             match tile.depth_parts(rows) {
                 1 => self.columns(b, &at, true, &mut |b, at, width| self.serial(b, &serial, at, width)),
@@ -378,11 +388,7 @@ impl Emitter<'_> {
         let columns = tile.column.extent / groups;
         let tile = &Tile { column: Axis { extent: columns, strides: tile.column.strides.clone() }, ..tile.clone() };
         if let Some(group) = group {
-            let panels = tile.panels.then(|| &at[2] + group * (columns * volume(&tile.reduce)));
-            advance(&mut at, &tile.column, &(group * columns));
-            if let Some(panels) = panels {
-                at[2] = panels;
-            }
+            at = tile.at_column(&at, &(group * columns));
         }
         let this = Emitter { tile, buffers: self.buffers.clone(), turns: Turns::once(), ..*self };
         let (full, rest) = (tile.row.extent / rows, tile.row.extent % rows);
@@ -415,14 +421,14 @@ impl Emitter<'_> {
             strides.push(by);
             Axis { extent: axis.extent, strides }
         };
-        let mut apart = i64::from(tile.lanes);
-        tile.row = moved(&tile.row, apart);
-        let mut around = Vec::new();
-        for axis in std::iter::once(&tile.row).chain(serial.iter().rev()) {
+        let lanes = i64::from(tile.lanes);
+        let mut apart = lanes * tile.row.extent;
+        tile.row = moved(&tile.row, lanes);
+        let mut around = Vec::with_capacity(serial.len());
+        for axis in serial.iter().rev() {
             around.insert(0, moved(axis, apart));
             apart *= axis.extent;
         }
-        around.pop();
         let emit = |b: &mut KernelBuilder, part: &Index, (resumes, suspends): (bool, bool)| {
             let partial = Some(Partial { sums, resumes, suspends });
             let emitter =
@@ -452,15 +458,7 @@ impl Emitter<'_> {
         let tile = self.tile;
         let lanes = i64::from(tile.lanes);
         let (full, rest) = (tile.column.extent / lanes, tile.column.extent % lanes);
-        let depth = volume(&tile.reduce);
-        let moved = |block: &Index| {
-            let mut moved = at.to_vec();
-            advance(&mut moved, &tile.column, &(block * lanes));
-            if tile.panels {
-                moved[2] = &at[2] + block * (lanes * depth);
-            }
-            moved
-        };
+        let moved = |block: &Index| tile.at_column(at, &(block * lanes));
         let last = moved(&Index::constant(full));
         if parallel && full + i64::from(rest > 0) > 1 {
             let block = b.parallel(full + i64::from(rest > 0));
