@@ -1,10 +1,9 @@
 //! `kiln cat`: a model's text at any stage between its file and machine code.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use kiln::compile::{CompileOptions, Compiled, compile};
+use kiln::compile::{Compiled, compile};
 use kiln_codegen::clif::emit_clif;
 use kiln_codegen::native::assembly;
 use kiln_ir::Graph;
@@ -152,16 +151,9 @@ impl CatArgs {
         let graph = source.specialized()?;
         let target = self.target.as_deref().unwrap_or("host");
         let target = self.code.target(target)?;
-        let choices = self.code.choices(&target, self.tuning_threads.count())?;
-        let options = CompileOptions {
-            passes: self.passes.options(),
-            choices: Arc::clone(&choices),
-            target: Some(target),
-            exact: self.code.exact,
-            ..CompileOptions::default()
-        };
+        let options = self.code.options(target, self.tuning_threads.count(), &self.passes)?;
         let compiled = spinning("compiling", || compile(&graph, &options))?;
-        self.code.note_estimated(&choices, compiled.decisions());
+        self.code.note_estimated(&options.choices, compiled.decisions());
         if self.stage == "plan" { Ok(plan_text(compiled.plan())) } else { self.kernels(&compiled) }
     }
 

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use kiln::compile::CompileOptions;
 use kiln::tune::{Circumstances, Database};
 use kiln_codegen::native::{Backend, Target};
 use kiln_codegen::tuning::{Choices, Decision};
 
 use crate::engine::{available_threads, threads};
 use crate::failure::{Failure, Outcome};
+use crate::passes::PassArgs;
 
 /// How kernels become machine code.
 #[derive(Debug, Args)]
@@ -58,6 +60,17 @@ impl CodeArgs {
         let options =
             [("--backend", self.backend.is_some()), ("--exact", self.exact), ("--tuning", self.tuning.is_some())];
         options.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
+    /// How to compile for `target` and for `threads` threads of this machine.
+    pub fn options(&self, target: Target, threads: usize, passes: &PassArgs) -> Outcome<CompileOptions> {
+        Ok(CompileOptions {
+            passes: passes.options(),
+            choices: self.choices(&target, threads)?,
+            target: Some(target),
+            exact: self.exact,
+            ..CompileOptions::default()
+        })
     }
 
     /// What the tuning database knows about layers of code for `target` that runs on this machine with `threads` threads.

@@ -92,14 +92,7 @@ impl EngineArgs {
     }
 
     fn options(&self) -> Outcome<CompileOptions> {
-        let target = self.code.target("host")?;
-        Ok(CompileOptions {
-            passes: self.passes.options(),
-            choices: self.code.choices(&target, self.threads())?,
-            target: Some(target),
-            exact: self.code.exact,
-            ..CompileOptions::default()
-        })
+        self.code.options(self.code.target("host")?, self.threads(), &self.passes)
     }
 
     fn compiled(&self, graph: &Graph, options: &CompileOptions) -> Result<Arc<Executable>, CompileError> {

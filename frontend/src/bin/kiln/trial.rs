@@ -1,9 +1,6 @@
 //! What `kiln bisect` and `kiln reduce` compare, and how.
 
-use std::sync::Arc;
-
 use clap::Args;
-use kiln::compile::CompileOptions;
 use kiln::fault::Trial;
 use kiln_ir::Graph;
 use kiln_runtime::{PoolHandle, Signature};
@@ -43,14 +40,7 @@ impl TrialArgs {
     /// What the options state, for a graph whose dims are numbers.
     pub fn trial(&self, graph: &Graph) -> Outcome<Trial> {
         let threads = self.threads.unwrap_or_else(available_threads);
-        let target = self.code.target("host")?;
-        let options = CompileOptions {
-            passes: self.passes.options(),
-            choices: Arc::clone(&self.code.choices(&target, threads)?),
-            target: Some(target),
-            exact: self.code.exact,
-            ..CompileOptions::default()
-        };
+        let options = self.code.options(self.code.target("host")?, threads, &self.passes)?;
         let given = self.inputs.read(&Signature::of(graph)?)?;
         let pool = PoolHandle::new(threads);
         Ok(Trial { options, given, seed: self.seed, tolerance: self.tolerance, pool, ..Trial::default() })

@@ -3,10 +3,8 @@
 
 mod nodes;
 
-use std::sync::Arc;
-
 use clap::Args;
-use kiln::compile::{CompileOptions, Compiled, compile};
+use kiln::compile::{Compiled, compile};
 use kiln::layer_error::layer_error;
 use kiln_codegen::tuning::Algorithm;
 use kiln_ir::{Graph, NodeId};
@@ -140,18 +138,11 @@ impl ExplainArgs {
     fn compiled(&self, source: &Source) -> Outcome<Program> {
         let graph = source.specialized()?;
         let target = self.code.target("host")?;
-        let choices = self.code.choices(&target, self.tuning_threads.count())?;
-        let options = CompileOptions {
-            passes: self.passes.options(),
-            choices: Arc::clone(&choices),
-            target: Some(target.clone()),
-            exact: self.code.exact,
-            ..CompileOptions::default()
-        };
+        let options = self.code.options(target.clone(), self.tuning_threads.count(), &self.passes)?;
         let compiled = spinning("compiling", || compile(&graph, &options))?;
         let mut rows = self.of_plan(compiled.plan());
         let decisions = compiled.decisions();
-        self.code.note_estimated(&choices, decisions);
+        self.code.note_estimated(&options.choices, decisions);
         let progress = bar("measuring errors", rows.len());
         for row in &mut rows {
             // an op's steps are labelled alike, and have one node
@@ -159,7 +150,7 @@ impl ExplainArgs {
             if let Some(decision) = decision {
                 trace(&compiled, decision.node, row);
                 if matches!(decision.algorithm, Algorithm::Winograd(_)) && !row.note.is_empty() {
-                    row.error = layer_error(compiled.graph(), decision.node, &target, &choices)?;
+                    row.error = layer_error(compiled.graph(), decision.node, &target, &options.choices)?;
                 }
             }
             progress.inc(1);
