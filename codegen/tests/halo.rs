@@ -197,6 +197,45 @@ fn a_residual_chain_is_right() {
 }
 
 #[test]
+fn convolutions_of_an_image_read_its_planes_where_they_lie() {
+    let spread = ConvOptions { lhs_dilation: vec![70, 1], ..last(SAME) };
+    let strided = ConvOptions { strides: vec![2; 2], ..last(Padding { low: 3, high: 2 }) };
+    let dilated = ConvOptions { rhs_dilation: vec![2; 2], ..last(Padding { low: -1, high: 4 }) };
+    for o in [last(Padding::NONE), last(SAME), strided, dilated, spread] {
+        for computed in [false, true] {
+            let mut c = Case::new(8);
+            let mut x = c.input(DType::F32, &[2, 3, 17, 19]);
+            if computed {
+                x = c.b.exp(x);
+            }
+            let x = c.b.transpose(x, &[0, 2, 3, 1]);
+            // two users, which want different room
+            let y = [3, 1].map(|taps| conv(&mut c, x, taps, [3, 20], o.clone()));
+            let module = c.check(&y, 1e-5);
+            assert!(!steps(&module).contains(&"transpose"), "{:?}", steps(&module));
+            if o.padding[0] == Padding::NONE {
+                assert_eq!(steps(&module).len(), 2 + usize::from(computed), "{:?}", steps(&module));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_transpose_that_is_used_in_other_ways_as_well_is_made() {
+    let other = |c: &mut Case, x| c.b.relu(x);
+    let output = |_: &mut Case, x| x;
+    let many = |c: &mut Case, x| conv(c, x, 3, [3, 3], ConvOptions { groups: 3, ..last(SAME) });
+    for user in [other as fn(&mut Case, Value) -> Value, output, many] {
+        let mut c = Case::new(9);
+        let x = c.input(DType::F32, &[1, 3, 17, 19]);
+        let x = c.b.transpose(x, &[0, 2, 3, 1]);
+        let y = [conv(&mut c, x, 3, [3, 20], last(SAME)), user(&mut c, x)];
+        let module = c.check(&y, 1e-5);
+        assert!(steps(&module).contains(&"transpose"), "{:?}", steps(&module));
+    }
+}
+
+#[test]
 fn a_product_over_pixels_is_not_cut_into_short_rows() {
     // 5 pixels are no multiple of a tile's rows on any machine: the copy of so few pixels costs less
     let mut c = Case::new(9);

@@ -108,14 +108,22 @@ pub(crate) struct Frame {
 // SAFETY: the pointers go to memory the frame owns or keeps alive, or are dead between runs; nothing is thread-bound.
 unsafe impl Send for Frame {}
 
+/// Bytes of a huge page, on most systems that have any.
+const HUGE_PAGE: usize = 2 << 20;
+/// Bytes from which memory is given whole huge pages: transforms touch more small ones at once than a TLB has entries.
+const WORTH_A_HUGE_PAGE: usize = 512 << 10;
+
 fn anonymous(what: &'static str, bytes: usize) -> Result<MmapMut, MemoryError> {
     let refused = |source| MemoryError::Refused { what, bytes, source };
     if isize::try_from(bytes).is_err() {
         return Err(refused(io::Error::from(io::ErrorKind::OutOfMemory)));
     }
-    let map = MmapMut::map_anon(bytes.max(1)).map_err(refused)?;
+    let huge = cfg!(target_os = "linux") && bytes >= WORTH_A_HUGE_PAGE;
+    // Linux aligns a mapping to huge pages only where it is whole ones long.
+    let whole = if huge { bytes.div_ceil(HUGE_PAGE).saturating_mul(HUGE_PAGE) } else { bytes.max(1) };
+    let map = MmapMut::map_anon(whole).map_err(refused)?;
     #[cfg(target_os = "linux")]
-    if bytes >= 4 << 20 {
+    if huge {
         // Advice only: fewer TLB misses where the system grants it.
         let _ = map.advise(memmap2::Advice::HugePage);
     }

@@ -1,6 +1,6 @@
 //! The state of a lowering: which value lies where, and the steps so far.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use kiln_ir::attribute::Padding;
@@ -67,6 +67,8 @@ pub struct Lowering<'g> {
     slots: HashMap<Value, Slot>,
     /// Values made in a slot that has room around it.
     halos: HashMap<Value, Halo>,
+    /// Transposes that are not made: their users read the operand.
+    seen_through: HashSet<Value>,
     /// Uses of the values in a storage that are still to come.
     pending: Vec<usize>,
     /// How often each value is used.
@@ -111,6 +113,7 @@ impl<'g> Lowering<'g> {
             reserved: HashMap::new(),
             slots: HashMap::new(),
             halos: HashMap::new(),
+            seen_through: HashSet::new(),
             pending: Vec::new(),
             uses: HashMap::new(),
             live: vec![false; graph.len()],
@@ -383,6 +386,23 @@ impl<'g> Lowering<'g> {
     /// The room in which `v` will be made.
     pub fn reserved_halo(&self, v: Value) -> Option<Halo> {
         self.halos.get(&v).cloned()
+    }
+
+    /// Says that the users of `v`, a transpose, read its operand: it need not be made.
+    pub fn see_through(&mut self, v: Value) {
+        self.seen_through.insert(v);
+    }
+
+    /// Whether `v` need not be made.
+    pub fn is_seen_through(&self, v: Value) -> bool {
+        self.seen_through.contains(&v)
+    }
+
+    /// Makes `v` lie where its users find it with [`halo`](Lowering::halo).
+    pub fn place(&mut self, v: Value, halo: Halo) {
+        self.pending[halo.tensor.storage.0] += self.uses(v);
+        self.held.insert(v, Held::Placed(halo.tensor.storage));
+        self.halos.insert(v, halo);
     }
 
     /// Where a value lies, with the room around it.

@@ -146,6 +146,23 @@ pub fn reads_beyond(l: &Lowering<'_>, id: NodeId) -> Option<Vec<Padding>> {
     around.iter().any(|p| *p != Padding::NONE).then_some(around)
 }
 
+/// Most channels of an operand that is read as it lies: further apart than that, they share no cache lines.
+const FEW_CHANNELS: usize = 4;
+
+/// Whether the node is a convolution that takes single elements of its first operand, of a few channels: then it is not worth while
+/// to have these side by side.
+pub fn reads_by_element(l: &Lowering<'_>, id: NodeId) -> bool {
+    let Some(a) = attributes(&l.graph.node(id).op) else { return false };
+    let [x, w, y] = [l.operand(id, 0), l.operand(id, 1), l.graph.value(id)];
+    let (dims, others) = ((l.dims(x), l.dims(w)), &l.graph.node(id).operands[1..]);
+    let (_, _, _, wc, _) = conv_dims(a.layout, dims.0.len());
+    a.layout == ConvLayout::ChannelsLast
+        && a.groups == 1
+        && dims.1[wc] <= FEW_CHANNELS
+        && !is_depthwise(&a, dims.1[wc], l.dims(y)[dims.0.len() - 1])
+        && !others.contains(&x)
+}
+
 /// Whether `v` is a convolution that is a matrix product over all pixels, whose tiles would not fit its rows of pixels.
 pub fn needs_whole_images(l: &Lowering<'_>, v: Value) -> bool {
     let Some(a) = attributes(&l.graph.node(v.node).op) else { return false };

@@ -12,11 +12,14 @@
 //! That is decided before anything is lowered, users first: a value gets a halo if the step that makes it writes by
 //! strides and nothing but such convolutions uses it (an output, an operand of a residual addition or of a concatenation
 //! is read in other ways as well). All other padding is a copy, made by [`surrounded`].
+//!
+//! A transpose whose users are all convolutions of few channels (an image's) is not made at all: they take single elements of it, and
+//! read or pad its operand as that lies.
 
 use std::collections::HashMap;
 
 use kiln_ir::attribute::Padding;
-use kiln_ir::{NodeId, Value};
+use kiln_ir::{NodeId, Op, Value};
 
 use super::context::{Lowering, Slot};
 use super::conv;
@@ -32,24 +35,45 @@ use crate::plan::program::View;
 pub struct Halo {
     /// The whole tensor.
     pub tensor: View,
-    /// What of the tensor is not the value, by axis; never negative.
+    /// What of the tensor is not the value, by axis of the value; never negative.
     pub room: Vec<Padding>,
+    /// The axis of the tensor that each axis of the value is: a transpose that nobody made has its operand's memory.
+    axes: Vec<usize>,
 }
 
 impl Halo {
+    /// A value in the middle of a tensor.
+    pub fn new(tensor: View, room: Vec<Padding>) -> Halo {
+        Halo { axes: (0..room.len()).collect(), tensor, room }
+    }
+
     /// A value without room around it.
     pub fn none(value: View) -> Halo {
-        Halo { room: vec![Padding::NONE; value.dims.len()], tensor: value }
+        Halo::new(value.clone(), vec![Padding::NONE; value.dims.len()])
+    }
+
+    /// The transpose of `x` in the memory of x: its axis i is axis `perm[i]` of x.
+    pub fn transposed(x: View, perm: &[usize]) -> Halo {
+        Halo { axes: perm.to_vec(), ..Halo::none(x) }
     }
 
     /// Extents of the value.
     pub fn dims(&self) -> Vec<usize> {
-        self.tensor.dims.iter().zip(&self.room).map(|(&n, p)| n - (p.low + p.high) as usize).collect()
+        let extents = self.axes.iter().map(|&axis| self.tensor.dims[axis]);
+        extents.zip(&self.room).map(|(n, p)| n - (p.low + p.high) as usize).collect()
     }
 
     /// Elements between neighbours of the value, by axis.
     pub fn strides(&self) -> Vec<i64> {
-        nest::row_major(&self.tensor.dims)
+        let dense = nest::row_major(&self.tensor.dims);
+        self.axes.iter().map(|&axis| dense[axis]).collect()
+    }
+
+    /// What is said of each axis of the value, by axis of the tensor.
+    fn by_tensor(&self, room: &[Padding]) -> Vec<Padding> {
+        let mut moved = room.to_vec();
+        self.axes.iter().zip(room).for_each(|(&axis, &p)| moved[axis] = p);
+        moved
     }
 
     /// The value's first element.
@@ -72,8 +96,9 @@ pub fn surrounded(l: &mut Lowering<'_>, id: NodeId, x: Halo, around: &[Padding])
     if x.has_room(around) {
         return Ok(x);
     }
-    let tensor = padded(l, id, &x, around, &vec![1; around.len()], 0.0)?;
-    Ok(Halo { tensor, room: around.to_vec() })
+    let lying = Halo::new(x.tensor.clone(), x.by_tensor(&x.room));
+    let tensor = padded(l, id, &lying, &x.by_tensor(around), &vec![1; around.len()], 0.0)?;
+    Ok(Halo { tensor, room: around.to_vec(), axes: x.axes })
 }
 
 /// Room that users want around values, collected from users to producers.
@@ -81,11 +106,16 @@ pub fn surrounded(l: &mut Lowering<'_>, id: NodeId, x: Halo, around: &[Padding])
 pub struct Wishes {
     /// The most that is wanted around a value, and by how many uses.
     by_value: HashMap<Value, (Vec<Padding>, usize)>,
+    /// Uses of a value by convolutions that do not care in which order it lies.
+    in_any_order: HashMap<Value, usize>,
 }
 
 impl Wishes {
     /// Notes what the node wants around its first operand.
     pub fn note(&mut self, l: &Lowering<'_>, id: NodeId) {
+        if conv::reads_by_element(l, id) {
+            *self.in_any_order.entry(l.operand(id, 0)).or_default() += 1;
+        }
         let Some(around) = conv::reads_beyond(l, id) else { return };
         let (room, uses) =
             self.by_value.entry(l.operand(id, 0)).or_insert_with(|| (vec![Padding::NONE; around.len()], 0));
@@ -99,6 +129,9 @@ impl Wishes {
     /// been noted.
     pub fn grant(&mut self, l: &mut Lowering<'_>, id: NodeId) {
         let v = l.graph.value(id);
+        if matches!(l.graph.node(id).op, Op::Transpose { .. }) && self.in_any_order.remove(&v) == Some(l.uses(v)) {
+            l.see_through(v);
+        }
         let Some((room, uses)) = self.by_value.remove(&v) else { return };
         if uses != l.uses(v) || !makes_rows(l, v) {
             return;
@@ -109,7 +142,7 @@ impl Wishes {
         // a copy of that size is refused where it is made
         if bytes.is_some_and(|n| n <= isize::MAX as usize / 2) {
             let tensor = l.temporary(l.dtype(v), &dims);
-            let halo = Halo { tensor, room };
+            let halo = Halo::new(tensor, room);
             l.reserve_halo(v, halo.slot(), halo);
         }
     }
@@ -123,7 +156,7 @@ pub fn makes_rows(l: &Lowering<'_>, v: Value) -> bool {
 /// Fills the room around the node's value, if it has any.
 pub fn fill_room(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
     match l.reserved_halo(l.graph.value(id)) {
-        Some(Halo { tensor, room }) => border(l, id, &tensor, &room, Bits::from_f64(tensor.dtype, 0.0)),
+        Some(Halo { tensor, room, .. }) => border(l, id, &tensor, &room, Bits::from_f64(tensor.dtype, 0.0)),
         None => Ok(()),
     }
 }

@@ -38,6 +38,11 @@ pub fn transpose(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) -> Result<(),
         return Ok(());
     }
     let x = l.view(l.operand(id, 0));
+    let v = l.graph.value(id);
+    if l.is_seen_through(v) {
+        l.place(v, Halo::transposed(x, perm));
+        return Ok(());
+    }
     let strides = nest::row_major(&x.dims);
     let moved = perm.iter().map(|&p| strides[p]).collect();
     copy(l, id, Operand { strides: moved, view: x, start: 0 })
