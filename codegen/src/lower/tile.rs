@@ -119,6 +119,8 @@ const UNROLL: i64 = 8;
 const CACHED_WEIGHTS: i64 = 512 << 10;
 /// Largest panel that is asked for ahead: two of them stay in the second-level cache. Deeper products are summed in parts.
 const MOST_PANEL: i64 = 200 << 10;
+/// Most of a panel that a product of a single depth loop goes over at once, if it is cut at all: the first-level cache keeps it.
+const NEAR_PANEL: i64 = 50 << 10;
 /// Most bytes of sums that are kept between the parts of a deep product.
 const MOST_PARTIAL: i64 = 64 << 10;
 /// Fewest passes of a product over a panel among which asking for the next one is divided: in fewer it gets in the way of
@@ -217,8 +219,13 @@ impl Tile {
         let again = (rows > self.row.extent || rows > self.rows)
             && sums <= MOST_PARTIAL
             && matches!(self.combine, Combine::MulAdd);
-        let fits = |parts: &i64| outermost % parts == 0 && panel / parts <= MOST_PANEL;
-        if again && panel > MOST_PANEL { (2..=outermost.min(16)).find(fits).unwrap_or(1) } else { 1 }
+        let fits = |most: i64| move |parts: &i64| outermost % parts == 0 && panel / parts <= most;
+        if !again || panel <= MOST_PANEL {
+            return 1;
+        }
+        let mut counts = 2..=outermost.min(16);
+        let near = if self.reduce.len() == 1 { counts.clone().find(fits(NEAR_PANEL)) } else { None };
+        near.or_else(|| counts.find(fits(MOST_PANEL))).unwrap_or(1)
     }
 
     /// How rows and columns are dealt to threads where rows are many.
