@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 
 use kiln_ir::Graph;
 
-pub use driver::{Context, Optimized, Options, Pass, PassError, PassFailure, PassReport, Report};
+pub use driver::{Context, Growth, Optimized, Options, Pass, PassError, PassFailure, PassReport, Report};
 pub use provenance::{Firing, Origin, Provenance};
 
 /// The passes of [`optimize`], in order.
