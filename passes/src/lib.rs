@@ -45,7 +45,7 @@ pub const PASSES: &[Pass] = &[
     Pass {
         name: "rewrite",
         doc: "the cheapest of all graphs that the exact rules reach",
-        rules: || egraph::rules::RULES.iter().copied().flatten().map(|r| r.name).collect(),
+        rules: egraph::rule_names,
         run: egraph::run,
     },
     Pass {

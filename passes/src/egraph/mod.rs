@@ -1,7 +1,7 @@
 //! Exact rewriting over the whole graph with an e-graph (equality saturation, on egg).
 //!
 //! ```text
-//! graph ──► classes ── rules until nothing changes ──► classes ── extraction ──► graph
+//! graph ──► classes ── rules until nothing changes ──► classes ── extraction ──► graph ── siblings ──► graph
 //! ```
 //!
 //! A class holds expressions that are the same function of real numbers; nothing approximate is ever equal. Effects
@@ -13,6 +13,7 @@ pub mod extract;
 pub mod language;
 pub mod rules;
 pub mod saturate;
+pub mod siblings;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -27,9 +28,15 @@ use extract::Member;
 use language::{ClassFacts, ENode, Facts, Symbol};
 use saturate::Rewrites;
 
+/// The names of all rules, those of [`siblings`] included.
+pub fn rule_names() -> Vec<&'static str> {
+    rules::RULES.iter().copied().flatten().map(|r| r.name).chain([siblings::PRODUCTS, siblings::CONVOLUTIONS]).collect()
+}
+
 /// The pass.
 pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {
-    run_to(graph, context, Member::Cheapest)
+    let rewritten = run_to(graph, context, Member::Cheapest)?;
+    siblings::merge(rewritten, context)
 }
 
 /// Any of the graphs that the rules make of `graph`: with all of them equal to it, every rule is, wherever it fired.

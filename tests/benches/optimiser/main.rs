@@ -14,7 +14,7 @@ use kiln_passes::egraph::cost::node_costs;
 use kiln_passes::{Growth, Options, Report, optimize};
 use kiln_tests::shapes::{Shape, ops};
 
-const RUNS: usize = 7;
+const RUNS: usize = 5;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
