@@ -19,6 +19,7 @@ pub mod materialise;
 pub mod provenance;
 pub mod recognise;
 pub mod rewrite;
+mod statements;
 pub mod variables;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ use kiln_ir::Graph;
 
 pub use driver::{Context, Growth, Optimized, Options, Pass, PassError, PassFailure, PassReport, Report};
 pub use provenance::{Firing, Origin, Provenance};
+pub use statements::{Statement, statements};
 
 /// The passes of [`optimize`], in order.
 pub const PASSES: &[Pass] = &[

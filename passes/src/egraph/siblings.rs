@@ -27,6 +27,20 @@ pub const PRODUCTS: &str = "merge_sibling_products";
 /// The rule of convolutions.
 pub const CONVOLUTIONS: &str = "merge_sibling_convolutions";
 
+/// What they do, and when.
+pub const STATEMENTS: [(&str, &str, &str); 2] = [
+    (
+        PRODUCTS,
+        "dot(x, v) and dot(x, w) are slices of dot(x, concat(v, w)), with what follows both alike",
+        "v and w are constant matrices that differ in their outputs only, and the slices are views or joined again",
+    ),
+    (
+        CONVOLUTIONS,
+        "conv(x, v) and conv(x, w) are slices of conv(x, concat(v, w)), with what follows both alike",
+        "v and w are constant and differ in their outputs only, one group, and the slices are views or joined again",
+    ),
+];
+
 /// Products over one value that agree in all but their outputs.
 struct Group {
     rule: &'static str,
