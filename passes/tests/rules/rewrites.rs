@@ -291,7 +291,17 @@ pub const ROWS: &[Row] = &[
     row("slice_before_elementwise", Exactly, |d| {
         let dims = d.tall();
         let (x, axis) = (d.input(&dims), d.below(2));
-        let z = if d.chance() { d.input(&dims) } else { d.along(&dims, axis) };
+        let z = match d.below(3) {
+            0 => d.input(&dims),
+            1 => d.along(&dims, axis),
+            _ => {
+                // stretched: one row for all, or one column
+                let mut narrow = dims.clone();
+                narrow[axis] = 1;
+                let row = d.weights(&narrow);
+                d.broadcast(row, &dims, &[0, 1])
+            }
+        };
         let a = d.b.sub(x, z);
         d.some(a);
     }),

@@ -68,7 +68,10 @@ fn sliced(r: &mut Rewrites, id: Id, cuts: &[Cut]) -> Result<Id, PassFailure> {
         return Ok(id);
     }
     if let Some(spread) = super::spreads(r, id).into_iter().next() {
-        let inner: Vec<Cut> = spread.axes.iter().map(|&a| cuts[a]).collect();
+        // An axis of extent 1 that the broadcast repeats stays as it is.
+        let repeated = |axis: usize| r.ty(spread.inner).dims[axis] == Dim::Fixed(1);
+        let inner = |(i, &a): (usize, &usize)| if repeated(i) { whole(1) } else { cuts[a] };
+        let inner: Vec<Cut> = spread.axes.iter().enumerate().map(inner).collect();
         let small = sliced(r, spread.inner, &inner)?;
         let dims = cuts.iter().map(|&c| Dim::Fixed(extent(c))).collect();
         return r.add(Op::Broadcast { dims, axes: spread.axes }, &[small]);
