@@ -53,6 +53,9 @@ struct Group {
     joined: Option<NodeId>,
 }
 
+/// What siblings share: the value, and the extents of their weights but for the outputs'.
+type Kinship = (Value, Vec<Dim>);
+
 /// A product and what follows it.
 struct Member {
     /// The product, then elementwise ops of which each alone uses the one before, and constants.
@@ -118,7 +121,7 @@ impl<'g> Facts<'g> {
 
     /// Products by what must be equal for them to be siblings.
     fn groups(&self) -> Vec<Group> {
-        let mut groups: BTreeMap<(Value, Vec<Dim>), Vec<(&'g Op, Group)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Kinship, Vec<(&'g Op, Group)>> = BTreeMap::new();
         for id in self.graph.node_ids().filter(|id| self.live[id.0 as usize]) {
             let node = self.graph.node(id);
             let Some((rule, weight_axis, axis)) = outputs(self.graph, id) else { continue };

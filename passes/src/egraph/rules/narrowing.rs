@@ -85,8 +85,11 @@ fn sliced(r: &mut Rewrites, id: Id, cuts: &[Cut]) -> Result<Id, PassFailure> {
     r.add(op, &[id])
 }
 
+/// An op and the classes it is applied to.
+type Maker = (Arc<Op>, SmallVec<[Id; 4]>);
+
 /// What a slice cuts: the e-nodes that make its operand, where nothing else uses them, and the cuts.
-fn sole(r: &mut Rewrites, m: &Matched<'_>, wanted: fn(&Op) -> bool) -> (Vec<(Arc<Op>, SmallVec<[Id; 4]>)>, Vec<Cut>) {
+fn sole(r: &mut Rewrites, m: &Matched<'_>, wanted: fn(&Op) -> bool) -> (Vec<Maker>, Vec<Cut>) {
     let Some(&inner) = m.children.first().filter(|&&x| !r.is_constant(x)) else { return Default::default() };
     match r.ty(inner).static_dims().and_then(|dims| cuts(m, &dims)) {
         Some(cuts) => (r.find_sole(inner, wanted), cuts),
