@@ -70,6 +70,20 @@ pub struct Context<'o> {
     fired: BTreeMap<&'static str, usize>,
     firings: u64,
     pub(crate) origins: Vec<Origin>,
+    pub(crate) growth: Option<Growth>,
+}
+
+/// How far an e-graph grew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// E-nodes of the graph as it came in.
+    pub before: usize,
+    /// E-nodes when rules had nothing to add.
+    pub after: usize,
+    /// Classes then.
+    pub classes: usize,
+    /// Rounds of rules over the e-graph.
+    pub rounds: usize,
 }
 
 impl<'o> Context<'o> {
@@ -81,6 +95,7 @@ impl<'o> Context<'o> {
             fired: BTreeMap::new(),
             firings: 0,
             origins: graph.node_ids().map(Origin::of).collect(),
+            growth: None,
         }
     }
 
@@ -127,6 +142,8 @@ pub struct PassReport {
     pub nodes_after: usize,
     /// How often each rule fired.
     pub fired: BTreeMap<&'static str, usize>,
+    /// How far its e-graph grew, if it has one.
+    pub growth: Option<Growth>,
 }
 
 impl PassReport {
@@ -301,6 +318,7 @@ pub fn run(
                 nodes_before: current.len(),
                 nodes_after: next.len(),
                 fired: std::mem::take(&mut context.fired),
+                growth: context.growth.take(),
             });
             current = next;
             observe(pass, &current);

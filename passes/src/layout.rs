@@ -20,6 +20,11 @@ use crate::rewrite::{Rewriter, Values, live_nodes};
 pub const CHANNELS_LAST: &str = "convolve_channels_last";
 /// The rule that makes transposes cost nothing.
 pub const RELABEL: &str = "relabel_transpose";
+/// What they do.
+pub const STATEMENTS: [(&str, &str); 2] = [
+    (CHANNELS_LAST, "a convolution by constant weights reads and writes its channels last"),
+    (RELABEL, "a transpose gives the same stored tensor other numbers of axes"),
+];
 
 /// A tensor that stores a value: stored axis `j` is the value's axis `order[j]`.
 #[derive(Clone)]

@@ -19,14 +19,16 @@ pub mod materialise;
 pub mod provenance;
 pub mod recognise;
 pub mod rewrite;
+mod statements;
 pub mod variables;
 
 use std::collections::BTreeSet;
 
 use kiln_ir::Graph;
 
-pub use driver::{Context, Optimized, Options, Pass, PassError, PassFailure, PassReport, Report};
+pub use driver::{Context, Growth, Optimized, Options, Pass, PassError, PassFailure, PassReport, Report};
 pub use provenance::{Firing, Origin, Provenance};
+pub use statements::{Statement, statements};
 
 /// The passes of [`optimize`], in order.
 pub const PASSES: &[Pass] = &[
@@ -45,7 +47,7 @@ pub const PASSES: &[Pass] = &[
     Pass {
         name: "rewrite",
         doc: "the cheapest of all graphs that the exact rules reach",
-        rules: || egraph::rules::RULES.iter().copied().flatten().map(|r| r.name).collect(),
+        rules: egraph::rule_names,
         run: egraph::run,
     },
     Pass {

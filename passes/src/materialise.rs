@@ -14,6 +14,14 @@ use crate::rewrite::{Rewriter, Values, results, rewrite};
 pub const TRANSPOSED: &str = "store_transposed_constant";
 /// The rule that stores broadcast constants.
 pub const BROADCAST: &str = "store_broadcast_constant";
+/// What they do.
+pub const STATEMENTS: [(&str, &str); 2] = [
+    (TRANSPOSED, "a transposed constant is a constant in its final order"),
+    (
+        BROADCAST,
+        "a broadcast constant is a constant where something reads it that takes no number or vector in its place",
+    ),
+];
 
 /// Broadcast constants up to this size are stored; beyond it memory is dearer than repeating a number.
 const STORED: usize = 64 << 20;

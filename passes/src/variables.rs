@@ -9,6 +9,8 @@ use crate::rewrite::{Rewriter, Values, live_nodes};
 
 /// The rule's name.
 pub const RULE: &str = "constant_from_variable";
+/// What it does.
+pub const STATEMENT: (&str, &str) = (RULE, "a variable that nothing assigns is its initialiser's value");
 
 /// The pass. A variable that nothing reads or assigns any more is no longer declared.
 pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {

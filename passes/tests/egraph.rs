@@ -141,6 +141,36 @@ const CASES: &[Case] = &[
         after: "%y = concat %x, %z, %v {axis = 0}",
     },
     Case {
+        rule: "elementwise_before_concat",
+        signature: "(%x: f32[2, 3], %z: f32[2, 4]) -> (%y: f32[2, 7])",
+        before: "%a = exp %x\n%b = concat %a, %z {axis = 1}\n%y = tanh %b",
+        after: "%a = exp %x\n%b = tanh %a\n%c = tanh %z\n%y = concat %b, %c {axis = 1}",
+    },
+    Case {
+        rule: "slice_before_elementwise",
+        signature: "(%x: f32[64, 64], %z: f32[64, 64]) -> (%y: f32[2, 64])",
+        before: "%a = add %x, %z\n%y = slice %a {start = [4, 0], limit = [6, 64]}",
+        after: "%a = slice %x {start = [4, 0], limit = [6, 64]}\n%b = slice %z {start = [4, 0], limit = [6, 64]}\n%y = add %a, %b",
+    },
+    Case {
+        rule: "slice_before_dot",
+        signature: "(%x: f32[64, 64], %z: f32[64, 64]) -> (%y: f32[2, 64])",
+        before: "%a = dot_general %x, %z {lhs_contract = [1], rhs_contract = [0]}\n%y = slice %a {start = [4, 0], limit = [6, 64]}",
+        after: "%a = slice %x {start = [4, 0], limit = [6, 64]}\n%y = dot_general %a, %z {lhs_contract = [1], rhs_contract = [0]}",
+    },
+    Case {
+        rule: "slice_before_normalization",
+        signature: "(%x: f32[64, 64]) -> (%y: f32[2, 64])",
+        before: "%a = softmax %x {axis = 1}\n%y = slice %a {start = [4, 0], limit = [6, 64]}",
+        after: "%a = slice %x {start = [4, 0], limit = [6, 64]}\n%y = softmax %a {axis = 1}",
+    },
+    Case {
+        rule: "merge_reduces",
+        signature: "(%x: f32[2, 3, 4, 5]) -> (%y: f32[2, 4])",
+        before: "%a = reduce %x {axes = [3], reducer = sum}\n%y = reduce %a {axes = [1], reducer = sum}",
+        after: "%y = reduce %x {axes = [1, 3], reducer = sum}",
+    },
+    Case {
         rule: "merge_clips",
         signature: "(%x: f32[9]) -> (%y: f32[9])",
         before: "%a = relu %x\n%y = clip %a {min = -1.0, max = 6.0}",

@@ -17,5 +17,6 @@ pub mod filetest;
 pub mod models;
 pub mod onnx_nodes;
 pub mod random_graph;
+pub mod shapes;
 pub mod target;
 pub mod ways;

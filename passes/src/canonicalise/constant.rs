@@ -8,6 +8,8 @@ use crate::rewrite::Values;
 
 /// The name that switches hash-consing off.
 pub const CSE: &str = "merge_common_subexpressions";
+/// What hash-consing does.
+pub const CSE_STATEMENT: (&str, &str) = (CSE, "equal ops over equal operands are one node");
 
 /// Results up to this size may be larger than what they are made of.
 const FREE_GROWTH: usize = 64 << 10;

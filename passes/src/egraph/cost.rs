@@ -48,22 +48,61 @@ pub fn cost(op: &Op, operands: &[&TensorType], in_registers: &[bool], results: &
     }
 }
 
+/// The time of a contraction by the roofline model (Williams, Waterman, Patterson 2009): that of its arithmetic or of its
+/// memory traffic, whichever is longer, because one hides the other. For comparisons of contractions that read the same.
+pub fn bound(op: &Op, operands: &[TensorType], result: &TensorType) -> u64 {
+    let operands: Vec<TensorType> = operands.iter().map(numbered).collect();
+    let results = [numbered(result)];
+    let Some(cost) = kiln_ir::cost::cost(op, &operands, &results) else { return u64::MAX / 1024 };
+    cost.flops.saturating_mul(CONTRACTION).max(cost.bytes().saturating_mul(BYTE)).saturating_add(LAUNCH)
+}
+
+/// Where a part of a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In one piece: it needs a new name only.
+    View,
+    /// In many pieces.
+    Apart,
+}
+
+/// What it costs to have a part of a value as one of its own.
+pub fn copied(part: &TensorType, place: Place) -> u64 {
+    let bytes = numbered(part).byte_count().unwrap_or(usize::MAX) as u64;
+    match place {
+        Place::View => LAUNCH / 100,
+        Place::Apart => bytes.saturating_mul(2 * BYTE).saturating_add(LAUNCH),
+    }
+}
+
+/// Which nodes of a graph have values that are known at compile time.
+pub fn known(graph: &Graph) -> Vec<bool> {
+    let mut known = vec![false; graph.len()];
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        known[id.0 as usize] = match node.op {
+            Op::Constant { .. } => true,
+            _ => {
+                let all = node.operands.iter().all(|v| known[v.node.0 as usize]);
+                !node.operands.is_empty() && !node.op.has_effect() && all
+            }
+        };
+    }
+    known
+}
+
 /// What each node of a graph costs at run time, in picoseconds: nothing where its value is known at compile time, and
 /// elementwise work behind a contraction or other elementwise work as what fusion makes of it.
 pub fn node_costs(graph: &Graph) -> Vec<u64> {
-    let mut known = vec![false; graph.len()];
+    let known = known(graph);
     let mut joins = vec![false; graph.len()];
     let mut costs = Vec::with_capacity(graph.len());
     for id in graph.node_ids() {
         let (node, at) = (graph.node(id), id.0 as usize);
-        let of = |list: &[bool]| node.operands.iter().map(|v| list[v.node.0 as usize]).collect::<Vec<bool>>();
-        known[at] = match node.op {
-            Op::Constant { .. } => true,
-            _ => !node.operands.is_empty() && !node.op.has_effect() && of(&known).into_iter().all(|k| k),
-        };
+        let here: Vec<bool> = node.operands.iter().map(|v| joins[v.node.0 as usize]).collect();
         joins[at] = !known[at] && (matches!(node.op, Op::Conv { .. } | Op::Dot { .. }) || is_elementwise(&node.op));
         let operands: Vec<&TensorType> = node.operands.iter().map(|&v| graph.ty(v)).collect();
-        costs.push(if known[at] { 0 } else { cost(&node.op, &operands, &of(&joins), &node.types) });
+        costs.push(if known[at] { 0 } else { cost(&node.op, &operands, &here, &node.types) });
     }
     costs
 }

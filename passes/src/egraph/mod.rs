@@ -1,7 +1,7 @@
 //! Exact rewriting over the whole graph with an e-graph (equality saturation, on egg).
 //!
 //! ```text
-//! graph ──► classes ── rules until nothing changes ──► classes ── extraction ──► graph
+//! graph ──► classes ── rules until nothing changes ──► classes ── extraction ──► graph ── siblings ──► graph
 //! ```
 //!
 //! A class holds expressions that are the same function of real numbers; nothing approximate is ever equal. Effects
@@ -13,6 +13,7 @@ pub mod extract;
 pub mod language;
 pub mod rules;
 pub mod saturate;
+pub mod siblings;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,14 +21,30 @@ use egg::{EGraph, Id};
 use kiln_ir::{Graph, NodeId, Op, Value};
 use smallvec::SmallVec;
 
-use crate::driver::{Context, PassFailure};
+use crate::driver::{Context, Options, PassFailure};
 use crate::provenance::Origin;
 use crate::rewrite::{Rewriter, Values, live_nodes, results};
+use extract::Member;
 use language::{ClassFacts, ENode, Facts, Symbol};
 use saturate::Rewrites;
 
+/// The names of all rules, those of [`siblings`] included.
+pub fn rule_names() -> Vec<&'static str> {
+    rules::RULES.iter().copied().flatten().map(|r| r.name).chain([siblings::PRODUCTS, siblings::CONVOLUTIONS]).collect()
+}
+
 /// The pass.
 pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailure> {
+    let rewritten = run_to(graph, context, Member::Cheapest)?;
+    siblings::merge(rewritten, context)
+}
+
+/// Any of the graphs that the rules make of `graph`: with all of them equal to it, every rule is, wherever it fired.
+pub fn random_member(graph: &Graph, options: &Options, seed: u64) -> Result<Graph, PassFailure> {
+    run_to(graph, &mut Context::new(options, graph), Member::Random(seed))
+}
+
+fn run_to(graph: &Graph, context: &mut Context<'_>, member: Member) -> Result<Graph, PassFailure> {
     let live = live_nodes(graph);
     let mut rewrites = Rewrites::new(EGraph::new(Facts::default()));
     let mut values: HashMap<Value, Id> = HashMap::new();
@@ -41,7 +58,7 @@ pub fn run(graph: &Graph, context: &mut Context<'_>) -> Result<Graph, PassFailur
     let effects = graph.effects().iter().flat_map(|&id| graph.node(id).operands.iter().copied());
     let roots: Vec<Id> =
         graph.outputs().iter().map(|(_, v)| *v).chain(effects).filter_map(|v| values.get(&v).copied()).collect();
-    let extraction = extract::extract(&rewrites.classes, &roots)?;
+    let extraction = extract::extract(&rewrites.classes, &roots, member)?;
     rebuild(graph, context, &rewrites, &values, &extraction.nodes)
 }
 

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::language::{Classes, ENode, Symbol};
 use super::rules::{RULES, Rule};
-use crate::driver::{Context, PassFailure};
+use crate::driver::{Context, Growth, PassFailure};
 use crate::provenance::Origin;
 
 /// Values equal to the one a rule was asked about.
@@ -26,12 +26,14 @@ pub struct Rewrites {
     current: Origin,
     /// The e-nodes that the current rule has looked at.
     seen: Vec<ENode>,
+    /// E-nodes that rules have added.
+    added: usize,
 }
 
 impl Rewrites {
     /// Around an e-graph without nodes.
     pub fn new(classes: Classes) -> Rewrites {
-        Rewrites { classes, origins: HashMap::new(), current: Origin::default(), seen: Vec::new() }
+        Rewrites { classes, origins: HashMap::new(), current: Origin::default(), seen: Vec::new(), added: 0 }
     }
 
     /// Adds an e-node that comes from `origin`.
@@ -60,6 +62,7 @@ impl Rewrites {
             }
         }
         self.origins.insert(enode.clone(), self.current.clone());
+        self.added += 1;
         Ok(self.classes.add(enode))
     }
 
@@ -139,8 +142,12 @@ impl Rewrites {
     /// Fires rules until nothing changes, or an e-node or round limit is reached.
     pub fn saturate(&mut self, context: &mut Context<'_>) -> Result<(), PassFailure> {
         let options = context.options();
-        let limit = self.classes.total_number_of_nodes().saturating_mul(options.egraph_growth);
-        for _ in 0..options.egraph_iterations {
+        let start = self.classes.total_number_of_nodes();
+        // Counted as they are added, because the e-graph counts its e-nodes anew each time it is asked.
+        let limit = start.saturating_mul(options.egraph_growth.saturating_sub(1));
+        let mut rounds = 0;
+        while rounds < options.egraph_iterations {
+            rounds += 1;
             let before = (self.classes.total_number_of_nodes(), self.classes.number_of_classes());
             let mut ids: Vec<Id> = self.classes.classes().map(|c| c.id).collect();
             ids.sort_unstable();
@@ -150,7 +157,7 @@ impl Rewrites {
                     let Symbol::Op(op) = self.classes.analysis.symbols.get(enode.symbol) else { continue };
                     let op = op.clone();
                     for rule in RULES.iter().copied().flatten().filter(|r| (r.root)(&op)) {
-                        if self.classes.total_number_of_nodes() < limit && context.may_fire(rule.name) {
+                        if self.added < limit && context.may_fire(rule.name) {
                             self.try_rule(rule, id, &enode, &op, context, &mut unions)?;
                         }
                     }
@@ -165,6 +172,8 @@ impl Rewrites {
                 break;
             }
         }
+        let (after, classes) = (self.classes.total_number_of_nodes(), self.classes.number_of_classes());
+        context.growth = Some(Growth { before: start, after, classes, rounds });
         Ok(())
     }
 

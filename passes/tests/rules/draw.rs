@@ -52,6 +52,25 @@ impl Draw {
         self.dims(rank)
     }
 
+    /// Extents of which a slice by [`Draw::some`] leaves little.
+    pub fn tall(&mut self) -> Vec<usize> {
+        vec![48 + self.below(5), 48 + self.below(5)]
+    }
+
+    /// A slice of `x` along all axes as an output: at most three elements of each.
+    pub fn some(&mut self, x: Value) {
+        let dims = self.extents(x);
+        let cut = |draw: &mut Draw, n: usize| {
+            let start = draw.below(n);
+            (start, (start + 1 + draw.below(3)).min(n))
+        };
+        let cuts: Vec<(usize, usize)> = dims.iter().map(|&n| cut(self, n)).collect();
+        let (start, limit): (Vec<usize>, Vec<usize>) = cuts.into_iter().unzip();
+        let stride = if self.chance() { vec![2; dims.len()] } else { vec![] };
+        let y = self.b.slice(x, &start, &limit, &stride);
+        self.output(y);
+    }
+
     /// A permutation of `0..n` that moves something, where n > 1.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         loop {

@@ -272,6 +272,113 @@ pub const ROWS: &[Row] = &[
         let y = d.b.concat(&outer, 0);
         d.output(y);
     }),
+    row("elementwise_before_concat", Identically, |d| {
+        let n = d.extent();
+        let parts: Vec<Value> =
+            (0..3).map(|_| d.extent()).collect::<Vec<_>>().iter().map(|&l| d.input(&[l, n])).collect();
+        let made: Vec<Value> = parts.iter().map(|&x| d.b.neg(x)).collect();
+        let joined = d.b.concat(&made, 0);
+        let dims = d.extents(joined);
+        let number = f64::from(d.number());
+        let k = d.filled(&dims, number);
+        let y = match d.below(3) {
+            0 => d.b.relu(joined),
+            1 => d.b.mul(joined, k),
+            _ => d.b.sub(k, joined),
+        };
+        d.output(y);
+    }),
+    row("slice_before_elementwise", Exactly, |d| {
+        let dims = d.tall();
+        let (x, axis) = (d.input(&dims), d.below(2));
+        let z = match d.below(3) {
+            0 => d.input(&dims),
+            1 => d.along(&dims, axis),
+            _ => {
+                // stretched: one row for all, or one column
+                let mut narrow = dims.clone();
+                narrow[axis] = 1;
+                let row = d.weights(&narrow);
+                d.broadcast(row, &dims, &[0, 1])
+            }
+        };
+        let a = d.b.sub(x, z);
+        d.some(a);
+    }),
+    row("slice_before_dot", Exactly, |d| {
+        let (batch, n, k, m) = (8 + d.below(9), 8 + d.below(9), 20 + d.below(5), d.extent());
+        let (x, z) = (d.input(&[n, batch, k]), d.input(&[batch, m, k]));
+        let a = d.b.dot(x, z, &[1], &[0], &[2], &[2]);
+        d.some(a);
+    }),
+    row("slice_before_normalization", Closely(1e-12), |d| {
+        let dims = d.tall();
+        let x = d.input(&dims);
+        let a = match d.below(4) {
+            0 => d.b.softmax(x, 1),
+            1 => {
+                let [scale, bias] = [(); 2].map(|()| d.input(&dims[1..]));
+                d.b.layer_norm(x, scale, bias, 1, 0.1)
+            }
+            2 => d.add(Op::LogSoftmax { axis: 1 }, &[x]),
+            _ => d.b.reduce(x, &[1], Reducer::Max),
+        };
+        let dims = d.extents(a);
+        let start = d.below(4);
+        let (mut from, mut to) = (vec![0; dims.len()], dims);
+        (from[0], to[0]) = (start, start + 1 + d.below(2));
+        let y = d.b.slice(a, &from, &to, &[]);
+        d.output(y);
+    }),
+    row("merge_reduces", Closely(1e-12), |d| {
+        let dims = d.dims(4);
+        let x = d.input(&dims);
+        let reducer = d.one_of(&[Reducer::Sum, Reducer::Max, Reducer::Min, Reducer::Prod]);
+        let (first, second) = d.one_of(&[(vec![1], vec![2]), (vec![3], vec![0, 1]), (vec![0, 2], vec![1])]);
+        let a = d.b.reduce(x, &first, reducer);
+        let y = d.b.reduce(a, &second, reducer);
+        d.output(y);
+    }),
+    row("merge_sibling_products", Exactly, |d| {
+        // One row, so that slices are views.
+        let inputs = d.extent();
+        let (x, negated) = (d.input(&[1, inputs]), d.chance());
+        for _ in 0..2 + d.below(2) {
+            let outputs = d.extent();
+            let w = d.weights(&[inputs, outputs]);
+            let y = d.b.matmul(x, w);
+            let bias = d.weights(&[outputs]);
+            let bias = d.broadcast(bias, &[1, outputs], &[1]);
+            let y = d.b.add(y, bias);
+            let y = if negated { d.b.neg(y) } else { y };
+            d.output(y);
+        }
+    }),
+    row("merge_sibling_convolutions", Exactly, |d| {
+        // Joined again, so that there are no slices.
+        let dims = image(d);
+        let (x, window, padding) = (d.input(&dims), 1 + d.below(2), d.padding());
+        let number = f64::from(d.number());
+        let mut parts = Vec::new();
+        for _ in 0..2 + d.below(2) {
+            let w = {
+                let outputs = d.extent();
+                d.weights(&[outputs, dims[1], window, window])
+            };
+            let options = ConvOptions { padding: vec![padding; 2], ..Default::default() };
+            let y = d.b.conv(x, w, &options);
+            let dims = d.extents(y);
+            let shift = if number > 0.0 { d.filled(&dims, number) } else { d.along(&dims, 1) };
+            parts.push(d.b.add(y, shift));
+        }
+        let last = d.b.neg(x);
+        let spatial = d.extents(parts[0])[2..] == dims[2..];
+        if spatial && d.chance() {
+            parts.push(last);
+        }
+        let y = d.b.concat(&parts, 1);
+        d.output(y);
+    }),
     row("merge_clips", Identically, |d| {
         let dims = d.dims(3);
         let x = d.input(&dims);

@@ -9,7 +9,9 @@ pub mod affine;
 pub mod contraction;
 pub mod elementwise;
 pub mod movement;
+pub mod narrowing;
 pub mod padding;
+pub mod reduction;
 
 use egg::Id;
 use kiln_ir::{Dim, Op};
@@ -28,6 +30,8 @@ pub struct Rule {
     pub doc: &'static str,
     /// When it holds.
     pub when: &'static str,
+    /// What makes its right side the cheaper one.
+    pub why: &'static str,
     /// Ops it is tried on.
     pub root: fn(&Op) -> bool,
     /// What it does.
@@ -35,8 +39,15 @@ pub struct Rule {
 }
 
 /// All rules.
-pub static RULES: &[&[Rule]] =
-    &[affine::RULES, contraction::RULES, padding::RULES, movement::RULES, elementwise::RULES];
+pub static RULES: &[&[Rule]] = &[
+    affine::RULES,
+    contraction::RULES,
+    padding::RULES,
+    movement::RULES,
+    narrowing::RULES,
+    reduction::RULES,
+    elementwise::RULES,
+];
 
 /// No equal value.
 fn none() -> Found {

@@ -17,6 +17,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "cancel_transposes",
         doc: "transpose(transpose(x)) is one transpose, or x",
         when: "always",
+        why: "a copy less",
         root: |op| matches!(op, Op::Transpose { .. }),
         apply: cancel_transposes,
     },
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "cancel_reshapes",
         doc: "reshape(reshape(x)) is one reshape, or x",
         when: "always",
+        why: "a step less, and what lies around meets",
         root: |op| matches!(op, Op::Reshape { .. }),
         apply: cancel_reshapes,
     },
@@ -31,6 +33,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "transpose_after_elementwise",
         doc: "f(transpose(x), transpose(y)) = transpose(f(x, y))",
         when: "each operand is so transposed or a constant, and nothing else uses the first that is transposed",
+        why: "transposes meet, and cancel",
         root: is_elementwise,
         apply: transpose_after_elementwise,
     },
@@ -38,6 +41,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "reshape_after_elementwise",
         doc: "f(reshape(x), reshape(y)) = reshape(f(x, y))",
         when: "each operand is reshaped from the same dims or a constant number, and nothing else uses the first reshape",
+        why: "reshapes meet, and cancel",
         root: is_elementwise,
         apply: reshape_after_elementwise,
     },
@@ -45,6 +49,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "slice_of_concat",
         doc: "a slice within one part of a concat is a slice of that part",
         when: "along the concat's axis the slice lies within the part",
+        why: "the other parts need not be there",
         root: |op| matches!(op, Op::Slice { .. }),
         apply: slice_of_concat,
     },
@@ -52,6 +57,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "concat_of_slices",
         doc: "neighbouring slices of one value, joined again, are one slice",
         when: "all operands are slices of one value with step 1, each beginning where the one before ends",
+        why: "copies there and back are gone",
         root: |op| matches!(op, Op::Concat { .. }),
         apply: concat_of_slices,
     },
@@ -59,8 +65,17 @@ pub(super) const RULES: &[Rule] = &[
         name: "flatten_concats",
         doc: "concat(concat(x, y), z) = concat(x, y, z)",
         when: "both are along one axis",
+        why: "parts are copied once",
         root: |op| matches!(op, Op::Concat { .. }),
         apply: flatten_concats,
+    },
+    Rule {
+        name: "elementwise_before_concat",
+        doc: "f(concat(x, y)) = concat(f(x), f(y))",
+        when: "f's other operands are constant numbers, nothing else uses the concat, and at least one part is made by a contraction or elementwise work",
+        why: "what makes a part takes in f, and the parts are written to their places once",
+        root: is_elementwise,
+        apply: elementwise_before_concat,
     },
 ];
 
@@ -130,11 +145,7 @@ fn reshape_after_elementwise(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 /// What `id` is a reshape of, if that has `dims`; a constant number fills any dims.
 fn reshaped_from(r: &mut Rewrites, id: Id, dims: &[Dim]) -> Result<Option<Id>, PassFailure> {
     if r.is_constant(id) {
-        let scalars = r.find(id, |o| matches!(o, Op::Broadcast { axes, .. } if axes.is_empty()));
-        return match scalars.first() {
-            Some((_, kids)) => Ok(Some(r.add(Op::Broadcast { dims: dims.to_vec(), axes: Vec::new() }, &[kids[0]])?)),
-            None => Ok(None),
-        };
+        return filled(r, id, dims);
     }
     let found = r.find(id, |o| matches!(o, Op::Reshape { .. }));
     Ok(found.iter().map(|(_, kids)| kids[0]).find(|&x| r.dims(x) == dims))
@@ -213,4 +224,38 @@ fn flatten_concats(r: &mut Rewrites, m: &Matched<'_>) -> Found {
         }
     }
     if parts.len() == m.children.len() { none() } else { one(r.add(m.op.clone(), &parts)?) }
+}
+
+fn elementwise_before_concat(r: &mut Rewrites, m: &Matched<'_>) -> Found {
+    let Some(&first) = m.children.iter().find(|&&c| !r.is_constant(c)) else { return none() };
+    let joins = |op: &Op| is_elementwise(op) || matches!(op, Op::Conv { .. } | Op::Dot { .. });
+    for (op, parts) in r.find_sole(first, |o| matches!(o, Op::Concat { .. })) {
+        if !parts.iter().any(|&part| !r.is_constant(part) && !r.find_sole(part, joins).is_empty()) {
+            continue;
+        }
+        let mut made = SmallVec::<[Id; 8]>::new();
+        for &part in &parts {
+            let dims = r.dims(part);
+            let mut operands = SmallVec::<[Id; 4]>::new();
+            for &c in m.children {
+                let filled = if c == first { Some(part) } else { filled(r, c, &dims)? };
+                let Some(operand) = filled else { return none() };
+                operands.push(operand);
+            }
+            made.push(r.add(m.op.clone(), &operands)?);
+        }
+        return one(r.add((*op).clone(), &made)?);
+    }
+    none()
+}
+
+/// The constant number `id` with other dims.
+fn filled(r: &mut Rewrites, id: Id, dims: &[Dim]) -> Result<Option<Id>, PassFailure> {
+    if !r.is_constant(id) {
+        return Ok(None);
+    }
+    match r.find(id, |o| matches!(o, Op::Broadcast { axes, .. } if axes.is_empty())).first() {
+        Some((_, kids)) => Ok(Some(r.add(Op::Broadcast { dims: dims.to_vec(), axes: Vec::new() }, &[kids[0]])?)),
+        None => Ok(None),
+    }
 }
