@@ -483,6 +483,18 @@ fn numbers_beyond_any_memory_are_refused_or_mean_nothing() {
 }
 
 #[test]
+fn a_response_normalisation_whose_squares_no_memory_holds_is_too_large() {
+    let mut c = Case::new(22);
+    let x = c.b.placeholder("x", DType::F32, &[1, 1 << 59].map(kiln_ir::Dim::Fixed));
+    let y = c.b.add_op(Op::Lrn { size: 5, alpha: Real(1.0), beta: Real(0.75), bias: Real(1.0), axis: 1 }, &[x]);
+    c.b.output("y", y);
+    let graph = c.b.finish().expect("well-formed");
+    let refused = compile(&graph, &Target::host().expect("supported"), CompileOptions::default());
+    let text = refused.map(drop).expect_err("2^62 bytes of squares").to_string();
+    assert!(text.contains("`lrn` gives squares of 576460752303423488 channels, which takes more memory"), "{text}");
+}
+
+#[test]
 fn far_spread_convolutions_are_right() {
     let mut c = Case::new(21);
     let x = c.input(DType::F32, &[1, 3, 2, 2]);

@@ -17,7 +17,7 @@ use crate::dtype::DType;
 use crate::infer::{InferError, infer};
 use crate::initializer::Initializer;
 use crate::ops::Op;
-use crate::types::TensorType;
+use crate::types::{Dim, TensorType};
 
 /// A node of one graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,6 +116,24 @@ pub struct Graph {
     metadata: BTreeMap<String, String>,
 }
 
+/// The most bytes that a value of a graph may take, extents of 0 and symbolic ones counting as 1: two exbibytes, which no machine has. Products
+/// of any of a value's extents, its strides, and sums of a few such numbers then fit an index.
+pub const MOST_VALUE_BYTES: u64 = 1 << 61;
+
+fn check_sizes(mnemonic: &'static str, types: &[TensorType], location: &Option<Location>) -> Result<(), GraphError> {
+    let bytes = |ty: &TensorType| {
+        let extent = |dim: &Dim| match dim {
+            Dim::Fixed(n) => (*n).max(1) as u64,
+            Dim::Symbol(_) => 1,
+        };
+        ty.dims.iter().map(extent).fold(ty.dtype.size() as u64, u64::saturating_mul)
+    };
+    match types.iter().find(|ty| bytes(ty) > MOST_VALUE_BYTES) {
+        None => Ok(()),
+        Some(ty) => Err(GraphError::TooLarge { mnemonic, ty: ty.clone(), location: location.clone() }),
+    }
+}
+
 /// A change that would make a graph inconsistent.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GraphError {
@@ -124,6 +142,16 @@ pub enum GraphError {
     Infer {
         /// What is wrong.
         error: Box<InferError>,
+        /// Where the node comes from.
+        location: Option<Location>,
+    },
+    /// A value of more bytes than [`MOST_VALUE_BYTES`].
+    #[error("{}`{mnemonic}` gives {ty}, which takes more memory than can be addressed: expected at most {MOST_VALUE_BYTES} bytes, an extent of 0 counting as 1; use smaller extents", at(.location))]
+    TooLarge {
+        /// The op, or `variable`.
+        mnemonic: &'static str,
+        /// The type.
+        ty: TensorType,
         /// Where the node comes from.
         location: Option<Location>,
     },
@@ -213,6 +241,7 @@ impl GraphError {
     pub(crate) fn location_mut(&mut self) -> Option<&mut Option<Location>> {
         match self {
             GraphError::Infer { location, .. }
+            | GraphError::TooLarge { location, .. }
             | GraphError::ForeignValue { location, .. }
             | GraphError::Duplicate { location, .. }
             | GraphError::Variable { location, .. }
@@ -379,6 +408,7 @@ impl Graph {
                 location: None,
             });
         }
+        check_sizes("variable", std::slice::from_ref(&variable.ty), &None)?;
         self.variables.push(variable);
         Ok(())
     }
@@ -399,6 +429,7 @@ impl Graph {
         let operand_types: Vec<TensorType> = operands.iter().map(|&v| self.ty(v).clone()).collect();
         let types = infer(&op, &operand_types)
             .map_err(|e| GraphError::Infer { error: Box::new(e), location: location.clone() })?;
+        check_sizes(op.mnemonic(), &types, &location)?;
         self.check_names(&op, &types, &operand_types, &location)?;
         let id = NodeId(u32::try_from(self.len()).ok().filter(|&n| n < u32::MAX).ok_or(GraphError::Full)?);
         match &op {

@@ -80,7 +80,7 @@ pub mod verify;
 
 pub use builder::{BuildErrors, Builder, ConvOptions, WindowOptions};
 pub use dtype::DType;
-pub use graph::{Graph, GraphError, Location, Node, NodeId, Value, Variable};
+pub use graph::{Graph, GraphError, Location, MOST_VALUE_BYTES, Node, NodeId, Value, Variable};
 pub use initializer::Initializer;
 pub use ops::Op;
 pub use specialize::{SpecializeErrors, specialize};

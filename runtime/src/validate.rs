@@ -130,6 +130,9 @@ impl Writers {
 
     /// The first byte of `range` that `wanted` did not write last, and who did.
     fn first_foreign(&self, range: Range<usize>, wanted: usize) -> Option<(usize, Option<usize>)> {
+        if range.is_empty() {
+            return None;
+        }
         let mut at = range.start;
         let before = self.0.range(..=at).next_back();
         let after = self.0.range(at.saturating_add(1)..range.end);

@@ -8,12 +8,14 @@
 //! - [`models`]: the manifest of fetched models, their inputs and reference outputs.
 //! - [`answers`]: from outputs to answers that people can check.
 //! - [`claims`]: what holds of every compiled model beside its results.
+//! - [`hostile`]: bytes that nobody vouches for, and what must come of them.
 //! - [`onnx_nodes`]: the ONNX project's own tests.
 
 pub mod answers;
 pub mod claims;
 pub mod compare;
 pub mod filetest;
+pub mod hostile;
 pub mod models;
 pub mod onnx_nodes;
 pub mod random_graph;

@@ -61,6 +61,21 @@ fn every_directory_has_a_test() {
     assert_eq!(entries.collect::<BTreeSet<_>>(), DIRECTORIES.map(str::to_owned).into());
 }
 
+/// `run:` runs a graph unoptimised, with each pass off and in full ([`kiln_tests::ways::Way::all`]), so a file without it is in no such matrix.
+#[test]
+fn every_graph_that_is_optimised_is_run_by_every_way() {
+    let mut without = Vec::new();
+    for directory in ["rewrite", "kir", "run"] {
+        for path in files(&root().join(directory)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            if !text.lines().any(|l| l.starts_with("// run:")) {
+                without.push(path.file_stem().unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+    assert!(without.is_empty(), "no `run:` line in {without:?}");
+}
+
 #[test]
 fn every_constraint_of_every_op_has_a_case_that_violates_it() {
     let mut violated: BTreeSet<(String, &str)> = BTreeSet::new();

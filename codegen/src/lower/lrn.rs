@@ -34,6 +34,9 @@ pub fn lrn(l: &mut Lowering<'_>, id: NodeId, axis: usize, numbers: Lrn) -> Resul
     if result.is_empty() {
         return Ok(());
     }
+    if inner == 1 && (channels as usize).saturating_mul(2 * dtype.size()) > isize::MAX as usize / 2 {
+        return Err(l.too_large(id, format!("squares of {channels} channels")));
+    }
     let mut b = KernelBuilder::new("lrn");
     let out = b.output("y", x.dtype, x.len() as i64);
     let from = b.input("x", x.dtype, x.len() as i64);

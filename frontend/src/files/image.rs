@@ -1,5 +1,7 @@
 //! PNG and JPEG → tensor, with every step of the preprocessing stated.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use ::image::ImageReader;
@@ -122,8 +124,12 @@ impl ImagePreprocess {
 
     /// Decodes a PNG or JPEG file (told by its contents, not its name) into a tensor.
     pub fn load(&self, path: &Path) -> Result<Tensor, FileError> {
-        let reader =
-            ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|e| FileError::read(path, e))?;
+        self.decode(BufReader::new(File::open(path).map_err(|e| FileError::read(path, e))?), path)
+    }
+
+    /// Decodes a PNG or JPEG in memory, or wherever else it is, into a tensor; `path` is for errors.
+    pub fn decode(&self, file: impl BufRead + Seek, path: &Path) -> Result<Tensor, FileError> {
+        let reader = ImageReader::new(file).with_guessed_format().map_err(|e| FileError::read(path, e))?;
         if reader.format().is_none() {
             return Err(FileError::format(path, "PNG or JPEG", "the first bytes are of no known image format"));
         }
@@ -137,7 +143,11 @@ impl ImagePreprocess {
     pub fn from_rgb(&self, rgb: &[u8], height: usize, width: usize) -> Result<Tensor, String> {
         let expected = height.checked_mul(width).and_then(|n| n.checked_mul(3));
         if expected != Some(rgb.len()) || rgb.is_empty() {
-            return Err(format!("an RGB image of {height} × {width} takes {expected:?} bytes, found {}", rgb.len()));
+            let expected = expected.map_or_else(|| "more bytes than there are".to_owned(), |n| format!("{n} bytes"));
+            return Err(format!(
+                "an RGB image of {height} × {width} takes {expected}, and at least one pixel; found {}",
+                rgb.len()
+            ));
         }
         self.apply(Pixels { width, height, channels: 3, data: rgb.to_vec() })
     }

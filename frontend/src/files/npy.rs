@@ -41,9 +41,9 @@ struct Header {
     dims: Vec<usize>,
 }
 
-/// Decodes one `.npy` file; `path` and `name` are for errors. Row-major little-endian elements
+/// Decodes one `.npy` file in memory; `path` and `name` are for errors. Row-major little-endian elements
 /// become a view of `bytes`.
-pub(super) fn decode(bytes: Bytes, path: &Path, name: &str) -> Result<Tensor, FileError> {
+pub fn decode(bytes: Bytes, path: &Path, name: &str) -> Result<Tensor, FileError> {
     let bad = |problem: String| FileError::array(path, name, problem);
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| bad("not in .npy format (wrong magic)".to_owned()))?;
     let (length, prefix) = match rest {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -25,7 +25,12 @@ pub fn read(path: &Path) -> Result<Arrays, FileError> {
     if file.metadata().is_ok_and(|m| m.is_dir()) {
         return Err(FileError::read(path, std::io::ErrorKind::IsADirectory.into()));
     }
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| FileError::format(path, "npz", e))?;
+    decode(BufReader::new(file), path)
+}
+
+/// Reads every array of an archive in memory, or wherever else it is; `path` is for errors.
+pub fn decode(archive: impl Read + Seek, path: &Path) -> Result<Arrays, FileError> {
+    let mut archive = ZipArchive::new(archive).map_err(|e| FileError::format(path, "npz", e))?;
     let mut arrays = Arrays::new();
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(|e| FileError::format(path, "npz", e))?;

@@ -16,10 +16,16 @@ use super::signature::Input;
 use super::tensor::{ExternalFiles, read_tensor};
 
 /// Branches in branches and functions in functions: deeper nesting is refused.
-const DEEPEST: usize = 64;
+pub const MOST_NESTED: usize = 64;
 
-/// Nodes that inlining may import in all: functions that call functions twice grow as 2^depth.
-const MOST_INLINED: usize = 1 << 20;
+/// How often inlining may import each node of the file, on average: functions that call functions twice grow as 2^depth.
+pub const MOST_INLINED_TIMES: usize = 64;
+
+/// Nodes that inlining may import however few the file has.
+pub const LEAST_INLINED: usize = 1 << 12;
+
+/// Problems after which import stops: what is wrong with so many nodes has one cause.
+pub const MOST_PROBLEMS: usize = 1000;
 
 /// What a name stands for.
 #[derive(Clone)]
@@ -69,6 +75,7 @@ pub(super) struct Importer<'a> {
     visible: usize,
     depth: usize,
     inlined: usize,
+    most_inlined: usize,
     pub problems: Vec<Problem>,
 }
 
@@ -83,6 +90,7 @@ impl<'a> Importer<'a> {
             visible: 0,
             depth: 0,
             inlined: 0,
+            most_inlined: nodes_of(model).saturating_mul(MOST_INLINED_TIMES).max(LEAST_INLINED),
             problems: Vec::new(),
         }
     }
@@ -165,6 +173,15 @@ impl<'a> Importer<'a> {
 
     fn nodes(&mut self, nodes: &[NodeProto], opsets: &Opsets) {
         for (position, node) in nodes.iter().enumerate() {
+            if self.problems.len() > MOST_PROBLEMS {
+                return;
+            }
+            if self.problems.len() == MOST_PROBLEMS {
+                let text =
+                    format!("import stopped here: more than {MOST_PROBLEMS} problems; mend the first ones first");
+                self.problems.push(Problem::Malformed(text));
+                return;
+            }
             let name = node_name(node, position);
             match self.node(node, &name, opsets) {
                 Ok(Some(results)) => self.results(node, &name, results),
@@ -295,10 +312,13 @@ impl<'a> Importer<'a> {
 
     fn count_inlined(&mut self, nodes: usize) -> Result<()> {
         self.inlined = self.inlined.saturating_add(nodes.max(1));
-        if self.inlined <= MOST_INLINED {
+        let most = self.most_inlined;
+        if self.inlined <= most {
             return Ok(());
         }
-        unsupported(format!("branches and functions that expand to more than {MOST_INLINED} nodes"))
+        unsupported(format!(
+            "branches and functions that expand to more than {most} nodes: inline them before export, or simplify the model"
+        ))
     }
 
     /// Runs `import` in a new scope, which sees the scopes from `visible` on.
@@ -308,8 +328,8 @@ impl<'a> Importer<'a> {
         scope: HashMap<String, Slot>,
         import: impl FnOnce(&mut Self) -> Result<Option<Vec<Operand>>>,
     ) -> Result<Option<Vec<Operand>>> {
-        if self.depth == DEEPEST {
-            return unsupported(format!("branches or functions nested more than {DEEPEST} deep"));
+        if self.depth == MOST_NESTED {
+            return unsupported(format!("branches or functions nested more than {MOST_NESTED} deep"));
         }
         let outside = std::mem::replace(&mut self.visible, visible);
         self.scopes.push(scope);
@@ -332,6 +352,63 @@ type Functions<'a> = HashMap<(&'a str, &'a str, &'a str), &'a FunctionProto>;
 
 fn functions(model: &ModelProto) -> Functions<'_> {
     model.functions.iter().map(|f| ((f.domain(), f.name(), f.overload()), f)).collect()
+}
+
+/// The functions that call themselves, through others or not: inlining them would not end.
+pub(super) fn recursive_functions(model: &ModelProto) -> Option<Problem> {
+    let functions = functions(model);
+    let index: HashMap<*const FunctionProto, usize> = model.functions.iter().map(std::ptr::from_ref).zip(0..).collect();
+    let (mut calls, mut callers) = (vec![Vec::new(); index.len()], vec![Vec::new(); index.len()]);
+    for (caller, function) in model.functions.iter().enumerate() {
+        each_node(&function.node, &mut |node| {
+            let called = find_function(&functions, node).and_then(|f| index.get(&std::ptr::from_ref(f)));
+            if let Some(&called) = called {
+                calls[caller].push(called);
+                callers[called].push(caller);
+            }
+        });
+    }
+    // What is left without those that call nothing that is left, and without those that nothing left calls, goes in circles.
+    let mut left = vec![true; calls.len()];
+    for (out, back) in [(&calls, &callers), (&callers, &calls)] {
+        let mut degree: Vec<usize> = out.iter().map(|list| list.iter().filter(|&&f| left[f]).count()).collect();
+        let mut ends: Vec<usize> = (0..left.len()).filter(|&f| left[f] && degree[f] == 0).collect();
+        while let Some(end) = ends.pop() {
+            left[end] = false;
+            for &f in back[end].iter().filter(|&&f| left[f]) {
+                degree[f] -= 1;
+                if degree[f] == 0 {
+                    ends.push(f);
+                }
+            }
+        }
+    }
+    let name = |f: &FunctionProto| format!("`{}.{}`", f.domain(), f.name());
+    let names: Vec<String> = model.functions.iter().zip(left).filter(|(_, left)| *left).map(|(f, _)| name(f)).collect();
+    let all = names.len();
+    let shown = names.into_iter().take(5).collect::<Vec<_>>().join(", ");
+    let more = if all > 5 { format!(" and {} more", all - 5) } else { String::new() };
+    (all > 0).then(|| {
+        Problem::Malformed(format!("functions call themselves, directly or through others: {shown}{more}; expected functions that can be inlined"))
+    })
+}
+
+/// Visits every node, those of branches too.
+fn each_node<'n>(nodes: &'n [NodeProto], visit: &mut impl FnMut(&'n NodeProto)) {
+    for node in nodes {
+        visit(node);
+        for attribute in &node.attribute {
+            attribute.g.iter().chain(&attribute.graphs).for_each(|graph| each_node(&graph.node, visit));
+        }
+    }
+}
+
+/// Nodes of a model's file, those of functions and branches too.
+fn nodes_of(model: &ModelProto) -> usize {
+    let mut count = 0usize;
+    let graphs = model.graph.iter().map(|g| &g.node).chain(model.functions.iter().map(|f| &f.node));
+    graphs.for_each(|nodes| each_node(nodes, &mut |_| count += 1));
+    count
 }
 
 /// A node of a function's body with references to the function's attributes replaced: by the caller's

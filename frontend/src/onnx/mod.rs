@@ -36,7 +36,7 @@ use prost::Message;
 pub use error::{ImportError, NodeError, Problem};
 pub use tensor::{ExternalFiles, TensorProtoError, dtype_of, read_tensor};
 
-use graph::{Importer, opsets, unsupported_ops};
+use graph::{Importer, opsets, recursive_functions, unsupported_ops};
 use proto::{ModelProto, TensorProto};
 
 #[cfg(test)]
@@ -123,6 +123,7 @@ pub fn import_model(
     };
     let versions = opsets(&model.opset_import);
     let mut problems = unsupported_ops(model, proto, &versions);
+    problems.extend(recursive_functions(model));
     let inputs = signature::inputs(proto, options, &mut problems);
     if !problems.is_empty() {
         return Err(refused(problems));

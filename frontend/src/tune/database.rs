@@ -1,12 +1,13 @@
 //! The tuning database: one JSON file of measurements, each filed by processor, target, threads and layer.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use kiln_codegen::native::{Backend, Target};
-use kiln_codegen::tuning::{Choice, Choices, Measurement};
+use kiln_codegen::tuning::{Algorithm, Choice, Choices, Measurement};
 use serde::{Deserialize, Serialize};
 
 use super::cpu_name;
@@ -18,7 +19,7 @@ const FORMAT: u32 = 1;
 const MOST_BYTES: u64 = 256 << 20;
 
 /// What a measurement depends on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Circumstances {
     /// The processor ([`cpu_name`](super::cpu_name)).
     pub cpu: String,
@@ -27,7 +28,6 @@ pub struct Circumstances {
     /// Threads that ran it.
     pub threads: usize,
     /// Whether only algorithms were tried that multiply what the graph multiplies.
-    #[serde(default)]
     pub exact: bool,
 }
 
@@ -42,14 +42,37 @@ impl Circumstances {
     }
 }
 
-/// A measured layer.
+/// A measured layer: [`Circumstances`], layer, [`Measurement`]. Field by field, because what is flattened cannot refuse fields that it does
+/// not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Entry {
-    #[serde(flatten)]
-    circumstances: Circumstances,
+    cpu: String,
+    target: String,
+    threads: usize,
+    #[serde(default)]
+    exact: bool,
     layer: String,
-    #[serde(flatten)]
-    measurement: Measurement,
+    algorithm: Algorithm,
+    nanoseconds: u64,
+    estimated: Algorithm,
+    estimated_nanoseconds: u64,
+}
+
+impl Entry {
+    fn of(circumstances: &Circumstances, layer: &str, measurement: &Measurement) -> Entry {
+        let Circumstances { cpu, target, threads, exact } = circumstances.clone();
+        let Measurement { algorithm, nanoseconds, estimated, estimated_nanoseconds } = *measurement;
+        let layer = layer.to_owned();
+        Entry { cpu, target, threads, exact, layer, algorithm, nanoseconds, estimated, estimated_nanoseconds }
+    }
+
+    fn filed(self) -> ((Circumstances, String), Measurement) {
+        let Entry { cpu, target, threads, exact, layer, algorithm, nanoseconds, estimated, estimated_nanoseconds } =
+            self;
+        let measurement = Measurement { algorithm, nanoseconds, estimated, estimated_nanoseconds };
+        ((Circumstances { cpu, target, threads, exact }, layer), measurement)
+    }
 }
 
 /// What every version of the format has.
@@ -59,6 +82,7 @@ struct Header {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Contents {
     kiln_tuning: u32,
     layers: Vec<Entry>,
@@ -102,20 +126,40 @@ impl Database {
     /// Reads the database at `path`.
     pub fn read(path: &Path) -> Result<Database, DatabaseError> {
         let failed = |source| DatabaseError::Read { path: path.to_owned(), source };
-        let wrong = |reason: String| DatabaseError::Format { path: path.to_owned(), reason };
         let mut text = Vec::new();
         // not by its size: a device has none and no end
         File::open(path).map_err(failed)?.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
+        Database::decode(&text, path)
+    }
+
+    /// Reads a database in memory; `path` is for errors.
+    pub fn decode(text: &[u8], path: &Path) -> Result<Database, DatabaseError> {
+        let wrong = |reason: String| DatabaseError::Format { path: path.to_owned(), reason };
         if text.len() as u64 > MOST_BYTES {
             return Err(wrong(format!("it has more than the {MOST_BYTES} bytes that one may have")));
         }
-        let Header { kiln_tuning } = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        let Header { kiln_tuning } = serde_json::from_slice(text).map_err(|e| wrong(e.to_string()))?;
         if kiln_tuning != FORMAT {
             return Err(wrong(format!("its format is {kiln_tuning}, not {FORMAT}")));
         }
-        let file: Contents = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-        let entries = file.layers.into_iter().map(|e| ((e.circumstances, e.layer), e.measurement));
-        Ok(Database { measured: entries.collect() })
+        let file: Contents = serde_json::from_slice(text).map_err(|e| wrong(e.to_string()))?;
+        let (mut measured, mut twice) = (BTreeMap::new(), Vec::new());
+        for (number, entry) in file.layers.into_iter().enumerate() {
+            let (key, measurement) = entry.filed();
+            match measured.entry(key) {
+                MapEntry::Vacant(free) => {
+                    free.insert((number, measurement));
+                }
+                MapEntry::Occupied(there) => twice.push(format!("entries {} and {number}", there.get().0)),
+            }
+        }
+        if !twice.is_empty() {
+            let twice = twice.join(", ");
+            return Err(wrong(format!(
+                "expected one entry for each layer and circumstance, found two of the same: {twice}"
+            )));
+        }
+        Ok(Database { measured: measured.into_iter().map(|(key, (_, measurement))| (key, measurement)).collect() })
     }
 
     /// Reads the database at `path`; an empty one where there is no such file.
@@ -128,12 +172,8 @@ impl Database {
 
     /// Writes the database, whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), DatabaseError> {
-        let entry = |((circumstances, layer), measurement): (&(Circumstances, String), &Measurement)| Entry {
-            circumstances: circumstances.clone(),
-            layer: layer.clone(),
-            measurement: *measurement,
-        };
-        let file = Contents { kiln_tuning: FORMAT, layers: self.measured.iter().map(entry).collect() };
+        let entries = self.measured.iter().map(|((under, layer), measurement)| Entry::of(under, layer, measurement));
+        let file = Contents { kiln_tuning: FORMAT, layers: entries.collect() };
         let failed = |e: serde_json::Error| FileError::Write { path: path.to_owned(), source: e.into() };
         let text = serde_json::to_vec_pretty(&file).map_err(failed)?;
         Ok(write_atomically(path, |out| {
@@ -170,7 +210,7 @@ impl Database {
 
 #[cfg(test)]
 mod tests {
-    use kiln_codegen::tuning::{Algorithm, Blocking, Tiling};
+    use kiln_codegen::tuning::{Blocking, Tiling};
 
     use super::*;
 
@@ -217,12 +257,33 @@ mod tests {
             // another version may have other layers
             ("{\"kiln_tuning\": 2, \"layers\": {\"a layer\": 1}}", "its format is 2, not 1"),
             ("{\"kiln_tuning\": 1}", "missing field `layers`"),
-            ("{\"kiln_tuning\": 1, \"layers\": [{\"cpu\": 3}]}", "missing field `layer`"),
+            ("{\"kiln_tuning\": 1, \"layers\": [{\"cpu\": 3}]}", "invalid type: integer `3`"),
+            ("{\"kiln_tuning\": 1, \"layers\": [], \"more\": 1}", "unknown field `more`"),
+            ("{\"kiln_tuning\": 1, \"layers\": [{\"cpu\": \"\"}]}", "missing field `target`"),
         ] {
             std::fs::write(&path, text).expect("written");
             let error = Database::read(&path).expect_err(text).to_string();
             assert!(error.contains(reason) && error.contains("tuning.json"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn fields_that_no_entry_has_and_entries_that_are_there_twice_are_refused() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let path = directory.path().join("tuning.json");
+        let mut database = Database::default();
+        database.insert(&here(1), "a layer", measurement(10));
+        database.insert(&here(2), "a layer", measurement(10));
+        database.write(&path).expect("written");
+        let text = std::fs::read_to_string(&path).expect("text");
+        let refusal = |text: &str| Database::decode(text.as_bytes(), &path).expect_err(text).to_string();
+        let error = refusal(&text.replacen("\"cpu\"", "\"tempo\": 7, \"cpu\"", 1));
+        assert!(error.contains("unknown field `tempo`"), "{error}");
+        let error = refusal(&text.replacen("\"cpu\"", "\"threads\": 7, \"cpu\"", 1));
+        assert!(error.contains("duplicate field `threads`"), "{error}");
+        let error = refusal(&text.replace("\"threads\": 2", "\"threads\": 1"));
+        assert!(error.contains("found two of the same: entries 0 and 1"), "{error}");
+        assert_eq!(Database::decode(text.as_bytes(), &path).expect("unchanged"), database);
     }
 
     #[cfg(unix)]

@@ -27,7 +27,15 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "recognise_mish", doc: "x · tanh(softplus(x)) is mish(x)", apply: mish },
 ];
 
+/// Whether the operands are floats. Integers have these ops too, but round at every step, so that the spelling matters.
+fn floating(c: &Canonicaliser<'_, '_, '_>, operands: &[Value]) -> bool {
+    operands.iter().all(|&v| c.ty(v).dtype.is_float())
+}
+
 fn sigmoid(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
+    if !floating(c, operands) {
+        return Ok(None);
+    }
     let (Op::Reciprocal {}, &[sum]) = (op, operands) else { return Ok(None) };
     let Some((Op::Exp {}, &[e])) = plus(c, sum, 1.0).map(|e| made(c, e)) else { return Ok(None) };
     match made(c, e) {
@@ -37,6 +45,9 @@ fn sigmoid(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
 }
 
 fn softplus(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
+    if !floating(c, operands) {
+        return Ok(None);
+    }
     let (Op::Log {}, &[sum]) = (op, operands) else { return Ok(None) };
     match plus(c, sum, 1.0).map(|e| made(c, e)) {
         Some((Op::Exp {}, &[x])) => Ok(Some(c.emit(Op::Softplus {}, &[x])?)),
@@ -57,6 +68,9 @@ fn pairs(c: &Canonicaliser<'_, '_, '_>, op: &Op, operands: &[Value], number: f64
 }
 
 fn gelu(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
+    if !floating(c, operands) {
+        return Ok(None);
+    }
     for (x, gate) in pairs(c, op, operands, 0.5).into_iter().flatten() {
         if let Some((Op::Erf {}, &[scaled])) = plus(c, gate, 1.0).map(|e| made(c, e)) {
             let Product { number, factors } = product_of(c, scaled, 1);
@@ -69,6 +83,9 @@ fn gelu(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
 }
 
 fn gelu_tanh(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
+    if !floating(c, operands) {
+        return Ok(None);
+    }
     for (x, gate) in pairs(c, op, operands, 0.5).into_iter().flatten() {
         let Some((Op::Tanh {}, &[scaled])) = plus(c, gate, 1.0).map(|e| made(c, e)) else { continue };
         // √(2/π) = (2/√π) / √2
@@ -87,6 +104,9 @@ fn gelu_tanh(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
 }
 
 fn silu(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
+    if !floating(c, operands) {
+        return Ok(None);
+    }
     let (Op::Mul {}, &[a, b]) = (op, operands) else { return Ok(None) };
     for (x, gate) in [(a, b), (b, a)] {
         if matches!(made(c, gate), (Op::Sigmoid {}, &[y]) if y == x) {
@@ -97,6 +117,9 @@ fn silu(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
 }
 
 fn hard_swish(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
+    if !floating(c, operands) {
+        return Ok(None);
+    }
     const SIXTH: f64 = 1.0 / 6.0;
     for (x, gate) in pairs(c, op, operands, SIXTH).into_iter().flatten() {
         // clip(x + 3, 0, 6), or relu(x + 3) limited to 6.
@@ -126,6 +149,9 @@ fn hard_swish(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
 }
 
 fn mish(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
+    if !floating(c, operands) {
+        return Ok(None);
+    }
     let (Op::Mul {}, &[a, b]) = (op, operands) else { return Ok(None) };
     for (x, gate) in [(a, b), (b, a)] {
         if let (Op::Tanh {}, &[s]) = made(c, gate)

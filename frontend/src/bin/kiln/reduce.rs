@@ -1,6 +1,7 @@
 //! `kiln reduce`: a small graph with the same fault.
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -65,11 +66,15 @@ impl ReduceArgs {
             }
             None => {
                 let trial = self.trial.trial(&graph)?;
-                let fault = spinning("comparing", || Fault::of(&graph, &trial))?;
+                let fault = unless_panicked(|| spinning("comparing", || Fault::of(&graph, &trial)));
+                let fault = fault.map_err(|()| self.crashed())??;
                 let Some(fault) = fault else {
                     return Err(self.nothing_wrong("the compiled model agrees with the interpreter"));
                 };
-                let reduction = watched(&graph, &mut |candidate| Ok(fault.shown_by(candidate, &trial)))?;
+                let reduction = watched(&graph, &mut |candidate| {
+                    // One that crashes shows another fault, which the message of the panic reports.
+                    Ok(unless_panicked(|| fault.shown_by(candidate, &trial)).unwrap_or(false))
+                })?;
                 let said = match fault {
                     Fault::WrongResult => "the result is wrong".to_owned(),
                     Fault::Failure(class) => format!("it fails: {class}"),
@@ -113,6 +118,15 @@ impl ReduceArgs {
         })
     }
 
+    /// What to do where the comparison itself ends at a bug.
+    fn crashed(&self) -> Failure {
+        let (path, out) = (self.model.path.display(), self.output.display());
+        Failure::Work(format!(
+            "Kiln crashes when it compiles or runs `{path}` (the message above says where; please report it). A command finds the small graph \
+             that does: kiln reduce {path} -o {out} --command \"kiln bisect {{}} --weights {{weights}} 2>&1 | grep -q 'bug in Kiln'\""
+        ))
+    }
+
     fn nothing_wrong(&self, why: &str) -> Failure {
         Failure::Work(format!("`{}` has nothing to reduce: {why}", self.model.path.display()))
     }
@@ -149,6 +163,12 @@ impl ReduceArgs {
     }
 }
 
+/// Does `work`; `Err` where it panicked, which the hook of [`crate::failure::guarded`] has reported.
+fn unless_panicked<T>(work: impl FnOnce() -> T) -> Result<T, ()> {
+    // Nothing of what the panic left half done is looked at any more.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| ())
+}
+
 /// Reduces beside a progress bar over the nodes.
 fn watched(graph: &Graph, shows: &mut dyn FnMut(&Graph) -> Outcome<bool>) -> Outcome<Option<Reduction>> {
     let mut progress: Option<(ProgressBar, usize)> = None;
@@ -177,4 +197,18 @@ fn write_graph(graph: &Graph, path: &Path) -> Outcome<(String, Option<PathBuf>)>
         out.write_all(text.as_bytes()).map_err(|source| FileError::Write { path: path.to_owned(), source })
     })?;
     Ok((text, weights))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_a_candidate_is_no_end() {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| ()));
+        let outcomes = [unless_panicked(|| panic!("on purpose")), unless_panicked(|| 7)];
+        std::panic::set_hook(hook);
+        assert_eq!(outcomes, [Err(()), Ok(7)]);
+    }
 }

@@ -194,7 +194,7 @@ fn flipped_bits_never_panic() {
 }
 
 #[test]
-fn nesting_without_end_is_refused() {
+fn functions_that_call_themselves_are_refused_before_anything_is_inlined() {
     let mut model =
         Model::new(17).input("x", DType::F32, &["2"]).node("Loop", &["x"], &["y"], vec![]).output("y").proto();
     let mut call = node("Again", &["a"], &["b"], vec![]);
@@ -204,7 +204,8 @@ fn nesting_without_end_is_refused() {
         domain: Some("local".into()),
         input: vec!["a".into()],
         output: vec!["b".into()],
-        node: vec![call.clone()],
+        // twice: refused only at some depth, there would be 2^depth problems
+        node: vec![call.clone(), call.clone()],
         ..FunctionProto::default()
     };
     call.input = vec!["x".into()];
@@ -212,20 +213,26 @@ fn nesting_without_end_is_refused() {
     model.graph.as_mut().unwrap().node = vec![call];
     model.functions.push(function);
     let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
-    assert!(text.contains("nested more than 64 deep"), "{text}");
+    assert_eq!(
+        text,
+        "cannot import `test.onnx`: functions call themselves, directly or through others: `local.Again`; expected functions that can be \
+         inlined"
+    );
 }
 
-#[test]
-fn functions_that_double_at_every_level_are_refused() {
+/// Functions each of which calls the next one so many times, the last one `last`.
+fn chain(levels: usize, calls: usize, last: &str) -> ModelProto {
     let name = |i: usize| format!("f{i}");
     let mut model = Model::new(17).input("x", DType::F32, &["2"]).output("y").proto();
-    for level in 0..40 {
+    for level in 0..levels {
         let call = |input: &str, output: &str| NodeProto {
             domain: Some("local".into()),
             ..node(&name(level + 1), &[input], &[output], vec![])
         };
-        let body =
-            if level == 39 { vec![node("Relu", &["a"], &["b"], vec![])] } else { vec![call("a", "t"), call("t", "b")] };
+        let mut body = vec![call("a", "b"); calls];
+        if level + 1 == levels {
+            body = vec![node(last, &["a"], &["b"], vec![])];
+        }
         model.functions.push(FunctionProto {
             name: Some(name(level)),
             domain: Some("local".into()),
@@ -238,9 +245,31 @@ fn functions_that_double_at_every_level_are_refused() {
     }
     let call = NodeProto { domain: Some("local".into()), ..node("f0", &["x"], &["y"], vec![]) };
     model.graph.as_mut().unwrap().node.push(call);
+    model
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let text = |levels| import_proto(&chain(levels, 1, "Relu"), &ImportOptions::default()).map_err(|e| e.to_string());
+    assert!(text(64).is_ok());
+    let text = text(65).unwrap_err();
+    assert!(text.contains("nested more than 64 deep"), "{text}");
+}
+
+#[test]
+fn import_stops_after_a_thousand_problems() {
+    // Without an axis: each of the 2^11 inlined nodes is wrong.
+    let model = chain(12, 2, "Concat");
     let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
-    assert!(text.contains("expand to more than 1048576 nodes"), "{}", &text[..text.len().min(2000)]);
-    assert!(!text.contains(" problems\n"), "{}", &text[..text.len().min(2000)]);
+    assert!(text.contains("1001 problems"), "{}", &text[..text.len().min(2000)]);
+    assert!(text.ends_with("import stopped here: more than 1000 problems; mend the first ones first"));
+}
+
+#[test]
+fn functions_that_double_at_every_level_are_refused() {
+    let model = chain(40, 2, "Relu");
+    let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("expand to more than 5120 nodes"), "{}", &text[..text.len().min(2000)]);
 }
 
 #[test]
