@@ -158,7 +158,7 @@ fn tokens(text: &str) -> Vec<String> {
     while let Some(c) = chars.next() {
         let mut token = c.to_string();
         if c == '"' {
-            while let Some(c) = chars.next() {
+            for c in chars.by_ref() {
                 token.push(c);
                 if c == '"' || c == '\n' {
                     break;
@@ -429,7 +429,7 @@ fn change_attribute(attribute: &mut AttributeProto, random: &mut Random) {
         4 => attribute.f = Some(*random.pick(&[0.0, -1.0, 1e38, f32::NAN, f32::INFINITY, -0.0, 1e-45])),
         5 => {
             let words: [&'static [u8]; 5] = [b"SAME_UPPER", b"VALID", b"linear", b"\xff", b""];
-            attribute.s = Some(Bytes::from_static(*random.pick::<&'static [u8]>(&words)));
+            attribute.s = Some(Bytes::from_static(random.pick::<&'static [u8]>(&words)));
         }
         _ => attribute.i = Some(number(random)),
     }

@@ -55,7 +55,7 @@ pub fn seeds(format: Format) -> Result<Vec<Vec<u8>>, String> {
         }),
         Format::Image => images(),
         Format::Tuning => files_of(|path, _| database()?.write(path).map_err(|e| e.to_string())),
-        Format::Kir => Ok((0..64).map(|seed| kernel_bytes(seed)).collect()),
+        Format::Kir => Ok((0..64).map(kernel_bytes).collect()),
     }
 }
 
