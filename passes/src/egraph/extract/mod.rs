@@ -1,8 +1,8 @@
 //! Taking a graph out of the e-graph: one e-node a class, each counted once however many use it.
 //!
 //! Classes are settled one by one, each only after the children of its e-node, so what comes out is acyclic by
-//! construction, whatever cycles the e-graph has; a check says so all the same. [`cheapest`] settles a class by its
-//! cheapest e-node, [`random`] by any: what it gives tests the e-graph itself.
+//! construction, whatever cycles the e-graph has; a check says so all the same. `cheapest` settles a class by its
+//! cheapest e-node, `random` by any: what it gives tests the e-graph itself.
 
 mod cheapest;
 mod random;
