@@ -204,12 +204,12 @@ fn the_object_needs_no_symbol_exports_two_and_links_into_a_shared_library() {
 
 /// A graph whose names are chosen to break a header.
 const NAMES: &str = r#"kiln 1
-graph @g("*/ int": f32[2], "class": bool[3], "Class": f16[2], "\"??/": i8[1], "": bf16[1]) -> ("int" = %0, "a*/b" = %1, "no/*such" = %2, "7" = %3, "ü" = %4) {
-  %0 = neg %"*/ int"
-  %1 = not %"class"
-  %2 = neg %"Class"
-  %3 = neg %"\"??/"
-  %4 = neg %""
+graph @g(%"*/ int": f32[2], %"class": bool[3], %"Class": f16[2], %"\"??/": i8[1], %"7": bf16[1]) -> ("int" = %v0, "a*/b" = %v1, "no/*such" = %v2, "8" = %v3, "ü" = %v4) {
+  %v0 = neg %"*/ int"
+  %v1 = not %"class"
+  %v2 = neg %"Class"
+  %v3 = neg %"\"??/"
+  %v4 = neg %"7"
 }
 "#;
 

@@ -137,7 +137,8 @@ fn define_all(embedding: &Embedding<'_>, symbols: &Symbols, module: &mut ObjectM
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
-        let mut body = Body { b, module, symbols, embedding };
+        let params = b.block_params(entry).to_vec();
+        let mut body = Body { b, params, module, symbols, embedding };
         emit(&mut body);
         let mut b = body.b;
         b.seal_all_blocks();
@@ -156,6 +157,7 @@ fn define_all(embedding: &Embedding<'_>, symbols: &Symbols, module: &mut ObjectM
 /// A function in the making.
 struct Body<'f> {
     b: FunctionBuilder<'f>,
+    params: Vec<Value>,
     module: &'f mut ObjectModule,
     symbols: &'f Symbols,
     embedding: &'f Embedding<'f>,
@@ -167,10 +169,9 @@ fn flags() -> MemFlagsData {
 }
 
 impl Body<'_> {
+    /// The first parameters.
     fn params<const N: usize>(&self) -> [Value; N] {
-        let entry = self.b.func.layout.entry_block();
-        let params = entry.map(|entry| self.b.block_params(entry)).unwrap_or_default();
-        std::array::from_fn(|i| params[i])
+        std::array::from_fn(|i| self.params[i])
     }
 
     fn number(&mut self, number: i64) -> Value {
