@@ -36,6 +36,9 @@ impl Header<'_> {
 
     /// A block comment of whole lines.
     fn comment(&mut self, lines: &str) {
+        if let [line] = lines.lines().collect::<Vec<_>>()[..] {
+            return self.line(format!("/* {line} */"));
+        }
         for (i, line) in lines.lines().enumerate() {
             self.line(format!("{} {line}", if i == 0 { "/*" } else { " *" }).trim_end());
         }
@@ -52,7 +55,8 @@ impl Header<'_> {
         let (name, target) = (&self.embedding.name, self.embedding.target());
         let upper = self.upper.clone();
         let inside = self.embedding.place == WeightPlace::Object;
-        let init = if inside { "arena" } else { "arena, weights, bytes" };
+        let init = format!("{name}_init({})", if inside { "arena" } else { "arena, weights, bytes" });
+        let run = format!("{name}_run(arena, &inputs, &outputs)");
         let of_file = match inside {
             true => "",
             false => {
@@ -65,8 +69,8 @@ impl Header<'_> {
              It needs no library, allocates nothing, and runs on the thread that calls it. All that changes lies in the arena,\n\
              {upper}_ARENA_BYTES bytes of the caller's at a multiple of {upper}_ALIGNMENT. Usage:\n\
              \n\
-             {name}_init({init})            once for each arena\n\
-             {name}_run(arena, &inputs, &outputs)   any number of times\n\
+             {init:40}once for each arena\n\
+             {run:40}any number of times\n\
              \n\
              Both return {upper}_OK or what is wrong, which {name}_message says in words; nothing is written where {name}_run returns\n\
              an error. Arenas are independent: several may be in use, each on one thread at a time. Variables, if there are any, keep\n\
