@@ -26,7 +26,7 @@ fn artifact(targets: &[Target], halves: ArtifactOptions) -> Bytes {
         more_targets: targets[1..].iter().map(|t| (t.clone(), Default::default())).collect(),
         ..CompileOptions::default()
     };
-    compile(&graph, &options).unwrap().artifact(&halves).unwrap().to_bytes().unwrap().into()
+    compile(&graph, &options).unwrap().artifact(&halves).unwrap().to_bytes().unwrap()
 }
 
 fn level(features: Features) -> Target {

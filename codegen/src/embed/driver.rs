@@ -18,7 +18,7 @@ use cranelift_codegen::ir::{
     StackSlotKind, UserExternalName, Value,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleResult, default_libcall_names};
+use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleError, default_libcall_names};
 use cranelift_object::object::SymbolScope;
 use cranelift_object::object::write::{Object, StandardSection};
 use cranelift_object::{ObjectBuilder, ObjectModule};
@@ -27,6 +27,9 @@ use kiln_runtime::{ALIGNMENT, Argument, Buffer, Step, Work};
 use target_lexicon::{Architecture, BinaryFormat};
 
 use super::{EmbedError, Embedding, FILE_HEADER, FILE_MAGIC, WeightPlace, cpu_check, memory, pieces, status};
+
+/// What Cranelift's module gives, its errors boxed: they are large.
+type Outcome<T = ()> = Result<T, Box<ModuleError>>;
 
 /// Steps in one function.
 const STEPS_OF_A_PART: usize = 256;
@@ -42,8 +45,8 @@ pub(super) fn object(embedding: &Embedding<'_>) -> Result<Object<'static>, Embed
     let isa = target.baseline_isa()?;
     let builder = ObjectBuilder::new(isa, embedding.name.as_str(), default_libcall_names());
     let mut module = ObjectModule::new(builder.map_err(|e| format(e.to_string()))?);
-    let failed = |e| embedding.module_error(e);
-    let symbols = Symbols::declare(embedding, &mut module).map_err(failed)?;
+    let failed = |e| embedding.module_error(&e);
+    let symbols = Symbols::declare(embedding, &mut module).map_err(|e| failed(*e))?;
     for (&id, kernel) in symbols.kernels.iter().zip(embedding.module.code()) {
         module.define_function_bytes(id, kernel.align().into(), kernel.code(), &[]).map_err(failed)?;
     }
@@ -52,7 +55,7 @@ pub(super) fn object(embedding: &Embedding<'_>) -> Result<Object<'static>, Embed
             .map_err(|feature| EmbedError::Feature { feature, target: target.to_string() })?;
         module.define_function_bytes(id, 16, &code, &[]).map_err(failed)?;
     }
-    define_all(embedding, &symbols, &mut module).map_err(failed)?;
+    define_all(embedding, &symbols, &mut module).map_err(|e| failed(*e))?;
     Ok(with_weights(embedding, &symbols, module))
 }
 
@@ -75,14 +78,14 @@ struct Symbols {
 }
 
 impl Symbols {
-    fn declare(embedding: &Embedding<'_>, module: &mut ObjectModule) -> ModuleResult<Symbols> {
+    fn declare(embedding: &Embedding<'_>, module: &mut ObjectModule) -> Outcome<Symbols> {
         let (name, program) = (embedding.name.as_str(), embedding.module.module());
         let call_conv = module.isa().default_call_conv();
         let mut function = |what: &str, linkage, params: usize, returns: Option<ir::Type>| {
             let mut signature = Signature::new(call_conv);
             signature.params = vec![AbiParam::new(I64); params];
             signature.returns = returns.map(AbiParam::new).into_iter().collect();
-            module.declare_function(&format!("{name}_{what}"), linkage, &signature)
+            Outcome::Ok(module.declare_function(&format!("{name}_{what}"), linkage, &signature)?)
         };
         let init_params = if embedding.place == WeightPlace::File { 3 } else { 1 };
         let init = function("init", Linkage::Export, init_params, Some(I32))?;
@@ -94,14 +97,16 @@ impl Symbols {
         let cpu = asks.then(|| function("cpu", Linkage::Local, 0, Some(I32))).transpose()?;
         let count = program.plan().steps.len().div_ceil(STEPS_OF_A_PART);
         let parts = (0..count).map(|i| function(&format!("part_{i}"), Linkage::Local, 3, None));
-        let parts = parts.collect::<ModuleResult<_>>()?;
+        let parts = parts.collect::<Outcome<_>>()?;
         let count = embedding.module.code().len();
         let kernels = (0..count).map(|i| function(&format!("kernel_{i}"), Linkage::Local, 4, None));
-        let kernels = kernels.collect::<ModuleResult<_>>()?;
+        let kernels = kernels.collect::<Outcome<_>>()?;
         // Imported as far as Cranelift's module knows, which would copy the bytes; `with_weights` puts them in.
         let inside = embedding.place == WeightPlace::Object && !program.weights().is_empty();
-        let weights = inside.then(|| module.declare_data(&format!("{name}_weights"), Linkage::Import, false, false));
-        Ok(Symbols { weights: weights.transpose()?, kernels, parts, cpu, copy, fill, truth, init, run })
+        let mut declare =
+            || Outcome::Ok(module.declare_data(&format!("{name}_weights"), Linkage::Import, false, false)?);
+        let weights = if inside { Some(declare()?) } else { None };
+        Ok(Symbols { weights, kernels, parts, cpu, copy, fill, truth, init, run })
     }
 }
 
@@ -126,7 +131,7 @@ fn with_weights(embedding: &Embedding<'_>, symbols: &Symbols, module: ObjectModu
     object
 }
 
-fn define_all(embedding: &Embedding<'_>, symbols: &Symbols, module: &mut ObjectModule) -> ModuleResult<()> {
+fn define_all(embedding: &Embedding<'_>, symbols: &Symbols, module: &mut ObjectModule) -> Outcome {
     let mut context = Context::new();
     let mut functions = FunctionBuilderContext::new();
     let frontend = module.isa().frontend_config();
@@ -143,7 +148,7 @@ fn define_all(embedding: &Embedding<'_>, symbols: &Symbols, module: &mut ObjectM
         let mut b = body.b;
         b.seal_all_blocks();
         b.finalize(frontend);
-        module.define_function(id, &mut context)
+        Outcome::Ok(module.define_function(id, &mut context)?)
     };
     define(symbols.copy, &copy)?;
     define(symbols.fill, &fill)?;

@@ -248,7 +248,7 @@ impl<'m> Embedding<'m> {
         EmbedError::Object { target: self.target(), reason: reason.to_string() }
     }
 
-    fn module_error(&self, error: ModuleError) -> EmbedError {
+    fn module_error(&self, error: &ModuleError) -> EmbedError {
         match error {
             // its own words say too little
             ModuleError::Compilation(CodegenError::Verifier(e)) => self.object_error(e),
