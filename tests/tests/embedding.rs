@@ -222,14 +222,13 @@ fn headers_are_c99_and_c_plus_plus_without_a_warning_whatever_names_a_model_has(
     for (i, graph) in [names, nothing, graph(TRAINING), graph(MLP)].iter().enumerate() {
         let place = if i == 3 { WeightPlace::File } else { WeightPlace::Object };
         emit(graph, &host(), &Options::default(), place, "net", folder.path()).unwrap();
-        let include =
-            format!("#include \"net.h\"\n#include \"net.h\"\nint main(void) {{ return net_message(0) == 0; }}\n");
+        let include = "#include \"net.h\"\n#include \"net.h\"\nint main(void) { return net_message(0) == 0; }\n";
         for (language, standards) in [("c", &["c99", "c11", "c17"][..]), ("c++", &["c++98", "c++11", "c++20"])] {
             if language == "c++" && !exists("c++") {
                 continue;
             }
             let file = folder.path().join(if language == "c" { "main.c" } else { "main.cc" });
-            fs::write(&file, &include).unwrap();
+            fs::write(&file, include).unwrap();
             for standard in standards {
                 // long long is no part of C++98; every compiler has it, and `stdint.h` wants it
                 let standard = [format!("-std={standard}"), "-Wno-long-long".to_owned()];

@@ -13,7 +13,7 @@
 //!
 //! # Invariants
 //! - **One block of memory.** The caller's arena holds all that changes: a header, variables, intermediates, scratch
-//!   ([`memory`]). It has no addresses into itself, so a copy of its bytes is another instance in the same state.
+//!   (`memory`). It has no addresses into itself, so a copy of its bytes is another instance in the same state.
 //! - **Nothing runs before it is known to run.** `init` is compiled for what every CPU of the architecture has, asks the CPU for what the
 //!   kernels need, and marks the arena; `run` refuses an arena without the mark.
 //! - **One thread.** A run stays on the thread that called it; results are the bits of [`kiln_runtime::Executor`] with the same code.
