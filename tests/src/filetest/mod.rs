@@ -37,7 +37,7 @@ mod commands;
 mod compiled;
 mod expect;
 mod header;
-mod run;
+pub mod run;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
