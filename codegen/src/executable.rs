@@ -29,7 +29,7 @@ pub(crate) fn join(module: &CompiledModule, kernels: &[CompiledKernel]) -> Resul
 }
 
 /// Every argument is as long as the buffer that its kernel takes.
-fn check(module: &CompiledModule) -> Result<(), LowerError> {
+pub(crate) fn check(module: &CompiledModule) -> Result<(), LowerError> {
     for step in &module.plan().steps {
         let Work::Kernel { kernel, arguments, extent, .. } = &step.work else { continue };
         let fits = module.kernels().get(*kernel).is_some_and(|k| {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! Graph (fixed dims) ──lower──► plan::Program ──plan::build──► Plan, weights, kir::Kernel … ──native──► bytes
-//!                      one file a              arena, packing,                 expand math,     JIT, artifact
-//!                      family of ops           splitting                       legalise lanes   or object file
+//!                      one file a              arena, packing,                 expand math,     JIT or artifact;
+//!                      family of ops           splitting                       legalise lanes   embed: object file
 //! ```
 //!
 //! # Invariants
@@ -14,6 +14,7 @@
 
 pub mod clif;
 pub mod compile;
+pub mod embed;
 mod executable;
 pub mod kir;
 pub mod lower;

@@ -68,7 +68,7 @@ fn native_code_read_back_gives_the_same_bits_and_so_do_two_compilations() {
     let bytes = artifact(&graph, &module).to_bytes().expect("halves of one program go together");
     assert_eq!(artifact(&graph, &product().2).to_bytes().expect("as before"), bytes, "compilation is deterministic");
     // SAFETY: this test made the code.
-    let loaded = unsafe { load_native(&bytes, NativeOptions { verify_weights: true, fallback: None }) };
+    let loaded = unsafe { load_native(&bytes, NativeOptions { verify_weights: true, ..NativeOptions::default() }) };
     let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(name, value)| (name.as_str(), value)).collect();
     let run = |executable| {
         Executor::new(executable, PoolHandle::new(2)).expect("memory").run_named(&feeds).expect("the feeds fit")

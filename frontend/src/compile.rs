@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! Graph ──specialize──► ──passes──► ──codegen──► kernels + plan + weights ──► Executable (in this process)
-//!                                                                        └──► Artifact (a file)
+//!                                                                        ├──► Artifact (a file)
+//!                                                                        └──► Embedding (an object file, a C header)
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kiln_codegen::NativeModule;
+use kiln_codegen::embed::{EmbedError, Embedding, WeightPlace};
 use kiln_codegen::kir::Kernel;
 use kiln_codegen::native::{self, CompiledKernel, Target};
 use kiln_codegen::tuning::{Choices, Decision};
@@ -84,6 +86,9 @@ pub enum CompileError {
     /// The artifact cannot be made or written.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+    /// No object file and no header can be made.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
 }
 
 /// The metadata entry of a graph that must be compiled with [`CompileOptions::exact`]: `true`.
@@ -258,6 +263,12 @@ impl Compiled {
             natives: modules.filter(|_| options.native).map(native_part).collect(),
             profile: None,
         })
+    }
+
+    /// The program for [`Compiled::target`] as an object file and a C header, to be linked into programs without Kiln. Identifiers of
+    /// the header begin with `name`.
+    pub fn embedding(&self, name: &str, weights: WeightPlace) -> Result<Embedding<'_>, CompileError> {
+        Ok(Embedding::new(&self.native, name, weights)?)
     }
 
     /// The optimised graph. Beside a native half, weights that it has packed are not stored again.

@@ -94,7 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Artifact { signature, portable: None, natives: vec![part], profile: None }.write(&path)?;
     println!("write 100 MB: {:.0} us", start.elapsed().as_secs_f64() * 1e6);
     for verify_weights in [false, true] {
-        let options = NativeOptions { verify_weights, fallback: None };
+        let options = NativeOptions { verify_weights, ..NativeOptions::default() };
         // SAFETY: this program wrote the file, and the code in it returns at once.
         let time =
             median_us(20, || drop(unsafe { load_native_file(&path, options) }.expect("the file was just written")));

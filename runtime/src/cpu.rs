@@ -29,10 +29,35 @@ pub fn host_features() -> BTreeSet<&'static str> {
     found
 }
 
-/// The features among `wanted` that this machine lacks.
-pub fn missing_features<'a>(wanted: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    let host = host_features();
-    wanted.into_iter().filter(|name| !host.contains(name)).collect()
+/// A machine that code may be loaded for: this one, or one like it with less. There is no way to make one that has more, so what it
+/// runs runs here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    triple: String,
+    features: BTreeSet<&'static str>,
+}
+
+impl Host {
+    /// This machine.
+    pub fn here() -> Host {
+        Host { triple: host_triple(), features: host_features() }
+    }
+
+    /// The same machine without `features`: what an older CPU would be. A name that is not known takes nothing away.
+    pub fn without(mut self, features: &[&str]) -> Host {
+        self.features.retain(|feature| !features.contains(feature));
+        self
+    }
+
+    /// Its target triple.
+    pub fn triple(&self) -> &str {
+        &self.triple
+    }
+
+    /// The features among `wanted` that it lacks.
+    pub fn missing<'a>(&self, wanted: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+        wanted.into_iter().filter(|name| !self.features.contains(name)).collect()
+    }
 }
 
 /// This machine's target triple, such as `x86_64-unknown-linux-gnu`.
@@ -98,10 +123,19 @@ mod tests {
 
     #[test]
     fn what_the_host_has_is_not_missing() {
-        assert!(missing_features(host_features()).is_empty());
-        assert_eq!(missing_features(["warp-drive"]), ["warp-drive"]);
-        if cfg!(target_arch = "x86_64") && missing_features(["avx512f"]).is_empty() {
-            assert!(missing_features(["avx2", "fma", "sse4.2"]).is_empty(), "AVX-512 comes with these");
+        let here = Host::here();
+        assert!(here.missing(host_features()).is_empty());
+        assert_eq!(here.missing(["warp-drive"]), ["warp-drive"]);
+        if cfg!(target_arch = "x86_64") && here.missing(["avx512f"]).is_empty() {
+            assert!(here.missing(["avx2", "fma", "sse4.2"]).is_empty(), "AVX-512 comes with these");
         }
+    }
+
+    #[test]
+    fn a_lesser_machine_lacks_what_was_taken_away_and_nothing_else() {
+        let Some(&one) = host_features().first() else { return };
+        let lesser = Host::here().without(&[one, "warp-drive"]);
+        assert_eq!(lesser.missing(host_features()), [one]);
+        assert_eq!(lesser.triple(), host_triple());
     }
 }

@@ -42,7 +42,7 @@ fn a_program_loaded_from_a_mapped_file_gives_the_bits_it_gave_before() {
     let path = directory.path().join("model.kiln");
     whole(vec![native(&host(), &[])]).write(&path).unwrap();
     for verify_weights in [false, true] {
-        let options = NativeOptions { verify_weights, fallback: None };
+        let options = NativeOptions { verify_weights, ..NativeOptions::default() };
         // SAFETY: this test wrote the file.
         let loaded = unsafe { load_native_file(&path, options) }.unwrap();
         assert_eq!(run(loaded), run(common::executable()));
@@ -143,6 +143,35 @@ fn code_for_another_machine_is_refused_with_the_reason_or_compiled_from_the_port
     // SAFETY: no native part runs here, so the portable half is compiled.
     let loaded = unsafe { load_native(&bytes, options) }.unwrap();
     assert_eq!(run(loaded), run(common::executable()));
+}
+
+/// On a simulated CPU, which has less than this one: nothing of the file is run that it could not run.
+#[cfg(all(target_arch = "x86_64", not(windows)))]
+#[test]
+fn code_for_a_better_cpu_is_refused_with_field_expected_found_and_remedy_or_compiled_where_that_is_allowed() {
+    let lesser = cpu::Host::here().without(&["sse4.2", "popcnt"]);
+    let bytes = whole(vec![native(&host(), &["sse3", "sse4.2"])]).to_bytes().unwrap();
+    let options = NativeOptions { host: Some(&lesser), ..NativeOptions::default() };
+    // SAFETY: refused before anything is run.
+    let error = unsafe { load_native(&bytes, options) }.unwrap_err().to_string();
+    for part in
+        ["CPU features", "expected sse3, sse4.2", "found that this CPU lacks sse4.2", "compile it for this machine"]
+    {
+        assert!(error.contains(part), "expected `{part}` in {error}");
+    }
+    // SAFETY: no native part is for that CPU, so the portable half is compiled.
+    let loaded = unsafe { load_native(&bytes, NativeOptions { fallback: Some(&Known), ..options }) }.unwrap();
+    assert_eq!(run(loaded), run(common::executable()));
+
+    // Beside code that the CPU runs, the better code is passed over.
+    let mut small = native(&host(), &["sse3"]);
+    small.plan.steps[0].label = "small".to_owned();
+    let both = whole(vec![native(&host(), &["sse3", "sse4.2"]), small]).to_bytes().unwrap();
+    for (options, label) in [(options, "small"), (NativeOptions::default(), "add x w")] {
+        // SAFETY: this test made the bytes.
+        let loaded = unsafe { load_native(&both, options) }.unwrap();
+        assert_eq!(loaded.plan().steps[0].label, label);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -18,7 +18,7 @@ fn sample() -> Bytes {
 fn refused(bytes: &[u8]) -> [bool; 4] {
     let file = Bytes::copy_from_slice(bytes);
     // SAFETY: nothing is run.
-    let native = unsafe { load_native(&file, NativeOptions { verify_weights: true, fallback: None }) };
+    let native = unsafe { load_native(&file, NativeOptions { verify_weights: true, ..NativeOptions::default() }) };
     [
         inspect(&file, Digests::Skip).is_err(),
         inspect(&file, Digests::Check).is_err(),

@@ -3,6 +3,7 @@
 //! - [`filetest`]: the driver of the files in `filetests/`.
 //! - [`random_graph`]: random graphs with inputs and tolerances, for property and differential tests.
 //! - [`compare`]: results of two implementations within a tolerance.
+//! - [`embed`]: graphs linked into C programs.
 //! - [`ways`]: all ways of running a graph.
 //! - [`target`]: which target compiled tests compile for.
 //! - [`models`]: the manifest of fetched models, their inputs and reference outputs.
@@ -14,6 +15,7 @@
 pub mod answers;
 pub mod claims;
 pub mod compare;
+pub mod embed;
 pub mod filetest;
 pub mod hostile;
 pub mod models;

@@ -3,17 +3,15 @@
 //! ```text
 //! Kernel ──► clif or x64 ──► CompiledKernel: position-independent bytes
 //!                                ├──► jit: callable, in an arena freed on drop
-//!                                └──► object: an exported symbol per kernel
+//!                                └──► embed: a local symbol per kernel in an object file
 //! ```
 //!
 //! A kernel without relocations is the contract: code makes no calls and has its constants beside it.
 
 mod jit;
-mod object;
 mod target;
 
 pub use jit::{JitCode, JitError, jit};
-pub use object::{ObjectError, object};
 pub use target::{Backend, Features, Target, TargetError};
 
 use crate::clif;

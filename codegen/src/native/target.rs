@@ -4,7 +4,7 @@ use std::fmt;
 
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use target_lexicon::{Architecture, Triple};
+use target_lexicon::{Aarch64Architecture, Architecture, Triple};
 
 /// CPU features, by the names of the x86-64 psABI levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ impl Backend {
 pub enum TargetError {
     /// No such target, or the name does not parse.
     #[error(
-        "unknown target `{0}`: expected host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple such as aarch64-unknown-linux-gnu"
+        "unknown target `{0}`: expected host, x86-64-v2, x86-64-v3, x86-64-v4, aarch64, or a triple such as aarch64-unknown-linux-gnu"
     )]
     Unknown(String),
     /// Cranelift has no back end for it in this build.
@@ -130,7 +130,7 @@ impl Target {
         Target::new(Triple::host(), host_features()?)
     }
 
-    /// A target by name: `host`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4` (on the host's system), or a triple.
+    /// A target by name: `host`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4`, `aarch64` (on the host's system), or a triple.
     pub fn named(name: &str) -> Result<Target, TargetError> {
         if name == "host" {
             return Target::host();
@@ -138,6 +138,10 @@ impl Target {
         let levels = [Features::Baseline, Features::V3, Features::V4];
         if let Some(features) = levels.into_iter().find(|level| level.name() == name) {
             return Target::new(Triple { architecture: Architecture::X86_64, ..Triple::host() }, features);
+        }
+        if name == "aarch64" {
+            let architecture = Architecture::Aarch64(Aarch64Architecture::Aarch64);
+            return Target::new(Triple { architecture, ..Triple::host() }, Features::Baseline);
         }
         let triple: Triple = name.parse().map_err(|_| TargetError::Unknown(name.to_owned()))?;
         Target::new(triple, Features::Baseline)
@@ -151,19 +155,6 @@ impl Target {
         if !little || !wide {
             return Err(unsupported("kernels are for 64-bit little-endian machines".to_owned()));
         }
-        let mut flags = settings::builder();
-        let shared = [
-            // kernels arrive with their addresses and constants in place; Cranelift's optimiser would move all loads of
-            // a block before its arithmetic, which costs registers (a GEMM tile ran at half the speed) and time
-            ("opt_level", "none"),
-            ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
-            // kernels do not unwind, and their frames are small
-            ("unwind_info", "false"),
-            ("enable_probestack", "false"),
-        ];
-        for (name, value) in shared {
-            flags.set(name, value).map_err(|e| unsupported(e.to_string()))?;
-        }
         let mut builder = isa::lookup(triple.clone()).map_err(|e| unsupported(e.to_string()))?;
         let x86 = triple.architecture == Architecture::X86_64;
         if x86 {
@@ -171,7 +162,9 @@ impl Target {
                 builder.enable(flag).map_err(|e| unsupported(e.to_string()))?;
             }
         }
-        let isa = builder.finish(settings::Flags::new(flags)).map_err(|e| unsupported(e.to_string()))?;
+        let isa = builder
+            .finish(settings::Flags::new(flags(&[]).map_err(unsupported)?))
+            .map_err(|e| unsupported(e.to_string()))?;
         let fma = match triple.architecture {
             Architecture::X86_64 => features >= Features::V3,
             Architecture::Aarch64(_) | Architecture::Riscv64(_) => true,
@@ -195,6 +188,11 @@ impl Target {
     /// The target triple.
     pub fn triple(&self) -> &Triple {
         self.isa.triple()
+    }
+
+    /// Whether its system is Windows.
+    pub fn is_windows(&self) -> bool {
+        matches!(self.triple().operating_system, target_lexicon::OperatingSystem::Windows)
     }
 
     /// The feature level.
@@ -251,10 +249,37 @@ impl Target {
             && host_features().is_ok_and(|host| host >= self.features)
     }
 
+    /// Cranelift's description of the target without any feature that a CPU of the architecture may lack, for code that is linked
+    /// into programs and runs before features are looked at.
+    pub(crate) fn baseline_isa(&self) -> Result<OwnedTargetIsa, TargetError> {
+        let unsupported = |reason: String| TargetError::Unsupported { triple: self.triple().to_string(), reason };
+        let builder = isa::lookup(self.triple().clone()).map_err(|e| unsupported(e.to_string()))?;
+        let flags = flags(&[("is_pic", "true")]).map_err(unsupported)?;
+        builder.finish(settings::Flags::new(flags)).map_err(|e| unsupported(e.to_string()))
+    }
+
     /// Cranelift's description of the target.
     pub(crate) fn isa(&self) -> &OwnedTargetIsa {
         &self.isa
     }
+}
+
+/// Cranelift's settings for any target, and `more`.
+fn flags(more: &[(&str, &str)]) -> Result<settings::Builder, String> {
+    let shared = [
+        // kernels arrive with their addresses and constants in place; Cranelift's optimiser would move all loads of
+        // a block before its arithmetic, which costs registers (a GEMM tile ran at half the speed) and time
+        ("opt_level", "none"),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        // kernels do not unwind, and their frames are small
+        ("unwind_info", "false"),
+        ("enable_probestack", "false"),
+    ];
+    let mut flags = settings::builder();
+    for (name, value) in shared.iter().chain(more) {
+        flags.set(name, value).map_err(|e| e.to_string())?;
+    }
+    Ok(flags)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -103,26 +103,6 @@ fn functions_compile_for_every_target() {
 }
 
 #[test]
-fn an_object_file_exports_a_symbol_for_each_kernel() {
-    for (name, machine) in [("x86-64-v3", 62u16), ("aarch64-unknown-linux-gnu", 183)] {
-        let target = Target::named(name).unwrap();
-        let kernels: Vec<_> = [("add_one", 1.0), ("add_two", 2.0)]
-            .map(|(symbol, addend)| (symbol.to_owned(), native::compile_kernel(&add(addend), &target).unwrap()))
-            .into();
-        let bytes = native::object("kernels", &kernels, &target).unwrap();
-        assert_eq!(bytes[..4], *b"\x7fELF");
-        assert_eq!(u16::from_le_bytes([bytes[18], bytes[19]]), machine, "{name}");
-        for (symbol, kernel) in &kernels {
-            assert!(bytes.windows(symbol.len()).any(|w| w == symbol.as_bytes()), "{symbol} is exported");
-            assert!(bytes.windows(kernel.code().len()).any(|w| w == kernel.code()), "the code is there as it is");
-        }
-        // the same name twice
-        let twice = vec![kernels[0].clone(), kernels[0].clone()];
-        assert!(native::object("kernels", &twice, &target).is_err());
-    }
-}
-
-#[test]
 fn code_for_another_machine_is_refused() {
     let foreign = match Target::host().unwrap().triple().architecture.to_string().as_str() {
         "aarch64" => "x86_64-unknown-linux-gnu",

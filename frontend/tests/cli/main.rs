@@ -1,5 +1,6 @@
 //! The `kiln` command, run as people and programs run it.
 
+mod embed;
 mod engine;
 mod failures;
 mod fault;

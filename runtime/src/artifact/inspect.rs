@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::contents::{Native, Sections, Stored};
 use super::error::ArtifactError;
 use super::layout::{FORMAT_VERSION, Layout, SectionKind};
+use crate::cpu::Host;
 use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::signature::Signature;
@@ -135,11 +136,12 @@ pub fn inspect(file: &Bytes, digests: Digests) -> Result<Summary, ArtifactError>
         }
         None => None,
     };
+    let host = Host::here();
     let mut natives = Vec::with_capacity(sections.natives.len());
     for part in &sections.natives {
         let Native { triple, features, plan, kernels } = sections.native(part, file, &signature)?;
         natives.push(NativeSummary {
-            not_here: super::native::unusable(&triple, &features),
+            not_here: super::native::unusable(&triple, &features, &host),
             code_bytes: part.1.len,
             kernels: kernels.into_iter().map(|k| (k.name, k.len)).collect(),
             steps: plan.steps.len(),

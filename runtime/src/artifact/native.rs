@@ -11,7 +11,7 @@ use super::error::ArtifactError;
 use super::layout::Layout;
 use super::load::{PortableCompiler, load};
 use crate::code_memory;
-use crate::cpu::{host_triple, missing_features, triple_runs_here};
+use crate::cpu::{Host, triple_runs_here};
 use crate::executable::Executable;
 use crate::mapped_file;
 use crate::weights::Weights;
@@ -24,15 +24,21 @@ pub struct NativeOptions<'a> {
     pub verify_weights: bool,
     /// Compile the portable half with this where no native part runs here. Without it, that is an error.
     pub fallback: Option<&'a dyn PortableCompiler>,
+    /// The machine to load for; `None` is this one. A lesser one shows here what an older CPU would do.
+    pub host: Option<&'a Host>,
 }
 
-/// Why a native part does not run on this machine; `None` where it does.
-pub(crate) fn unusable(triple: &str, features: &BTreeSet<String>) -> Option<String> {
+/// Why a native part does not run on `host`; `None` where it does.
+pub(crate) fn unusable(triple: &str, features: &BTreeSet<String>, host: &Host) -> Option<String> {
     if !triple_runs_here(triple) {
-        return Some(format!("{triple}: another architecture or system than {}", host_triple()));
+        return Some(format!("{triple}: another architecture or system: expected {triple}, found {}", host.triple()));
     }
-    let missing = missing_features(features.iter().map(String::as_str));
-    (!missing.is_empty()).then(|| format!("{triple}: this CPU lacks {}", missing.join(", ")))
+    let missing = host.missing(features.iter().map(String::as_str));
+    (!missing.is_empty()).then(|| {
+        let expected: Vec<&str> = features.iter().map(String::as_str).collect();
+        let (expected, missing) = (expected.join(", "), missing.join(", "));
+        format!("{triple}: CPU features: expected {expected}; found that this CPU lacks {missing}")
+    })
 }
 
 /// Loads the best native part that runs here: the one that uses the most CPU features.
@@ -56,13 +62,15 @@ pub unsafe fn load_native(file: &Bytes, options: NativeOptions<'_>) -> Result<Ar
         sections.weights.verify(file)?;
     }
     let signature = sections.signature(file)?;
+    let here = Host::here();
+    let host = options.host.unwrap_or(&here);
     let mut best: Option<(usize, _, _)> = None;
     let mut rejected = Vec::new();
     for part in &sections.natives {
         part.0.verify(file)?;
         let native = sections.native(part, file, &signature)?;
         let features = native.features.len();
-        match unusable(&native.triple, &native.features) {
+        match unusable(&native.triple, &native.features, host) {
             Some(why) => rejected.push(why),
             None if best.as_ref().is_none_or(|(most, _, _)| features > *most) => {
                 best = Some((features, native, part.1))
@@ -74,7 +82,7 @@ pub unsafe fn load_native(file: &Bytes, options: NativeOptions<'_>) -> Result<Ar
         return match options.fallback {
             // Where there is neither, what the native code is for says more.
             Some(compiler) if sections.portable.is_some() => load(file, compiler),
-            _ => Err(ArtifactError::NoNativeCode { host: host_triple(), candidates: rejected }),
+            _ => Err(ArtifactError::NoNativeCode { host: host.triple().to_owned(), candidates: rejected }),
         };
     };
     code.verify(file)?;

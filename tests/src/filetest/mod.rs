@@ -43,6 +43,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use header::Header;
+use kiln_ir::Graph;
+use kiln_ir::text::parse;
+pub use run::Case;
 
 /// The folder of all filetests.
 pub fn root() -> PathBuf {
@@ -85,6 +88,14 @@ fn run_file(directory: &Path, path: &Path) -> Result<(), String> {
     let header = Header::read(&text)?;
     let output = commands::execute(&header, &text)?;
     if output.is_empty() { Ok(()) } else { compare_snapshot(directory, path, &output) }
+}
+
+/// The graph of the file at `path` and what its `run:` lines say of it.
+pub fn cases(path: &Path) -> Result<(Graph, Vec<Case>), String> {
+    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+    let graph = parse(&text, &path.display().to_string()).map_err(|e| e.to_string())?;
+    let cases = Header::read(&text)?.runs.iter().map(|run| run.case(&graph)).collect::<Result<_, _>>()?;
+    Ok((graph, cases))
 }
 
 /// What a panic said.

@@ -17,6 +17,17 @@ pub(super) struct Run {
     tolerance: f64,
 }
 
+/// What a `run:` line says of a graph.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// A tensor for each input, by name.
+    pub feeds: Vec<(String, Tensor)>,
+    /// What must come out.
+    pub expected: Vec<(String, Tensor)>,
+    /// How far an element of each output may be off.
+    pub tolerances: Vec<f64>,
+}
+
 #[derive(Debug)]
 enum Inputs {
     /// Normal floats and small integers from this seed; the interpreter in f64 says what is right.
@@ -52,8 +63,8 @@ impl Run {
         Ok(Run { inputs, tolerance })
     }
 
-    /// Runs `graph` by every way, and the graphs `made` of it in the interpreter. The error lists all that are off.
-    pub(super) fn check(&self, graph: &Graph, made: &[Graph]) -> Result<(), String> {
+    /// Feeds for `graph`, and what is right.
+    pub(super) fn case(&self, graph: &Graph) -> Result<Case, String> {
         let (feeds, expected) = match &self.inputs {
             Inputs::Random(seed) => {
                 let feeds = random_feeds(graph, *seed)?;
@@ -69,7 +80,13 @@ impl Run {
         };
         let scale =
             |t: &Tensor| t.to_f64_vec().into_iter().filter(|v| v.is_finite()).fold(1.0, |m: f64, v| m.max(v.abs()));
-        let tolerances: Vec<f64> = expected.iter().map(|(_, t)| self.tolerance * scale(t)).collect();
+        let tolerances = expected.iter().map(|(_, t)| self.tolerance * scale(t)).collect();
+        Ok(Case { feeds, expected, tolerances })
+    }
+
+    /// Runs `graph` by every way, and the graphs `made` of it in the interpreter. The error lists all that are off.
+    pub(super) fn check(&self, graph: &Graph, made: &[Graph]) -> Result<(), String> {
+        let Case { feeds, expected, tolerances } = self.case(graph)?;
         let mut problems = Vec::new();
         let mut check = |name: String, outcome: crate::ways::Outcome| {
             let outcome = outcome.and_then(|found| check_close(&expected, &found, &tolerances));

@@ -67,7 +67,7 @@ fn readers(bytes: &[u8]) -> Result<Examined, String> {
     }
     for verify_weights in [false, true] {
         // SAFETY: nothing is run.
-        let native = unsafe { load_native(&file, NativeOptions { verify_weights, fallback: None }) };
+        let native = unsafe { load_native(&file, NativeOptions { verify_weights, ..NativeOptions::default() }) };
         if let Err(e) = native {
             super::blames_the_bytes(&e.to_string())?;
         }

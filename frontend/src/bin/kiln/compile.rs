@@ -1,4 +1,4 @@
-//! `kiln compile`: a model to an artifact.
+//! `kiln compile`: a model to an artifact, or to an object file and a C header.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,20 +12,23 @@ use kiln_codegen::tuning::Choices;
 use serde_json::json;
 
 use crate::code::{CodeArgs, TuningThreads};
+use crate::emit::{EmitArgs, Written};
 use crate::failure::{Failure, Outcome};
 use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts};
 use crate::passes::{PassArgs, report_json, report_text};
 use crate::progress::spinning;
 
-/// Compile a model to an artifact: one file that runs without the compiler.
+/// Compile a model to an artifact: one file that runs without the compiler. Or to an object file and a C header, for programs without Kiln.
 #[derive(Debug, Args)]
 pub struct CompileArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// The artifact to write
+    /// The artifact to write; with --emit, the name of the files
     #[arg(short, long, value_name = "OUT.kiln")]
     output: PathBuf,
+    #[command(flatten)]
+    emit: EmitArgs,
     /// What machine code is for: host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple. Repeated or separated by commas, the artifact
     /// has code for each, and loading picks the best that runs
     #[arg(long, value_name = "TARGET", default_value = "host", value_delimiter = ',')]
@@ -49,6 +52,9 @@ impl CompileArgs {
     pub fn run(self, output: Output) -> Outcome {
         let mut targets = self.targets()?;
         let (target, choices) = targets.remove(0);
+        let artifact_option = [("--no-portable", self.no_portable), ("--no-native", self.no_native)];
+        let artifact_option = artifact_option.iter().find(|(_, given)| *given).map(|(option, _)| *option);
+        let files = self.emit.files(&self.output, &target, targets.len(), artifact_option)?;
         let known: Vec<Arc<Choices>> = [&choices].into_iter().chain(targets.iter().map(|t| &t.1)).cloned().collect();
         let start = Instant::now();
         let source = self.model.source()?;
@@ -67,20 +73,30 @@ impl CompileArgs {
         for (choices, (_, decisions)) in known.iter().zip(compiled.decisions_by_target()) {
             self.code.note_estimated(choices, decisions);
         }
-        let halves = ArtifactOptions { portable: !self.no_portable, native: !self.no_native };
-        let artifact = compiled.artifact(&halves)?;
-        let compile_ms = milliseconds(start.elapsed());
-        let start = Instant::now();
-        artifact.write(&self.output)?;
-        let write_ms = milliseconds(start.elapsed());
-        let size = std::fs::metadata(&self.output).map_or(0, |m| m.len());
+        let (written, embedded_arena, compile_ms, write_ms);
+        if let Some(files) = files {
+            compile_ms = milliseconds(start.elapsed());
+            let start = Instant::now();
+            let (paths, arena) = files.write(&compiled)?;
+            (written, embedded_arena) = (paths, Some(arena));
+            write_ms = milliseconds(start.elapsed());
+        } else {
+            let halves = ArtifactOptions { portable: !self.no_portable, native: !self.no_native };
+            let artifact = compiled.artifact(&halves)?;
+            compile_ms = milliseconds(start.elapsed());
+            let start = Instant::now();
+            artifact.write(&self.output)?;
+            (written, embedded_arena) = (vec![Written { what: "artifact", path: self.output.clone() }], None);
+            write_ms = milliseconds(start.elapsed());
+        }
+        let sizes = written.iter().map(|file| std::fs::metadata(&file.path).map_or(0, |m| m.len()));
+        let sizes: Vec<u64> = sizes.collect();
 
         let targets: Vec<String> =
             if self.no_native { Vec::new() } else { compiled.targets().map(ToString::to_string).collect() };
         let (plan, report, times) = (compiled.plan(), compiled.report(), compiled.times());
-        let object = json!({
+        let mut object = json!({
             "output": self.output,
-            "artifact_bytes": size,
             "target": targets.first(),
             "targets": &targets,
             "nodes_before": compiled.source().len(),
@@ -99,9 +115,19 @@ impl CompileArgs {
             "write_ms": write_ms,
             "passes": report_json(report),
         });
+        for (file, size) in written.iter().zip(&sizes) {
+            object[format!("{}_bytes", file.what)] = json!(size);
+            if file.what != "artifact" {
+                object[file.what] = json!(file.path);
+            }
+        }
+        if let Some(arena) = embedded_arena {
+            object["embedded_arena_bytes"] = json!(arena);
+        }
         output.write(&object, || {
-            let rows = facts([
-                ("artifact", format!("{} ({})", self.output.display(), bytes(size))),
+            let files = written.iter().zip(&sizes);
+            let files = files.map(|(file, size)| (file.what, format!("{} ({})", file.path.display(), bytes(*size))));
+            let rows = files.chain([
                 (
                     "target",
                     if targets.is_empty() {
@@ -134,6 +160,7 @@ impl CompileArgs {
                 ),
                 ("write", format!("{write_ms:.1} ms")),
             ]);
+            let rows = facts(rows);
             format!("{rows}\n{}", report_text(report))
         })
     }

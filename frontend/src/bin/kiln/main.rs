@@ -14,6 +14,7 @@ mod demo;
 mod diff;
 mod disassembly;
 mod dot;
+mod emit;
 mod engine;
 mod explain;
 mod failure;

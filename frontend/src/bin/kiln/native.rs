@@ -16,7 +16,7 @@ use crate::model::of_file;
 /// Maps the artifact and takes the best native code that runs here; where there is none, compiles the portable half
 /// with `fallback`. `verify_weights` reads all weights and compares them with their digest.
 pub fn load(path: &Path, verify_weights: bool, fallback: &dyn PortableCompiler) -> Outcome<Arc<Executable>> {
-    let options = NativeOptions { verify_weights, fallback: Some(fallback) };
+    let options = NativeOptions { verify_weights, fallback: Some(fallback), host: None };
     // SAFETY: the user vouches for the file (this module's contract); Kiln writes artifacts by renaming, never in place.
     unsafe { load_native_file(path, options) }.map_err(of_file(path))
 }
