@@ -399,9 +399,16 @@ fn recurrent_layers_of_every_cell_match_their_bodies() {
         (Cell::GruResetBefore, false),
     ];
     for (seed, (cell, peepholes)) in (0..).zip(layers) {
-        for (steps, batch, units, fed) in
-            [(3, 1, 150, false), (4, 3, 7, false), (2, 2, 33, true), (3, 2, 1, true), (1, 1, 20, false)]
-        {
+        // from the fourth step on, steps repeat the one before
+        for (steps, batch, units, fed, reverse) in [
+            (3, 1, 150, false, false),
+            (4, 3, 7, false, true),
+            (2, 2, 33, true, false),
+            (3, 2, 1, true, false),
+            (1, 1, 20, false, false),
+            (9, 1, 12, false, false),
+            (8, 2, 5, true, true),
+        ] {
             for dtype in [DType::F32, DType::F64] {
                 let mut c = Case::new(seed);
                 let sums = cell.gates() * units;
@@ -421,9 +428,9 @@ fn recurrent_layers_of_every_cell_match_their_bodies() {
                 if cell == Cell::Gru || peepholes {
                     operands.push(c.constant(dtype, &[if peepholes { 3 } else { 1 }, units]));
                 }
-                let op = Op::Recurrent { cell, activations: Vec::new(), reverse: steps == 4 };
+                let op = Op::Recurrent { cell, activations: Vec::new(), reverse };
                 let results = c.b.add_node(op, &operands, if cell == Cell::Lstm { 2 } else { 1 });
-                // sums of 150 products in another order, through four steps
+                // sums of 150 products in another order, through a few steps
                 c.check(&results, 1e-5);
             }
         }
@@ -441,6 +448,8 @@ fn recurrent_weights_are_packed_once_for_all_steps() {
     let module = c.check(&[y], 1e-5);
     assert_eq!((module.weights().segments().len(), module.packed().len()), (1, 1));
     assert_eq!((module.plan().steps.len(), module.kernels().len()), (10, 2), "each step runs the same two kernels");
+    let decided = &module.decisions()[0];
+    assert_eq!(decided.steps, 0..9, "the last product is of the layer, too");
 }
 
 #[test]

@@ -599,6 +599,35 @@ impl<'g> Lowering<'g> {
         self.program.steps.push(DraftStep { label, work, flops, bytes, note: String::new() });
     }
 
+    /// The number of the step that is appended next.
+    pub fn next_step(&self) -> usize {
+        self.program.steps.len()
+    }
+
+    /// Appends the steps from `third` on `times` times more, each time moved on as they are from those between `second` and `third`, and
+    /// returns true; false where these are not the same but for where their operands lie.
+    pub fn repeat(&mut self, id: NodeId, second: usize, third: usize, times: usize) -> bool {
+        let steps = &mut self.program.steps;
+        let end = steps.len();
+        if end - third != third - second {
+            return false;
+        }
+        let moves: Option<Vec<Vec<isize>>> =
+            (second..third).zip(third..end).map(|(a, b)| steps[b].work.moved_from(&steps[a].work)).collect();
+        let Some(moves) = moves else { return false };
+        for _ in 0..times {
+            for by in &moves {
+                let before = &steps[steps.len() - moves.len()];
+                let step = DraftStep { work: before.work.moved(by), ..before.clone() };
+                steps.push(step);
+            }
+        }
+        let appended = steps.len() - end;
+        let of_node = self.program.decisions.iter_mut().rev().take_while(|d| d.node == id);
+        of_node.for_each(|d| d.steps.end += appended);
+        true
+    }
+
     /// Says that the steps that follow are those of another node.
     pub fn start_node(&mut self) {
         self.node_starts = self.program.steps.len();

@@ -1,5 +1,6 @@
 //! Recurrent layers: at each step the product of the hidden state with the recurrent weights, which are packed once,
-//! then the cell's updates, each a walk over the hidden units. The kernels of all steps are the same ones.
+//! then the cell's updates, each a walk over the hidden units. The kernels of all steps are the same ones: from the fourth step on they
+//! are those of the step before, moved on.
 
 use kiln_ir::attribute::Cell;
 use kiln_ir::recurrence::{Source, Target, Update};
@@ -13,6 +14,9 @@ use super::elementwise::{Operand, pointwise};
 use super::error::LowerError;
 use super::nest::Axis;
 use crate::plan::program::View;
+
+/// Steps that are lowered one by one: the second and the third show how all others move.
+const LOWERED: usize = 3;
 
 /// Lowers a layer.
 pub fn recurrent(
@@ -52,7 +56,15 @@ pub fn recurrent(
         View { offset: view.offset + step * bytes, dims, ..view.clone() }
     };
     let mut hidden = first;
+    let mut starts = Vec::new();
     for step in 0..steps {
+        if let [.., second, third] = *starts
+            && step == LOWERED
+            && l.repeat(id, second, third, steps - step)
+        {
+            break;
+        }
+        starts.push(l.next_step());
         let step = if reverse { steps - 1 - step } else { step };
         let (sums, next) = (at(&x, step), at(&y, step));
         product.emit(l, id, &hidden)?;

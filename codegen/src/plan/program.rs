@@ -142,6 +142,34 @@ impl DraftWork {
             DraftWork::Fill { to, .. } => vec![to],
         }
     }
+
+    /// By how many bytes each use lies further than that of `before`; `None` where the two differ in more than that.
+    pub fn moved_from(&self, before: &DraftWork) -> Option<Vec<isize>> {
+        let same = match (self, before) {
+            (DraftWork::Kernel { kernel, .. }, DraftWork::Kernel { kernel: other, .. }) => kernel == other,
+            (DraftWork::Copy { .. }, DraftWork::Copy { .. }) => true,
+            (DraftWork::Fill { element, .. }, DraftWork::Fill { element: other, .. }) => element == other,
+            _ => false,
+        };
+        let (uses, earlier) = (self.uses(), before.uses());
+        let by = |(a, b): (&&Use, &&Use)| {
+            let moved = Use { offset: a.offset, ..(*b).clone() };
+            (**a == moved).then_some(a.offset as isize - b.offset as isize)
+        };
+        if same && uses.len() == earlier.len() { uses.iter().zip(&earlier).map(by).collect() } else { None }
+    }
+
+    /// The same with each use so many bytes further.
+    pub fn moved(&self, by: &[isize]) -> DraftWork {
+        let mut work = self.clone();
+        let uses: Vec<&mut Use> = match &mut work {
+            DraftWork::Kernel { arguments, .. } => arguments.iter_mut().collect(),
+            DraftWork::Copy { from, to } => vec![from, to],
+            DraftWork::Fill { to, .. } => vec![to],
+        };
+        uses.into_iter().zip(by).for_each(|(u, &by)| u.offset = u.offset.wrapping_add_signed(by));
+        work
+    }
 }
 
 /// One step.
