@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use kiln_ir::{Graph, GraphError, Stage, TensorType, verify};
+use kiln_ir::{Dim, Graph, GraphError, Stage, TensorType, verify};
 
 use crate::provenance::{Firing, Origin, Provenance};
 
@@ -310,7 +310,9 @@ pub fn run(
                 .map_err(|error| PassError::Pass { pass: pass.name, error: Box::new(error) })?;
             let time = start.elapsed();
             let start = Instant::now();
-            check(&next).map_err(|errors| PassError::Invalid { pass: pass.name, errors })?;
+            check(&next)
+                .and_then(|()| same_outputs(&current, &next))
+                .map_err(|errors| PassError::Invalid { pass: pass.name, errors })?;
             report.verification += start.elapsed();
             report.passes.push(PassReport {
                 name: pass.name,
@@ -348,6 +350,25 @@ fn check_names(passes: &[Pass], options: &Options) -> Result<(), PassError> {
         Some(name) => Err(PassError::UnknownName { name: name.clone(), rules: true, known }),
         None => Ok(()),
     }
+}
+
+/// Whether the outputs are those that they were: the same names, dtypes and, where they are known, extents.
+fn same_outputs(before: &Graph, after: &Graph) -> Result<(), String> {
+    let typed = |graph: &Graph| -> Vec<(String, TensorType)> {
+        graph.outputs().iter().map(|(name, v)| (name.clone(), graph.ty(*v).clone())).collect()
+    };
+    let (before, after) = (typed(before), typed(after));
+    let alike = |(a, b): (&Dim, &Dim)| a.fixed().is_none() || b.fixed().is_none() || a == b;
+    let same = |((name, a), (other, b)): (&(String, TensorType), &(String, TensorType))| {
+        name == other && a.dtype == b.dtype && a.dims.len() == b.dims.len() && a.dims.iter().zip(&b.dims).all(alike)
+    };
+    if before.len() == after.len() && before.iter().zip(&after).all(same) {
+        return Ok(());
+    }
+    let shown = |all: &[(String, TensorType)]| {
+        all.iter().map(|(name, ty)| format!("%{name}: {ty}")).collect::<Vec<_>>().join(", ")
+    };
+    Err(format!("the outputs were {}, and are {}", shown(&before), shown(&after)))
 }
 
 fn check(graph: &Graph) -> Result<(), String> {

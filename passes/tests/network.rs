@@ -176,6 +176,25 @@ fn the_driver_names_the_pass_that_breaks_the_graph() {
 }
 
 #[test]
+fn the_driver_names_the_pass_that_changes_what_comes_out() {
+    let other = Pass {
+        name: "other",
+        doc: "gives another graph",
+        rules: Vec::new,
+        run: |_, _| {
+            let mut b = Builder::new("other");
+            let x = b.placeholder("x", DType::F32, &[2.into()]);
+            b.output("half", x);
+            Ok(b.finish().expect("a graph"))
+        },
+    };
+    let graph = resnet(1, 4, 8);
+    let error = kiln_passes::driver::run(&[other], &graph, &Options::default(), &mut |_, _| {});
+    let error = error.map(drop).unwrap_err().to_string();
+    assert!(error.contains("invalid after pass `other`") && error.contains("the outputs were %"), "{error}");
+}
+
+#[test]
 fn stages_can_be_observed_and_stopped_at() {
     let graph = resnet(1, 4, 8);
     let mut seen = Vec::new();

@@ -117,7 +117,11 @@ const LONGEST: usize = 100;
 pub(super) fn check(name: &str) -> Result<(), EmbedError> {
     let letter = name.starts_with(|c: char| c.is_ascii_alphabetic());
     // two underscores in a row are the implementation's in C++
-    if letter && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.contains("__") {
+    if letter
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.contains("__")
+        && !name.ends_with('_')
+    {
         return Ok(());
     }
     Err(EmbedError::Name { name: name.to_owned(), proposal: default_name(name) })
@@ -197,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_none_is_refused_with_one_that_is() {
-        for name in ["", "7", "_x", "a-b", "a b", "naïve", "a__b", "x\0"] {
+        for name in ["", "7", "_x", "x_", "a-b", "a b", "naïve", "a__b", "x\0"] {
             let error = check(name).unwrap_err().to_string();
             assert!(error.contains(&format!("`{}`", default_name(name))), "{error}");
         }

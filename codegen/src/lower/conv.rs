@@ -146,7 +146,8 @@ pub fn reads_beyond(l: &Lowering<'_>, id: NodeId) -> Option<Vec<Padding>> {
     around.iter().any(|p| *p != Padding::NONE).then_some(around)
 }
 
-/// Most channels of an operand that is read as it lies: further apart than that, they share no cache lines.
+/// Most channels of an operand that is read as it lies: further apart than that, they share no cache lines. Winograd's transforms, which
+/// read vectors of channels, have more.
 const FEW_CHANNELS: usize = 4;
 
 /// Whether the node is a convolution that takes single elements of its first operand, of a few channels: then it is not worth while

@@ -179,7 +179,11 @@ impl<'g> Facts<'g> {
     /// Whether constants like `v` can be joined along `axis` without storing what they repeat.
     fn splits(&self, v: Value, axis: usize) -> bool {
         match &self.graph.node(v.node).op {
-            Op::Broadcast { axes, .. } => axes.is_empty() || axes == &[axis],
+            Op::Broadcast { axes, .. } if axes == &[axis] => {
+                // a vector of one element is repeated, too
+                self.dims(self.graph.node(v.node).operands[0].node) == [self.graph.ty(v).dims[axis].clone()]
+            }
+            Op::Broadcast { axes, .. } => axes.is_empty(),
             _ => self.graph.ty(v).dims.iter().enumerate().all(|(a, d)| a == axis || *d == Dim::Fixed(1)),
         }
     }
@@ -267,10 +271,10 @@ fn outputs(graph: &Graph, id: NodeId) -> Option<(&'static str, usize, usize)> {
 fn rebuild(facts: &Facts<'_>, groups: &[Group], context: &mut Context<'_>) -> Result<Graph, GraphError> {
     let graph = facts.graph;
     let mut member_of: Vec<Option<usize>> = vec![None; graph.len()];
-    let mut join_of: Vec<Option<usize>> = vec![None; graph.len()];
+    let mut joins = vec![false; graph.len()];
     for (at, group) in groups.iter().enumerate() {
         group.members.iter().flat_map(|m| &m.chain).for_each(|id| member_of[id.0 as usize] = Some(at));
-        group.joined.iter().for_each(|id| join_of[id.0 as usize] = Some(at));
+        group.joined.iter().for_each(|id| joins[id.0 as usize] = true);
     }
     let mut merged: Vec<Option<Value>> = vec![None; groups.len()];
     let mut rewriter = Rewriter::new(graph, context, |_| true)?;
@@ -286,33 +290,38 @@ fn rebuild(facts: &Facts<'_>, groups: &[Group], context: &mut Context<'_>) -> Re
             }
             continue;
         }
-        let values = match join_of[id.0 as usize].and_then(|at| Some((&groups[at], merged[at]?))) {
-            Some((group, wide)) => Values::from_slice(&[joined(graph, id, group, wide, &mut rewriter)?]),
-            None => rewriter.copy(id)?,
+        let values = if joins[id.0 as usize] {
+            let wide = |v: Value| member_of[v.node.0 as usize].filter(|&at| groups[at].joined == Some(id));
+            let wide = |v: Value| wide(v).and_then(|at| merged[at]);
+            Values::from_slice(&[joined(graph, id, wide, &mut rewriter)?])
+        } else {
+            rewriter.copy(id)?
         };
         rewriter.set(id, values);
     }
     rewriter.finish()
 }
 
-/// The concatenation `id` with `wide` in place of the group's members.
+/// The concatenation `id` with one value in place of all members of a group: `wide` says which, for an operand that is a member.
 fn joined(
     graph: &Graph,
     id: NodeId,
-    group: &Group,
-    wide: Value,
+    wide: impl Fn(Value) -> Option<Value>,
     rewriter: &mut Rewriter<'_, '_>,
 ) -> Result<Value, GraphError> {
     let mut parts: Vec<Value> = Vec::new();
     for &v in &graph.node(id).operands {
-        let of_group = group.members.iter().any(|m| m.last() == v.node);
-        match rewriter.mapped(v) {
-            Some(v) if !of_group => parts.push(v),
-            _ if !parts.contains(&wide) => parts.push(wide),
-            _ => {}
+        match wide(v) {
+            // members follow one another: the first stands for all
+            Some(wide) if parts.contains(&wide) => {}
+            Some(wide) => parts.push(wide),
+            None => parts.push(mapped(rewriter, v)?),
         }
     }
-    if parts.len() == 1 { Ok(wide) } else { rewriter.add(graph.node(id).op.clone(), &parts) }
+    match parts[..] {
+        [only] => Ok(only),
+        _ => rewriter.add(graph.node(id).op.clone(), &parts),
+    }
 }
 
 /// The merged product of a group with what follows it; its members' results become slices of it.
