@@ -11,6 +11,9 @@ use kiln_codegen::native::Target;
 use kiln_ir::{Graph, Tensor};
 use kiln_passes::Options;
 
+use crate::compare::check_close;
+use crate::filetest::{self, Case};
+
 /// Tools that build and run programs for one kind of machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -51,6 +54,15 @@ impl Machine {
     /// The tool that is not installed, if there is one.
     pub fn missing(&self) -> Option<&str> {
         [&self.cc, &self.emulator].into_iter().filter_map(|c| c.first()).find(|c| !exists(c)).map(String::as_str)
+    }
+
+    /// This machine; `None`, with a message, where a tool is not installed.
+    pub fn installed(self) -> Option<Machine> {
+        if let Some(tool) = self.missing() {
+            println!("skipped: `{tool}` is not installed");
+            return None;
+        }
+        Some(self)
     }
 
     /// Runs the C compiler.
@@ -184,4 +196,29 @@ pub fn run(
     let outputs = (0..runs).map(|_| tensors(&mut layout.outputs.iter())).collect::<Result<_, String>>()?;
     let variables = tensors(&mut layout.variables.iter().map(|(spec, _)| spec))?;
     Ok((outputs, variables))
+}
+
+/// What is wrong with the outputs of the graphs in `filetests/run` on `machine`, their weights in the two places by turns. `also` checks
+/// more than that a case has what it expects.
+pub fn run_filetests(
+    machine: &Machine,
+    target: &Target,
+    places: [WeightPlace; 2],
+    also: impl Fn(&Graph, &Case, &[(String, Tensor)]) -> Result<(), String>,
+) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    build_any(machine, folder.path()).expect("the generic program compiles");
+    let mut problems = Vec::new();
+    for (path, place) in filetest::files(&filetest::root().join("run")).into_iter().zip(places.into_iter().cycle()) {
+        let (graph, cases) = filetest::cases(&path).expect("a filetest");
+        for case in cases {
+            let how = (&Options::default(), place);
+            let result = run(&graph, &case.feeds, 1, target, how, machine, folder.path()).and_then(|(outputs, _)| {
+                check_close(&case.expected, &outputs[0], &case.tolerances)?;
+                also(&graph, &case, &outputs[0])
+            });
+            problems.extend(result.err().map(|e| format!("{}: {e}", path.display())));
+        }
+    }
+    problems
 }

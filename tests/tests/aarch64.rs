@@ -8,22 +8,14 @@ use kiln_ir::interp::{State, run as interpret};
 use kiln_ir::text::parse;
 use kiln_passes::Options;
 use kiln_tests::compare::check_close;
-use kiln_tests::embed::{Machine, build_any, run};
-use kiln_tests::filetest;
+use kiln_tests::embed::{Machine, build_any, run, run_filetests};
 use kiln_tests::random_graph::{Options as Random, config, random_graph};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 /// The emulated machine; `None`, with a message, where a tool is missing.
 fn machine() -> Option<Machine> {
-    let machine = Machine::aarch64();
-    match machine.missing() {
-        None => Some(machine),
-        Some(tool) => {
-            println!("skipped: `{tool}` is not installed");
-            None
-        }
-    }
+    Machine::aarch64().installed()
 }
 
 fn target() -> Target {
@@ -33,19 +25,7 @@ fn target() -> Target {
 #[test]
 fn every_graph_of_the_run_filetests_gives_the_right_results_on_aarch64() {
     let Some(machine) = machine() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    build_any(&machine, folder.path()).unwrap();
-    let mut problems = Vec::new();
-    for (i, path) in filetest::files(&filetest::root().join("run")).into_iter().enumerate() {
-        let (graph, cases) = filetest::cases(&path).unwrap();
-        let place = if i % 2 == 0 { WeightPlace::File } else { WeightPlace::Object };
-        for case in cases {
-            let how = (&Options::default(), place);
-            let result = run(&graph, &case.feeds, 1, &target(), how, &machine, folder.path());
-            let result = result.and_then(|(outputs, _)| check_close(&case.expected, &outputs[0], &case.tolerances));
-            problems.extend(result.err().map(|e| format!("{}: {e}", path.display())));
-        }
-    }
+    let problems = run_filetests(&machine, &target(), [WeightPlace::File, WeightPlace::Object], |_, _, _| Ok(()));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 

@@ -13,22 +13,14 @@ use kiln_ir::{Graph, Tensor};
 use kiln_passes::Options;
 use kiln_runtime::{Executor, PoolHandle};
 use kiln_tests::compare::check_close;
-use kiln_tests::embed::{Machine, build_any, emit, exists, run, source};
-use kiln_tests::filetest;
+use kiln_tests::embed::{Machine, build_any, emit, exists, run, run_filetests, source};
 use kiln_tests::target;
 
 const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"];
 
 /// This machine's C compiler; `None`, with a message, where there is none.
 fn machine() -> Option<Machine> {
-    let machine = Machine::here();
-    match machine.missing() {
-        None => Some(machine),
-        Some(tool) => {
-            println!("skipped: `{tool}` is not installed");
-            None
-        }
-    }
+    Machine::here().installed()
 }
 
 fn host() -> Target {
@@ -90,24 +82,11 @@ fn executed(graph: &Graph, inputs: &[(String, Tensor)], runs: usize) -> Vec<Vec<
 #[test]
 fn every_graph_of_the_run_filetests_gives_the_right_results_and_the_executors_bits() {
     let Some(machine) = machine() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    build_any(&machine, folder.path()).unwrap();
-    let mut problems = Vec::new();
-    for (i, path) in filetest::files(&filetest::root().join("run")).into_iter().enumerate() {
-        let (graph, cases) = filetest::cases(&path).unwrap();
-        let place = if i % 2 == 0 { WeightPlace::Object } else { WeightPlace::File };
-        for case in cases {
-            let how = (&Options::default(), place);
-            let result =
-                run(&graph, &case.feeds, 1, &host(), how, &machine, folder.path()).and_then(|(mut outputs, _)| {
-                    let found = outputs.remove(0);
-                    check_close(&case.expected, &found, &case.tolerances)?;
-                    let exact = executed(&graph, &case.feeds, 1).remove(0);
-                    check_close(&exact, &found, &vec![0.0; exact.len()])
-                });
-            problems.extend(result.err().map(|e| format!("{}: {e}", path.display())));
-        }
-    }
+    let places = [WeightPlace::Object, WeightPlace::File];
+    let problems = run_filetests(&machine, &host(), places, |graph, case, found| {
+        let exact = executed(graph, &case.feeds, 1).remove(0);
+        check_close(&exact, found, &vec![0.0; exact.len()])
+    });
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 

@@ -33,6 +33,16 @@ fn vector(d: &mut Draw, dims: &[usize], axis: usize) -> Value {
     d.broadcast(vector, dims, &[axis])
 }
 
+/// A product of `op(x, v)`, where v lies along the axis that the product keeps.
+fn across_dot(d: &mut Draw, op: fn(&mut Draw, Value, Value) -> Value) {
+    let dims = d.dims(2);
+    let (x, axis) = (d.input(&dims), d.below(2));
+    let v = vector(d, &dims, 1 - axis);
+    let x = op(d, x, v);
+    let y = dot(d, x, axis);
+    d.output(y);
+}
+
 /// `op(op(x, a), b)` where the inner value is an output as well, or one of a and b is fed.
 fn chain(d: &mut Draw, inner: Op, outer: Op) {
     let dims = d.dims(2);
@@ -120,14 +130,7 @@ pub const REFUSALS: &[Refusal] = &[
         let y = conv(d, x, groups, vec![]);
         d.output(y);
     }),
-    ("fold_input_scale_into_dot", |d| {
-        let dims = d.dims(2);
-        let (x, axis) = (d.input(&dims), d.below(2));
-        let scale = vector(d, &dims, 1 - axis);
-        let x = d.b.mul(x, scale);
-        let y = dot(d, x, axis);
-        d.output(y);
-    }),
+    ("fold_input_scale_into_dot", |d| across_dot(d, |d, x, scale| d.b.mul(x, scale))),
     ("fold_input_shift_into_conv", |d| {
         // Padding puts in zeros that are not shifted; groups; along the image; another user.
         let x = image(d);
@@ -142,14 +145,7 @@ pub const REFUSALS: &[Refusal] = &[
         }
         d.output(y);
     }),
-    ("fold_input_shift_into_dot", |d| {
-        let dims = d.dims(2);
-        let (x, axis) = (d.input(&dims), d.below(2));
-        let shift = vector(d, &dims, 1 - axis);
-        let x = d.b.add(x, shift);
-        let y = dot(d, x, axis);
-        d.output(y);
-    }),
+    ("fold_input_shift_into_dot", |d| across_dot(d, |d, x, shift| d.b.add(x, shift))),
     ("merge_constant_products", |d| {
         // Through a bottleneck, whose product has more weights.
         let n = d.extent();
