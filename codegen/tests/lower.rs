@@ -203,6 +203,24 @@ fn many_rows_are_dealt_in_chunks_and_groups_of_columns() {
 }
 
 #[test]
+fn rows_and_weights_that_no_cache_holds_are_cut_into_chunks_that_take_all_weights() {
+    // chunks that come out even and whole blocks of columns, and neither
+    for (rows, depth, columns) in [(270, 1100, 256), (290, 1031, 271)] {
+        let mut c = Case::new(rows as u64);
+        let x = c.input(DType::F32, &[rows, depth]);
+        let (w, bias) = (c.constant(DType::F32, &[depth, columns]), c.constant(DType::F32, &[columns]));
+        let y = c.b.dot(x, w, &[], &[], &[1], &[0]);
+        let y = c.b.add(y, bias);
+        // a thousand products, summed in another order
+        let module = c.check(&[y], 1e-4);
+        let chunked = |k: &kiln_codegen::kir::Kernel| {
+            k.parallel.first().is_some_and(|&chunk| k.name == "dot" && k.extent(chunk) == 3)
+        };
+        assert!(module.kernels().iter().any(chunked), "three chunks of rows");
+    }
+}
+
+#[test]
 fn pixel_rows_that_go_over_the_same_panel_share_in_asking_for_the_next() {
     // seven rows of seven pixels each; 256-bit tiles have four pixels, so a panel is gone over 14 times
     let mut c = Case::new(11);

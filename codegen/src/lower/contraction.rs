@@ -118,13 +118,24 @@ pub fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u
     (vector * vectors, (free / i64::from(vectors)).clamp(1, most))
 }
 
+/// Bytes of an operand of a product that no second-level cache keeps beside the other one.
+const UNCACHED: i64 = 1 << 20;
+
 /// All ways to cut a product of `rows` × `columns` into tiles, the one that is estimated to be fastest first. `bytes` are those of the
-/// left and the right operand.
-pub fn blockings(machine: Machine, dtype: DType, [rows, columns]: [i64; 2], bytes: [i64; 2]) -> Vec<Blocking> {
+/// left and the right operand; `single` says whether one loop is reduced, as in a matrix product.
+pub fn blockings(
+    machine: Machine,
+    dtype: DType,
+    [rows, columns]: [i64; 2],
+    bytes: [i64; 2],
+    single: bool,
+) -> Vec<Blocking> {
     let vector = machine.lanes(dtype);
     let (lanes, tall) = tile_shape(machine, dtype, rows, columns);
     let blocks = (columns + i64::from(lanes) - 1) / i64::from(lanes);
-    let columns_first = blocks >= 4 && bytes[1] > 2 * bytes[0] && bytes[1] > 64 << 10;
+    // rows of a product may come in chunks that stay in the cache while all weights pass
+    let large = single && bytes[0] > UNCACHED && bytes[1] > UNCACHED;
+    let columns_first = blocks >= 4 && (bytes[1] > 2 * bytes[0] && bytes[1] > 64 << 10 || large);
     let estimated = Blocking { rows: tall as u32, vectors: lanes / vector, columns_first };
     let mut all = vec![estimated];
     // all but that of a row's element
@@ -177,7 +188,10 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
             let vectors = groups.lanes.div_ceil(vector);
             vec![Blocking { rows: groups.rows(l.machine) as u32, vectors, columns_first: false }]
         }
-        _ => blockings(l.machine, accumulator, [row.extent, column.extent], bytes),
+        _ => {
+            let single = nest::collapse(&reduce).len() <= 1;
+            blockings(l.machine, accumulator, [row.extent, column.extent], bytes, single)
+        }
     };
     let layer = l.layer(id).unwrap_or_else(|| {
         let [rows, columns, depth] = [row.extent, column.extent, volume(&reduce)];
