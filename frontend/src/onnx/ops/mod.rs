@@ -45,6 +45,12 @@ pub(super) fn names() -> Vec<&'static str> {
 static TABLE: &[(&str, Handler)] = &[
     // Elementwise, one operand.
     ("Abs", elementwise::absolute),
+    ("Acos", |n| elementwise::unary(n, Op::Acos {})),
+    ("Acosh", |n| elementwise::unary(n, Op::Acosh {})),
+    ("Asin", |n| elementwise::unary(n, Op::Asin {})),
+    ("Asinh", |n| elementwise::unary(n, Op::Asinh {})),
+    ("Atan", |n| elementwise::unary(n, Op::Atan {})),
+    ("Atanh", |n| elementwise::unary(n, Op::Atanh {})),
     ("Ceil", |n| elementwise::unary(n, Op::Ceil {})),
     ("Cosh", elementwise::cosh),
     ("Cos", |n| elementwise::unary(n, Op::Cos {})),
