@@ -84,7 +84,7 @@ impl GridSample {
         check("the grid of `grid_sample`", grid, fits && is_float(grid), expected, at)?;
         let exact = self.interpolation == Interpolation::Nearest;
         check("the image of `grid_sample`", x, exact || is_float(x), "a float tensor, to interpolate", at)?;
-        check("the image of `grid_sample`", x, dims[2..].iter().all(|&d| d > 0), "an image of some pixels", at)?;
+        check("the image of `grid_sample`", x, has_pixels(x), "an image of some pixels", at)?;
         Ok(x.scope.emit(at, |b| grid_sample(b, x.value, grid.value, self)))
     }
 }
@@ -94,7 +94,7 @@ impl GridSample {
 /// 2015, eq. 1). `align_corners` as in [`GridSample`]. N is a number.
 #[track_caller]
 pub fn affine_grid<'g>(theta: Tensor<'g>, extents: &[usize], align_corners: bool) -> Tensor<'g> {
-    let (at, what) = (Caller::caller(), "the matrices of `affine_grid`");
+    let (at, what) = (Caller::caller(), "theta of `affine_grid`");
     let build = || -> Result<Tensor<'g>, Tensor<'g>> {
         check_rank(what, theta, (3, 3), "[N, 2, 3] or [N, 3, 4]", at)?;
         check_numbers(what, theta, at)?;
@@ -166,13 +166,12 @@ impl RoiAlign {
     ) -> Result<Tensor<'g>, Tensor<'g>> {
         let (regions, images) = (x.scope.own(regions, at), x.scope.own(images, at));
         let (of_x, of_regions, of_images) =
-            ("the image of `roi_align`", "the regions of `roi_align`", "the images' indices of `roi_align`");
+            ("the image of `roi_align`", "`regions` of `roi_align`", "`images` of `roi_align`");
         check_rank(of_x, x, (4, 4), "[N, C, H, W]", at)?;
         for (what, tensor) in [(of_x, x), (of_regions, regions), (of_images, images)] {
             check_numbers(what, tensor, at)?;
         }
-        let some = numbers(x)[2..].iter().all(|&d| d > 0) && is_float(x);
-        check(of_x, x, some, "float [N, C, H, W] of some pixels", at)?;
+        check(of_x, x, has_pixels(x) && is_float(x), "float [N, C, H, W] of some pixels", at)?;
         let fits = matches!(numbers(regions)[..], [_, 4]) && is_float(regions);
         check(of_regions, regions, fits, "float [R, 4]", at)?;
         let whole = images.ty().is_some_and(|t| t.dtype.is_integer());
@@ -185,6 +184,11 @@ impl RoiAlign {
 
 fn numbers(x: Tensor<'_>) -> Vec<usize> {
     x.dims().iter().filter_map(Dim::fixed).collect()
+}
+
+/// Whether there are images [N, C, …], and they have pixels.
+fn has_pixels(x: Tensor<'_>) -> bool {
+    numbers(x).iter().enumerate().all(|(axis, &extent)| axis == 1 || extent > 0)
 }
 
 fn is_float(x: Tensor<'_>) -> bool {

@@ -27,11 +27,10 @@ pub(super) fn batch_norm(n: &mut NodeContext<'_>) -> Results {
     }
     let e = &mut *n.emit;
     // From opset 15 on the parameters may be wider than x.
-    let parameters = [scale, bias, mean, variance].map(|p| e.convert(&p, x.dtype()));
-    let [scale, bias, mean, variance] = parameters;
-    let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
+    let (scale, bias) = (e.convert(&scale, x.dtype())?, e.convert(&bias, x.dtype())?);
     let op = Op::BatchNorm { axis: 1, epsilon: Real(epsilon) };
     if !training {
+        let (mean, variance) = (e.convert(&mean, x.dtype())?, e.convert(&variance, x.dtype())?);
         return Ok(vec![e.op(op, &[&x, &scale, &bias, &mean, &variance])?]);
     }
     // the batch's own statistics, and the given ones moved towards them
@@ -42,7 +41,8 @@ pub(super) fn batch_norm(n: &mut NodeContext<'_>) -> Results {
     let y = e.op(op, &[&x, &scale, &bias, &own_mean, &own_variance])?;
     let mut moved = |given: &Operand, own: &Operand| {
         let kept = e.with_scalar(Op::Mul {}, given, momentum)?;
-        let added = e.with_scalar(Op::Mul {}, own, 1.0 - momentum)?;
+        let own = e.convert(own, given.dtype())?;
+        let added = e.with_scalar(Op::Mul {}, &own, 1.0 - momentum)?;
         e.add(&kept, &added)
     };
     Ok(vec![y, moved(&mean, &own_mean)?, moved(&variance, &own_variance)?])

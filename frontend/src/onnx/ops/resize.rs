@@ -75,7 +75,12 @@ pub(super) fn resize(n: &mut NodeContext<'_>) -> Results {
     };
     // Only that mode looks at the region and at what lies outside it.
     let crops = method.coordinates == "tf_crop_and_resize";
-    let roi = if crops { n.known(1, "roi")? } else { n.optional(1).and(None) };
+    let roi = if crops {
+        n.known(1, "roi")?
+    } else {
+        n.optional(1);
+        None
+    };
     let extrapolation = a.float_or("extrapolation_value", 0.0)?;
     let picked: Vec<usize> = match if n.opset >= 18 { a.ints("axes")? } else { None } {
         Some(list) => {

@@ -15,10 +15,10 @@ fn check_float(x: &Operand, role: &str) -> Result<()> {
     if x.dtype().is_float() { Ok(()) } else { unsupported(format!("{role} of element type {}", x.dtype())) }
 }
 
-/// An error unless an image has pixels.
+/// An error unless there are images, and they have pixels.
 fn check_pixels(x: &Operand) -> Result<()> {
-    match x.dims().get(2..) {
-        Some(spatial) if !spatial.contains(&0) => Ok(()),
+    match x.dims() {
+        [images, _, spatial @ ..] if *images > 0 && !spatial.contains(&0) => Ok(()),
         _ => invalid(format!("X must have some pixels, found extents {:?}", x.dims())),
     }
 }
