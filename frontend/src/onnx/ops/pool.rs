@@ -40,30 +40,28 @@ pub(super) fn max_pool(n: &mut NodeContext<'_>) -> Results {
     let w = window(n, &x)?;
     let mut results = vec![reduce(n, &x, &w, Reducer::Max)?];
     if n.outputs > 1 {
-        results.push(places_of_maxima(n, &x, &w, column_major)?);
+        results.extend(places_of_maxima(n, &x, &w, column_major)?);
     }
     Ok(results)
 }
 
 /// Of each window, the place in the flattened x of its largest element, the first of equals. With `column_major` the spatial axes
-/// count from the first on.
-fn places_of_maxima(n: &mut NodeContext<'_>, x: &Operand, w: &Window, column_major: bool) -> Result<Operand> {
-    // All elements of a window become an axis of their own.
+/// count from the first on. `None` for windows of so many elements that an axis of all of them would be too much.
+fn places_of_maxima(n: &mut NodeContext<'_>, x: &Operand, w: &Window, column_major: bool) -> Result<Option<Operand>> {
     const MOST_ELEMENTS: usize = 1 << 12;
     let taps: usize = w.kernel.iter().fold(1, |n, &k| n.saturating_mul(k));
-    if taps > MOST_ELEMENTS {
-        return unsupported(format!(
-            "the places of the maxima of windows of {taps} elements (up to {MOST_ELEMENTS} are)"
-        ));
-    }
-    let e = &mut *n.emit;
-    let spatial = w.kernel.len();
     let least = match x.dtype() {
         t if t.is_float() => f64::NEG_INFINITY,
         DType::I8 => f64::from(i8::MIN),
         DType::U8 => 0.0,
-        other => return unsupported(format!("the places of maxima of element type {other}")),
+        // a pool takes no other types
+        _ => return Ok(None),
     };
+    if taps > MOST_ELEMENTS {
+        return Ok(None);
+    }
+    let e = &mut *n.emit;
+    let spatial = w.kernel.len();
     let padded = e.pad(x, &[&[Padding::NONE; 2], w.reach.as_slice()].concat(), least)?;
     let windows = [&x.dims()[..2], &w.extents].concat();
     let strides = [&[1, 1], w.strides.as_slice()].concat();
@@ -106,7 +104,7 @@ fn places_of_maxima(n: &mut NodeContext<'_>, x: &Operand, w: &Window, column_maj
         let step = e.with_scalar(Op::Mul {}, &at, strides[i] as f64)?;
         place = e.add(&place, &step)?;
     }
-    Ok(place)
+    Ok(Some(place))
 }
 
 pub(super) fn average_pool(n: &mut NodeContext<'_>) -> Results {
