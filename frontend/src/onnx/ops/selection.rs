@@ -7,12 +7,10 @@ use kiln_ir::Tensor;
 
 use super::super::emit::{Emitter, Operand, axis};
 use super::super::error::{Result, invalid, unsupported};
+use super::super::fold;
 use super::super::node::NodeContext;
 use super::Results;
 use super::index::row_major_strides;
-
-/// Most elements that are looked at during import.
-const MOST_ELEMENTS: usize = 1 << 22;
 
 /// An operand whose values decide the length of a result.
 fn deciding(n: &NodeContext<'_>, index: usize, role: &'static str) -> Result<Tensor> {
@@ -23,8 +21,8 @@ fn deciding(n: &NodeContext<'_>, index: usize, role: &'static str) -> Result<Ten
              and graphs are static; make it a constant, or end the model before this node and do the rest outside"
         ));
     };
-    if tensor.len() > MOST_ELEMENTS {
-        return unsupported(format!("input {index} ({role}) of {} elements (up to {MOST_ELEMENTS} are)", tensor.len()));
+    if tensor.len() > fold::LIMIT {
+        return unsupported(format!("input {index} ({role}) of {} elements (up to {} are)", tensor.len(), fold::LIMIT));
     }
     Ok(tensor.clone())
 }
@@ -206,7 +204,7 @@ pub(super) fn non_max_suppression(n: &mut NodeContext<'_>) -> Results {
         return invalid(format!("iou_threshold must be from 0 to 1, found {most_overlap}"));
     }
     // Each box is compared with each chosen one.
-    const MOST_COMPARISONS: usize = 1 << 30;
+    const MOST_COMPARISONS: usize = 1 << 24;
     let comparisons = scores.len().checked_mul(most.min(count)).filter(|&c| c <= MOST_COMPARISONS);
     if comparisons.is_none() {
         let chosen = most.min(count);

@@ -109,6 +109,13 @@ pub(super) fn col2im(n: &mut NodeContext<'_>) -> Results {
     };
     let (of_block, of_positions, of_image) =
         (row_major_strides(&block), row_major_strides(&counts), row_major_strides(&image));
+    let (images, channels) = (x.extent(0), x.extent(1) / elements);
+    let dims = [&[images, channels], image.as_slice()].concat();
+    let zero = Operand::scalar(x.dtype(), 0.0)?;
+    if images * channels == 0 {
+        // places of nothing could still be many
+        return Ok(vec![n.emit.broadcast_to(&zero, &dims)?]);
+    }
     let place = |at: usize| -> i64 {
         let (element, position) = (at / positions, at % positions);
         let mut place = 0;
@@ -124,12 +131,10 @@ pub(super) fn col2im(n: &mut NodeContext<'_>) -> Results {
         place
     };
     let indices: Vec<i64> = (0..places).map(place).collect();
-    let (images, channels) = (x.extent(0), x.extent(1) / elements);
     let e = &mut *n.emit;
-    let zero = Operand::scalar(x.dtype(), 0.0)?;
     let empty = e.broadcast_to(&zero, &[images * channels, pixels])?;
     let updates = e.reshape(&x, &[images * channels, places])?;
     let op = Op::Scatter { axis: 1, mode: ScatterMode::Add };
     let y = e.op(op, &[&empty, &Operand::integers(&indices)?, &updates])?;
-    Ok(vec![e.reshape(&y, &[&[images, channels], image.as_slice()].concat())?])
+    Ok(vec![e.reshape(&y, &dims)?])
 }
