@@ -32,6 +32,41 @@ fn grid_sample_knows_its_modes_by_the_names_of_the_opset() {
 }
 
 #[test]
+fn nearest_pixels_may_be_of_any_type_and_a_grid_may_be_narrower_than_the_image() {
+    let nearest = || vec![string("mode", "nearest")];
+    let grid = f32s(&[1, 1, 2, 2], &[0.9, 0.0, -3.0, 0.0]);
+    for (x, expected) in [
+        (Tensor::from_slice(&[1, 1, 1, 2], &[200u8, 100]).unwrap(), [100.0, 0.0]),
+        (Tensor::from_slice(&[1, 1, 1, 2], &[true, true]).unwrap(), [1.0, 0.0]),
+    ] {
+        let y = apply(16, "GridSample", &[Ok(x.clone()), Ok(grid.clone())], nearest());
+        assert_eq!((y.dtype(), values(&y)), (x.dtype(), expected.to_vec()));
+    }
+    // coordinates of a 16-bit grid are computed in 32 bits: f16 has no odd pixel beyond 2048
+    let x = count(&[1, 1, 1, 4096]);
+    let half = Tensor::from_f64(DType::F16, &[1, 1, 1, 2], &[3001.0 / 2048.0 - 1.0, 0.0]).unwrap();
+    let stored = half.to_f64_vec()[0];
+    let y = apply(16, "GridSample", &[Ok(x), Ok(half)], vec![]);
+    let expected = ((stored + 1.0) * 4096.0 - 1.0) / 2.0;
+    assert!((values(&y)[0] - expected).abs() < 1e-3, "{y:?} {expected}");
+}
+
+#[test]
+fn affine_grids_take_one_matrix_for_each_image() {
+    let theta = f32s(&[1, 2, 3], &[2.0, 0.0, 0.5, 0.0, 1.0, 0.0]);
+    let y = apply(20, "AffineGrid", &[Ok(theta), Err(i64s(&[1, 3, 1, 2]))], vec![]);
+    assert_eq!((y.dims(), values(&y)), ([1, 1, 2, 2].as_slice(), vec![-0.5, 0.0, 1.5, 0.0]));
+    let error = |size: &[i64]| {
+        let model = Model::new(20).input("t", DType::F32, &["1", "2", "3"]).constant("s", &i64s(size));
+        model.node("AffineGrid", &["t", "s"], &["y"], vec![]).output("y").error()
+    };
+    assert!(error(&[1, 3, 4]).contains("size must be [N, C, H, W] or [N, C, D, H, W], found [1, 3, 4]"));
+    assert!(error(&[1, 3, 4, -4]).contains("found [1, 3, 4, -4]"));
+    let text = error(&[2, 3, 4, 4]);
+    assert!(text.contains("theta must have extents [2, 2, 3] for size [2, 3, 4, 4], found [1, 2, 3]"), "{text}");
+}
+
+#[test]
 fn grid_sample_refuses_what_it_does_not_do() {
     let error = |dtype: DType, x: &[&str], grid: &[&str], attributes: Vec<AttributeProto>| {
         let model = Model::new(20).input("x", dtype, x).input("g", DType::F32, grid);

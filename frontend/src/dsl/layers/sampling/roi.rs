@@ -23,7 +23,7 @@ pub enum RoiPooling {
 
 /// Pools regions of interest to one size by bilinear sampling (He et al. 2017, section 3: "RoIAlign"), as torchvision and ONNX do.
 ///
-/// The image is [N, C, H, W]; `regions` are [R, 4] corners (x₁, y₁, x₂, y₂), `images` [R] the index of each region's image; the result is
+/// The image is [N, C, H, W]; `regions` are [R, 4] corners (x₁, y₁, x₂, y₂), `images` (R of them) the index of each region's image; the result is
 /// [R, C, height, width]. All extents are numbers. All samples are in memory at once: R · C times the samples of all bins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoiAlign {
