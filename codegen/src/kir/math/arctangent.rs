@@ -24,7 +24,7 @@ const F64: [f64; 12] = [
     -0.0334720129332087,
     0.015193282602206822,
 ];
-/// What f64 leaves of π/2, and of π/4 twice as much as of a quarter.
+/// What f64 leaves of π/2; of π/4 it leaves half as much.
 const FRAC_PI_2_REST: f64 = 6.123233995736766e-17;
 
 impl Math<'_> {
