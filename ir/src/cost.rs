@@ -223,6 +223,7 @@ const LOG: u64 = 14;
 const SIN: u64 = 16;
 const TANH: u64 = 18;
 const ERF: u64 = 18;
+const ATAN: u64 = 14;
 const POW: u64 = LOG + EXP + 4;
 // Division and square root have a quarter of the throughput of a multiplication, or less.
 const DIVIDE: u64 = 4;
@@ -246,6 +247,8 @@ pub fn expression_flops(expr: &ScalarExpr) -> u64 {
             UnaryFn::Rsqrt => 2 * DIVIDE,
             UnaryFn::Exp => EXP,
             UnaryFn::Log => LOG,
+            UnaryFn::Log1p => LOG + DIVIDE,
+            UnaryFn::Atan => ATAN,
             UnaryFn::Sin | UnaryFn::Cos => SIN,
             UnaryFn::Tanh => TANH,
             UnaryFn::Erf => ERF,

@@ -237,7 +237,14 @@ impl Emitter<'_> {
             UnaryOp::Ceil => e.b.ins().ceil(a),
             UnaryOp::Trunc => e.b.ins().trunc(a),
             UnaryOp::Round => e.b.ins().nearest(a),
-            UnaryOp::Exp | UnaryOp::Log | UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Sin | UnaryOp::Cos => {
+            UnaryOp::Exp
+            | UnaryOp::Log
+            | UnaryOp::Log1p
+            | UnaryOp::Tanh
+            | UnaryOp::Erf
+            | UnaryOp::Sin
+            | UnaryOp::Cos
+            | UnaryOp::Atan => {
                 unreachable!("math::expand replaced {op:?}")
             }
         })

@@ -461,7 +461,7 @@ macro_rules! unary_methods {
 }
 unary_methods! {
     neg => Neg, abs => Abs, sqrt => Sqrt, floor => Floor, ceil => Ceil, trunc => Trunc, round => Round, not => Not,
-    exp => Exp, log => Log, tanh => Tanh, erf => Erf, sin => Sin, cos => Cos,
+    exp => Exp, log => Log, log_1p => Log1p, tanh => Tanh, erf => Erf, sin => Sin, cos => Cos, atan => Atan,
 }
 
 macro_rules! binary_methods {

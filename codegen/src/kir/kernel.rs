@@ -335,6 +335,8 @@ pub enum UnaryOp {
     Exp,
     /// Natural logarithm.
     Log,
+    /// ln(1 + x).
+    Log1p,
     /// Hyperbolic tangent.
     Tanh,
     /// Error function.
@@ -343,6 +345,8 @@ pub enum UnaryOp {
     Sin,
     /// Cosine, in radians.
     Cos,
+    /// Inverse tangent, in radians.
+    Atan,
 }
 
 /// Instructions of two operands.

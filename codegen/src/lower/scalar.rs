@@ -103,7 +103,7 @@ impl TypedExpr {
 fn is_costly(node: &ScalarNode) -> bool {
     use UnaryFn::*;
     match node {
-        ScalarNode::Unary(f, _) => matches!(f, Exp | Log | Sin | Cos | Tanh | Erf),
+        ScalarNode::Unary(f, _) => matches!(f, Exp | Log | Log1p | Sin | Cos | Atan | Tanh | Erf),
         ScalarNode::Binary(f, ..) => matches!(f, BinaryFn::Pow | BinaryFn::Rem),
         _ => false,
     }
@@ -121,8 +121,10 @@ fn unary(b: &mut KernelBuilder, f: UnaryFn, x: Value) -> Value {
         UnaryFn::Sqrt => UnaryOp::Sqrt,
         UnaryFn::Exp => UnaryOp::Exp,
         UnaryFn::Log => UnaryOp::Log,
+        UnaryFn::Log1p => UnaryOp::Log1p,
         UnaryFn::Sin => UnaryOp::Sin,
         UnaryFn::Cos => UnaryOp::Cos,
+        UnaryFn::Atan => UnaryOp::Atan,
         UnaryFn::Tanh => UnaryOp::Tanh,
         UnaryFn::Erf => UnaryOp::Erf,
         UnaryFn::Not => UnaryOp::Not,

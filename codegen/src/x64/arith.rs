@@ -203,7 +203,14 @@ impl Emitter<'_> {
                 });
                 e.op_imm(op, w, Source::Reg(a), mode)
             }
-            UnaryOp::Exp | UnaryOp::Log | UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Sin | UnaryOp::Cos => {
+            UnaryOp::Exp
+            | UnaryOp::Log
+            | UnaryOp::Log1p
+            | UnaryOp::Tanh
+            | UnaryOp::Erf
+            | UnaryOp::Sin
+            | UnaryOp::Cos
+            | UnaryOp::Atan => {
                 unreachable!("math::expand replaced {op:?}")
             }
         })

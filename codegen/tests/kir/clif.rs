@@ -89,7 +89,7 @@ fn functions_compile_for_every_target() {
             let x = b.input("x", dtype, 64);
             let y = b.output("y", dtype, 640);
             let value = b.load(x, 0, lanes);
-            for (at, op) in (0..).zip([Exp, Log, Tanh, Erf, Sin, Cos]) {
+            for (at, op) in (0..).zip([Exp, Log, Log1p, Tanh, Erf, Sin, Cos, Atan]) {
                 let result = b.unary(op, value);
                 b.store(y, at * 64, result);
             }

@@ -116,10 +116,12 @@ fn reference(op: UnaryOp) -> fn(f64) -> f64 {
     match op {
         UnaryOp::Exp => f64::exp,
         UnaryOp::Log => f64::ln,
+        UnaryOp::Log1p => f64::ln_1p,
         UnaryOp::Tanh => f64::tanh,
         UnaryOp::Erf => |x| erf(x),
         UnaryOp::Sin => f64::sin,
         UnaryOp::Cos => f64::cos,
+        UnaryOp::Atan => f64::atan,
         _ => unreachable!("not a function"),
     }
 }
@@ -170,6 +172,18 @@ fn exp_is_within_2_ulp() {
 fn log_is_within_2_ulp() {
     check_f32(UnaryOp::Log, 2.0);
     check_f64(UnaryOp::Log, 2.0);
+}
+
+#[test]
+fn log1p_is_within_3_ulp() {
+    check_f32(UnaryOp::Log1p, 3.0);
+    check_f64(UnaryOp::Log1p, 3.0);
+}
+
+#[test]
+fn atan_is_within_2_ulp() {
+    check_f32(UnaryOp::Atan, 2.0);
+    check_f64(UnaryOp::Atan, 2.0);
 }
 
 #[test]
@@ -326,7 +340,8 @@ fn functions_give_the_same_bits_by_interpreter_and_jit() {
     let x: Vec<f32> = f32_sweep().into_iter().step_by(409).chain([3e38, f32::NAN, -0.0]).collect();
     let mut x = x;
     x.resize(x.len().next_multiple_of(8), 0.25);
-    for op in [UnaryOp::Exp, UnaryOp::Log, UnaryOp::Tanh, UnaryOp::Erf, UnaryOp::Sin, UnaryOp::Cos] {
+    use UnaryOp::{Atan, Cos, Erf, Exp, Log, Log1p, Sin, Tanh};
+    for op in [Exp, Log, Log1p, Tanh, Erf, Sin, Cos, Atan] {
         let kernel = unary_kernel(op, DType::F32, x.len());
         for target in targets() {
             let mut expected = vec![f32_bytes(&x), f32_bytes(&vec![0.0; x.len()])];

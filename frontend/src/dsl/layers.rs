@@ -7,11 +7,13 @@
 mod conv_transpose;
 mod pooling;
 mod regions;
+pub(crate) mod sampling;
 mod text;
 
 pub use conv_transpose::ConvTranspose2d;
 pub use pooling::adaptive_avg_pool;
 pub use regions::{crop, lrn};
+pub use sampling::{GridSample, Interpolation, Outside, RoiAlign, RoiPooling, affine_grid};
 pub use text::{embedding, layer_norm};
 
 use std::panic::Location as Caller;

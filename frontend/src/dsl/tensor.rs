@@ -102,7 +102,9 @@ impl<'g> Tensor<'g> {
     unary_methods! {
         abs "Absolute value.", sign "−1, 0 or 1.", floor "Greatest integer not above.", ceil "Least integer not below.",
         round "Nearest integer, ties to even.", sqrt "Square root.", rsqrt "Reciprocal square root.",
-        reciprocal "Reciprocal.", exp "Exponential.", log "Natural logarithm.", sin "Sine.", cos "Cosine.",
+        reciprocal "Reciprocal.", exp "Exponential.", log "Natural logarithm.", log1p "ln(1 + x).", sin "Sine.", cos "Cosine.",
+        asin "Inverse sine.", acos "Inverse cosine.", atan "Inverse tangent.", asinh "Inverse hyperbolic sine.",
+        acosh "Inverse hyperbolic cosine.", atanh "Inverse hyperbolic tangent.",
         tanh "Hyperbolic tangent.", erf "Error function.", relu "max(x, 0).", sigmoid "Logistic function.",
         hard_swish "x · relu6(x + 3) / 6.", silu "x · sigmoid(x).", gelu "Gaussian error linear unit, exact.",
         softplus "log(1 + eˣ).", mish "x · tanh(softplus(x)).", is_nan "Whether an element is NaN.",

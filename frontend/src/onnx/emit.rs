@@ -6,11 +6,12 @@
 //! becomes a constant of the graph only when a node that stays needs it.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use kiln_ir::attribute::{Padding, Reducer};
-use kiln_ir::{DType, Dim, Graph, Location, Op, Tensor, TensorType, Value};
+use kiln_ir::{BuildErrors, Builder, DType, Dim, Graph, Location, Op, Tensor, TensorType, Value};
 
 use super::error::{NodeError, Result, invalid, unsupported};
 use super::fold;
@@ -150,6 +151,38 @@ impl Emitter {
         let node = self.graph.add(op, &values, self.name.clone(), self.location.clone())?;
         let types = self.graph.node(node).types.clone();
         types.iter().zip(0..).map(|(ty, result)| of_graph(Value { node, result }, ty)).collect()
+    }
+
+    /// What `build` makes of the operands with the builder that the DSL uses, node by node: what is known is evaluated.
+    pub fn compose(
+        &mut self,
+        operands: &[&Operand],
+        build: impl FnOnce(&mut Builder, &[Value]) -> Value,
+    ) -> Result<Operand> {
+        let mut b = Builder::new("composition");
+        let inputs = operands.iter().zip(0..).map(|(o, i)| b.placeholder(&format!("a{i}"), o.dtype(), &o.ty().dims));
+        let inputs: Vec<Value> = inputs.collect();
+        let result = build(&mut b, &inputs);
+        let graph = b.finish().map_err(|BuildErrors(errors)| match errors.into_iter().next() {
+            Some(error) => error.into(),
+            None => NodeError::Invalid("the composition has errors".to_owned()),
+        })?;
+        let mut made: HashMap<Value, Operand> = inputs.into_iter().zip(operands.iter().map(|&o| o.clone())).collect();
+        for id in graph.node_ids() {
+            let node = graph.node(id);
+            let operands: Vec<&Operand> = node.operands.iter().filter_map(|v| made.get(v)).collect();
+            let results = match (&node.op, operands.as_slice()) {
+                (Op::Placeholder { .. }, _) => continue,
+                (Op::Constant { value }, _) => vec![Operand::known(value.tensor().clone())],
+                (Op::Broadcast { axes, .. }, &[x]) => {
+                    let dims = node.types.first().and_then(TensorType::static_dims).unwrap_or_default();
+                    vec![self.broadcast(x, &dims, axes)?]
+                }
+                (op, operands) => self.op_all(op.clone(), operands)?,
+            };
+            made.extend(results.into_iter().zip(0..).map(|(o, result)| (Value { node: id, result }, o)));
+        }
+        made.remove(&result).ok_or_else(|| NodeError::Invalid("the composition has no result".to_owned()))
     }
 
     /// The graph's value of an operand; a known one becomes a constant.

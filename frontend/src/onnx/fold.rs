@@ -7,7 +7,7 @@ use super::error::{NodeError, Result};
 
 /// Most elements of an operand or a result for which an op is evaluated at import. Shapes are far
 /// below it; weights are above it, and are left to the passes, which fold them once and report it.
-const LIMIT: usize = 1 << 16;
+pub(super) const LIMIT: usize = 1 << 16;
 
 /// The results of `op`, or `None` where it is not to be evaluated at import.
 pub(super) fn evaluate(op: &Op, types: &[TensorType], operands: &[&Tensor]) -> Result<Option<Vec<Tensor>>> {

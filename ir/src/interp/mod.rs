@@ -12,7 +12,7 @@
 //!   dtype its own precision (f16 and bf16 computed in f32 and rounded after each op), `f64` computes them all in
 //!   f64, [`Fp`] in a prime field, where linear algebra is exact and what has no algebraic meaning is an error.
 //! - Sums go through the elements in row-major order, in the precision of their type.
-//! - exp, log, sin, cos, tanh, erf and pow of f32 are those of f64 rounded once.
+//! - exp, log, log1p, sin, cos, atan, tanh, erf and pow of f32 are those of f64 rounded once.
 //! - Composites (L1) mean their scalar expression or their body ([`crate::expand`]); fused ops (L2) their definition.
 //! - Only what outputs and effects need is computed, and values are dropped after their last use.
 

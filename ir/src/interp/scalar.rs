@@ -108,8 +108,10 @@ fn transcendental(f: UnaryFn, x: f64) -> Option<f64> {
     Some(match f {
         UnaryFn::Exp => libm::exp(x),
         UnaryFn::Log => libm::log(x),
+        UnaryFn::Log1p => libm::log1p(x),
         UnaryFn::Sin => libm::sin(x),
         UnaryFn::Cos => libm::cos(x),
+        UnaryFn::Atan => libm::atan(x),
         UnaryFn::Tanh => libm::tanh(x),
         UnaryFn::Erf => libm::erf(x),
         _ => return None,

@@ -34,8 +34,10 @@ macro_rules! elementwise_op {
             | $crate::Op::Reciprocal {}
             | $crate::Op::Exp {}
             | $crate::Op::Log {}
+            | $crate::Op::Log1p {}
             | $crate::Op::Sin {}
             | $crate::Op::Cos {}
+            | $crate::Op::Atan {}
             | $crate::Op::Tanh {}
             | $crate::Op::Erf {}
             | $crate::Op::Not {}
@@ -78,6 +80,11 @@ macro_rules! elementwise_op {
             | $crate::Op::Softplus {}
             | $crate::Op::Mish {}
             | $crate::Op::Softsign {}
+            | $crate::Op::Asin {}
+            | $crate::Op::Acos {}
+            | $crate::Op::Asinh {}
+            | $crate::Op::Acosh {}
+            | $crate::Op::Atanh {}
     };
 }
 

@@ -79,10 +79,14 @@ define_ops! {
     L0 Exp = "exp" (x) {} scalar "exp(x)";
     /// Natural logarithm.
     L0 Log = "log" (x) {} scalar "log(x)";
+    /// ln(1 + x), accurate near 0.
+    L0 Log1p = "log1p" (x) {} scalar "log1p(x)";
     /// Sine of radians.
     L0 Sin = "sin" (x) {} scalar "sin(x)";
     /// Cosine of radians.
     L0 Cos = "cos" (x) {} scalar "cos(x)";
+    /// Inverse tangent in radians, −π/2 to π/2.
+    L0 Atan = "atan" (x) {} scalar "atan(x)";
     /// Hyperbolic tangent.
     L0 Tanh = "tanh" (x) {} scalar "tanh(x)";
     /// Error function.
@@ -406,6 +410,16 @@ define_ops! {
     L1 Mish = "mish" (x) {} scalar "x * tanh(max(x, 0) + log(1 + exp(-abs(x))))";
     /// x / (1 + |x|).
     L1 Softsign = "softsign" (x) {} scalar "x / (1 + abs(x))";
+    /// Inverse sine in radians; NaN beyond ±1.
+    L1 Asin = "asin" (x) {} scalar "2 * atan(x / (1 + sqrt((1 - x) * (1 + x))))";
+    /// Inverse cosine in radians, 0 to π; NaN beyond ±1.
+    L1 Acos = "acos" (x) {} scalar "2 * atan(sqrt((1 - x) / (1 + x)))";
+    /// Inverse hyperbolic sine. Far out, where squares would overflow, it is ln 2|x|.
+    L1 Asinh = "asinh" (x) {} scalar "sign(x) * (log1p(abs(x) + select(abs(x) < 1e18, x * x / (1 + sqrt(1 + x * x)), 0)) + select(abs(x) < 1e18, 0, 0.6931471805599453))";
+    /// Inverse hyperbolic cosine; NaN below 1. Far out, where sums would overflow, it is ln 2x.
+    L1 Acosh = "acosh" (x) {} scalar "log1p(select(x < 1e18, sqrt(x - 1) * (sqrt(x - 1) + sqrt(x + 1)), x)) + select(x < 1e18, 0, 0.6931471805599453)";
+    /// Inverse hyperbolic tangent; NaN beyond ±1.
+    L1 Atanh = "atanh" (x) {} scalar "0.5 * sign(x) * log1p(2 * abs(x) / (1 - abs(x)))";
 
     // ---- L1: other composites ----
     /// exp(x − max x) / Σ exp(x − max x) along `axis`.

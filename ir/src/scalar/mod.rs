@@ -64,10 +64,14 @@ functions! {
         Exp = "exp",
         /// Natural logarithm.
         Log = "log",
+        /// ln(1 + x), accurate near 0.
+        Log1p = "log1p",
         /// Sine of radians.
         Sin = "sin",
         /// Cosine of radians.
         Cos = "cos",
+        /// Inverse tangent, −π/2 to π/2.
+        Atan = "atan",
         /// Hyperbolic tangent.
         Tanh = "tanh",
         /// Error function, 2/√π ∫₀ˣ e^(−t²) dt.

@@ -168,7 +168,7 @@ fn change_instruction(inst: &mut Inst, d: &mut Decisions<'_>) {
         Inst::Shuffle { lanes, .. } => lanes.push(d.number() as u32),
         Inst::Concat(values) => drop(values.pop()),
         Inst::Unary(op, _) => {
-            *op = d.pick(&[Neg, Abs, Sqrt, Floor, Ceil, Trunc, Round, Not, Exp, Log, Tanh, Erf, Sin, Cos]);
+            *op = d.pick(&[Neg, Abs, Sqrt, Floor, Ceil, Trunc, Round, Not, Exp, Log, Log1p, Tanh, Erf, Sin, Cos, Atan]);
         }
         Inst::Binary(op, ..) => {
             *op = d.pick(&[Add, Sub, Mul, Div, Rem, Min, Max, Pow, And, Or, Xor, Shl, Shr, ShrLogical]);

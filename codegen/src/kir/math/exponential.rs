@@ -1,4 +1,4 @@
-//! `exp`, `log`, `tanh`.
+//! `exp`, `log`, `log1p`, `tanh`.
 
 use std::f64::consts::{LN_2, LOG2_E, SQRT_2};
 
@@ -113,5 +113,22 @@ impl Math<'_> {
         let in_domain = self.is(CompareOp::Ge, x, 0.0);
         let nan = self.constant(f64::NAN);
         self.b.select(in_domain, result, nan)
+    }
+
+    /// ln(1 + x): with `u = 1 + x` as rounded and `c` what rounding lost, it is `ln u + c/u`, but for terms below c².
+    pub(super) fn log_1p(&mut self, x: Value) -> Value {
+        let one = self.constant(1.0);
+        let (u, lost) = self.two_sum(one, x);
+        let log = self.log(u);
+        let correction = self.b.div(lost, u);
+        // neither where u is 0, and nothing is lost, nor where it is infinite, and what is lost is NaN
+        let magnitude = self.b.abs(lost);
+        let counts = self.is(CompareOp::Gt, magnitude, 0.0);
+        let zero = self.constant(0.0);
+        let correction = self.b.select(counts, correction, zero);
+        let result = self.b.add(log, correction);
+        // zeros keep their sign
+        let is_zero = self.is(CompareOp::Eq, x, 0.0);
+        self.b.select(is_zero, x, result)
     }
 }

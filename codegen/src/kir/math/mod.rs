@@ -8,8 +8,10 @@
 //! |---|---|---|---|
 //! | `exp` | 2 | 2 | range reduction by ln 2, Taylor polynomial |
 //! | `log` | 2 | 2 | exponent and √½…√2, series of artanh |
+//! | `log1p` | 3 | 3 | `log` of the rounded sum, and what rounding lost |
 //! | `tanh` | 4 | 4 | through `exp(2x) − 1` |
 //! | `erf` | 2 | 4 | polynomial; beyond 1, `1 − exp(polynomial)` |
+//! | `atan` | 2 | 2 | reduction to tan(π/8), polynomial |
 //! | `sin`, `cos` | 2 | 3 | reduction by π/2 in three parts, or with 1,170 bits of 2/π where large |
 //! | `pow` | 1 | `3 + 2·\|y ln x\|` | `exp(y ln x)`, for f32 computed in f64 |
 //! | `rem` | exact | exact | long division of significands |
@@ -17,6 +19,7 @@
 //! Integer `pow` multiplies by repeated squaring. Where the target has no fused multiply-add the same polynomials are
 //! used, with a rounding more in each step; the bounds hold for both.
 
+mod arctangent;
 mod erf;
 mod exponential;
 mod power;
@@ -67,10 +70,12 @@ fn function_of(op: UnaryOp) -> Option<fn(Math<'_>, Value) -> Value> {
     Some(match op {
         UnaryOp::Exp => |mut m, x| m.exp(x),
         UnaryOp::Log => |mut m, x| m.log(x),
+        UnaryOp::Log1p => |mut m, x| m.log_1p(x),
         UnaryOp::Tanh => |mut m, x| m.tanh(x),
         UnaryOp::Erf => |mut m, x| m.erf(x),
         UnaryOp::Sin => |mut m, x| m.sin(x),
         UnaryOp::Cos => |mut m, x| m.cos(x),
+        UnaryOp::Atan => |mut m, x| m.atan(x),
         UnaryOp::Neg
         | UnaryOp::Abs
         | UnaryOp::Sqrt
@@ -262,6 +267,16 @@ impl Math<'_> {
         let (a, b) = (self.power_of_two(half), self.power_of_two(rest));
         let scaled = self.b.mul(x, a);
         self.b.mul(scaled, b)
+    }
+
+    /// a + b, and what rounding lost (Knuth).
+    fn two_sum(&mut self, a: Value, b: Value) -> (Value, Value) {
+        let sum = self.b.add(a, b);
+        let b_part = self.b.sub(sum, a);
+        let a_part = self.b.sub(sum, b_part);
+        let a_lost = self.b.sub(a, a_part);
+        let b_lost = self.b.sub(b, b_part);
+        (sum, self.b.add(a_lost, b_lost))
     }
 
     /// The nearest integer to `x · factor`, as a float and as an integer, for products far below 2²² (2⁵¹): adding

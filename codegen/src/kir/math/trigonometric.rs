@@ -148,14 +148,4 @@ impl Math<'_> {
         let fraction = self.b.add(fraction, rest);
         (self.times(fraction, FRAC_PI_2), quadrant)
     }
-
-    /// a + b, and what rounding lost (Knuth).
-    fn two_sum(&mut self, a: Value, b: Value) -> (Value, Value) {
-        let sum = self.b.add(a, b);
-        let b_part = self.b.sub(sum, a);
-        let a_part = self.b.sub(sum, b_part);
-        let a_lost = self.b.sub(a, a_part);
-        let b_lost = self.b.sub(b, b_part);
-        (sum, self.b.add(a_lost, b_lost))
-    }
 }

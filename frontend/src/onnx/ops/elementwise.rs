@@ -4,7 +4,7 @@ use kiln_ir::attribute::Real;
 use kiln_ir::{DType, Op};
 
 use super::super::emit::{Operand, axis};
-use super::super::error::{Result, invalid, unsupported};
+use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::node::NodeContext;
 use super::Results;
 
@@ -38,6 +38,29 @@ fn aligned(n: &mut NodeContext<'_>, a: &Operand, b: &Operand) -> Result<Operand>
     let after = a.rank().saturating_sub(at + b.rank());
     let dims = [b.dims(), vec![1; after].as_slice()].concat();
     n.emit.reshape(b, &dims)
+}
+
+/// Of unsigned integers: x · 2^y, wrapping, or ⌊x / 2^y⌋. A shift by all bits or more gives 0, since then 2^y wraps to 0 and so does
+/// x · 0, and a quotient by 0 is 0.
+pub(super) fn bit_shift(n: &mut NodeContext<'_>) -> Results {
+    let (x, y) = (n.input(0, "X")?, n.input(1, "Y")?);
+    let op = match n.attributes.string("direction")? {
+        Some("LEFT") => Op::Mul {},
+        Some("RIGHT") => Op::Div {},
+        found => {
+            return Err(NodeError::Attribute {
+                name: "direction".into(),
+                expected: "LEFT or RIGHT".into(),
+                found: found.map_or_else(|| "nothing".to_owned(), |word| format!("`{word}`")),
+            });
+        }
+    };
+    if !x.dtype().is_integer() || matches!(x.dtype(), DType::I64 | DType::I32 | DType::I8) {
+        return invalid(format!("only unsigned integers are shifted, found {}", x.dtype()));
+    }
+    let two = Operand::scalar(x.dtype(), 2.0)?;
+    let power = n.emit.binary(Op::Pow {}, &two, &y)?;
+    Ok(vec![n.emit.binary(op, &x, &power)?])
 }
 
 /// Nothing, for an unsigned type.

@@ -33,7 +33,7 @@ pub(super) fn gather(n: &mut NodeContext<'_>) -> Results {
 }
 
 /// Elements a step along each axis skips, row-major.
-fn row_major_strides(dims: &[usize]) -> Vec<usize> {
+pub(super) fn row_major_strides(dims: &[usize]) -> Vec<usize> {
     let mut strides = vec![1usize; dims.len()];
     for i in (1..dims.len()).rev() {
         strides[i - 1] = strides[i].saturating_mul(dims[i]);
@@ -72,6 +72,52 @@ pub(super) fn gather_elements(n: &mut NodeContext<'_>) -> Results {
     let places = element_places(e, &x, &indices, at)?;
     let flat = e.reshape(&x, &[x.dims().iter().product()])?;
     Ok(vec![e.gather(&flat, &places, 0)?])
+}
+
+/// The first elements of each sequence of a batch in reverse order, the rest as they are.
+pub(super) fn reverse_sequence(n: &mut NodeContext<'_>) -> Results {
+    let (x, lengths) = (n.input(0, "input")?, n.input(1, "sequence_lens")?);
+    let (time, batch) = (n.attributes.int_or("time_axis", 0)?, n.attributes.int_or("batch_axis", 1)?);
+    let (time, batch) = match (time, batch) {
+        (0, 1) => (0, 1),
+        (1, 0) => (1, 0),
+        other => return invalid(format!("time_axis and batch_axis must be 0 and 1 or 1 and 0, found {other:?}")),
+    };
+    if x.rank() < 2 || lengths.dims() != [x.extent(batch)] {
+        return invalid(format!(
+            "sequence_lens must have one entry for each sequence of the input (axis {batch}), found extents {:?} for {:?}",
+            lengths.dims(),
+            x.dims()
+        ));
+    }
+    if let Some(known) = lengths.tensor()
+        && let Some(bad) = known.to_i64_vec().iter().find(|&&l| usize::try_from(l).map_or(true, |l| l > x.extent(time)))
+    {
+        return invalid(format!("sequence length {bad} is out of range for extent {}", x.extent(time)));
+    }
+    let e = &mut *n.emit;
+    let leading = [x.extent(0), x.extent(1)];
+    let iota = |axis: usize| Op::Iota { dtype: DType::I64, dims: fixed(&leading), axis };
+    let (row, step) = (e.op(iota(0), &[])?, e.op(iota(time), &[])?);
+    let lengths = e.convert(&lengths, DType::I64)?;
+    let lengths = e.broadcast(&lengths, &leading, &[batch])?;
+    let inside = e.binary(Op::Less {}, &step, &lengths)?;
+    let last = e.with_scalar(Op::Sub {}, &lengths, 1.0)?;
+    let mirrored = e.sub(&last, &step)?;
+    let source = e.select(&inside, &mirrored, &step)?;
+    // as one index into the two leading axes taken as one
+    let columns = leading[1] as f64;
+    let places = if time == 0 {
+        let column = e.op(iota(1), &[])?;
+        let first = e.with_scalar(Op::Mul {}, &source, columns)?;
+        e.add(&first, &column)?
+    } else {
+        let first = e.with_scalar(Op::Mul {}, &row, columns)?;
+        e.add(&first, &source)?
+    };
+    let rows = [&[leading[0] * leading[1]], &x.dims()[2..]].concat();
+    let flat = e.reshape(&x, &rows)?;
+    Ok(vec![if flat.extent(0) == 0 { x } else { e.gather(&flat, &places, 0)? }])
 }
 
 fn scatter_mode(n: &NodeContext<'_>) -> Result<ScatterMode> {

@@ -6,6 +6,7 @@ mod conv;
 mod einsum;
 mod elementwise;
 mod index;
+mod linear_algebra;
 mod loss;
 mod movement;
 mod normalization;
@@ -15,7 +16,10 @@ mod quantization;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sampling;
+mod selection;
 mod shape;
+mod unpool;
 mod window;
 
 use kiln_ir::Op;
@@ -45,6 +49,12 @@ pub(super) fn names() -> Vec<&'static str> {
 static TABLE: &[(&str, Handler)] = &[
     // Elementwise, one operand.
     ("Abs", elementwise::absolute),
+    ("Acos", |n| elementwise::unary(n, Op::Acos {})),
+    ("Acosh", |n| elementwise::unary(n, Op::Acosh {})),
+    ("Asin", |n| elementwise::unary(n, Op::Asin {})),
+    ("Asinh", |n| elementwise::unary(n, Op::Asinh {})),
+    ("Atan", |n| elementwise::unary(n, Op::Atan {})),
+    ("Atanh", |n| elementwise::unary(n, Op::Atanh {})),
     ("Ceil", |n| elementwise::unary(n, Op::Ceil {})),
     ("Cosh", elementwise::cosh),
     ("Cos", |n| elementwise::unary(n, Op::Cos {})),
@@ -72,6 +82,7 @@ static TABLE: &[(&str, Handler)] = &[
     ("BitwiseAnd", |n| elementwise::binary(n, Op::And {})),
     ("BitwiseOr", |n| elementwise::binary(n, Op::Or {})),
     ("BitwiseXor", |n| elementwise::binary(n, Op::Xor {})),
+    ("BitShift", elementwise::bit_shift),
     ("Clip", elementwise::clip),
     ("Div", |n| elementwise::binary(n, Op::Div {})),
     ("Equal", |n| elementwise::binary(n, Op::Equal {})),
@@ -118,6 +129,8 @@ static TABLE: &[(&str, Handler)] = &[
     ("Gemm", contraction::gemm),
     ("MatMul", contraction::matmul),
     ("MatMulInteger", contraction::matmul_integer),
+    ("Det", linear_algebra::determinant),
+    ("DeformConv", sampling::deformable_conv),
     // Recurrent layers.
     ("GRU", recurrent::gru),
     ("LSTM", recurrent::lstm),
@@ -129,6 +142,8 @@ static TABLE: &[(&str, Handler)] = &[
     ("GlobalLpPool", pool::global_lp_pool),
     ("LpPool", pool::lp_pool),
     ("MaxPool", pool::max_pool),
+    ("Col2Im", unpool::col2im),
+    ("MaxUnpool", unpool::max_unpool),
     // Normalisations.
     ("BatchNormalization", normalization::batch_norm),
     ("GroupNormalization", normalization::group_norm),
@@ -176,9 +191,19 @@ static TABLE: &[(&str, Handler)] = &[
     ("GatherElements", index::gather_elements),
     ("GatherND", index::gather_nd),
     ("OneHot", index::one_hot),
+    ("ReverseSequence", index::reverse_sequence),
     ("Scatter", index::scatter_elements),
     ("ScatterElements", index::scatter_elements),
     ("ScatterND", index::scatter_nd),
+    // Between pixels.
+    ("AffineGrid", sampling::affine_grid),
+    ("GridSample", sampling::grid_samples),
+    ("RoiAlign", sampling::roi_aligned),
+    // What values select.
+    ("Compress", selection::compress),
+    ("NonMaxSuppression", selection::non_max_suppression),
+    ("NonZero", selection::non_zero),
+    ("Unique", selection::unique),
     // Constants, shapes and dtypes.
     ("Cast", shape::cast),
     ("CastLike", shape::cast_like),

@@ -13,26 +13,39 @@ pub(super) fn batch_norm(n: &mut NodeContext<'_>) -> Results {
     let (scale, bias) = (n.input(1, "scale")?, n.input(2, "B")?);
     let (mean, variance) = (n.input(3, "mean")?, n.input(4, "var")?);
     let epsilon = n.attributes.float_or("epsilon", 1e-5)?;
-    // How training would update the statistics.
-    n.attributes.dismiss("momentum");
+    // How training updates the statistics.
+    let momentum = n.attributes.float_or("momentum", 0.9)?;
     if n.opset < 7 && !n.attributes.flag("is_test", false)? {
         return unsupported("is_test = 0 (training)");
     }
     if n.opset < 9 && !n.attributes.flag("spatial", true)? {
         return unsupported("spatial = 0 (statistics for every element)");
     }
-    if n.opset >= 14 && n.attributes.flag("training_mode", false)? {
-        return unsupported("training_mode = 1");
-    }
+    let training = n.opset >= 14 && n.attributes.flag("training_mode", false)?;
     if x.rank() < 2 {
         return invalid(format!("X must have a channel axis, found extents {:?}", x.dims()));
     }
     let e = &mut *n.emit;
     // From opset 15 on the parameters may be wider than x.
-    let parameters = [scale, bias, mean, variance].map(|p| e.convert(&p, x.dtype()));
-    let [scale, bias, mean, variance] = parameters;
+    let (scale, bias) = (e.convert(&scale, x.dtype())?, e.convert(&bias, x.dtype())?);
     let op = Op::BatchNorm { axis: 1, epsilon: Real(epsilon) };
-    Ok(vec![e.op(op, &[&x, &scale?, &bias?, &mean?, &variance?])?])
+    if !training {
+        let (mean, variance) = (e.convert(&mean, x.dtype())?, e.convert(&variance, x.dtype())?);
+        return Ok(vec![e.op(op, &[&x, &scale, &bias, &mean, &variance])?]);
+    }
+    // the batch's own statistics, and the given ones moved towards them
+    let channels = [x.extent(1)];
+    let axes: Vec<usize> = (0..x.rank()).filter(|&axis| axis != 1).collect();
+    let (own_mean, _, own_variance) = mean_and_variance(e, &x, &axes)?;
+    let (own_mean, own_variance) = (e.reshape(&own_mean, &channels)?, e.reshape(&own_variance, &channels)?);
+    let y = e.op(op, &[&x, &scale, &bias, &own_mean, &own_variance])?;
+    let mut moved = |given: &Operand, own: &Operand| {
+        let kept = e.with_scalar(Op::Mul {}, given, momentum)?;
+        let own = e.convert(own, given.dtype())?;
+        let added = e.with_scalar(Op::Mul {}, &own, 1.0 - momentum)?;
+        e.add(&kept, &added)
+    };
+    Ok(vec![y, moved(&mean, &own_mean)?, moved(&variance, &own_variance)?])
 }
 
 pub(super) fn lrn(n: &mut NodeContext<'_>) -> Results {
@@ -83,12 +96,18 @@ pub(super) fn layer_norm(n: &mut NodeContext<'_>) -> Results {
 
 /// Mean, x less its mean, and √(variance + epsilon) over `axes`, which stay with extent 1.
 fn moments(e: &mut Emitter, x: &Operand, axes: &[usize], epsilon: f64) -> Result<(Operand, Operand, Operand)> {
+    let (mean, centred, variance) = mean_and_variance(e, x, axes)?;
+    let shifted = e.with_scalar(Op::Add {}, &variance, epsilon)?;
+    Ok((mean, centred, e.op(Op::Sqrt {}, &[&shifted])?))
+}
+
+/// The mean, x without it, and the variance (of the whole, not estimated from a sample) over the axes, which stay.
+fn mean_and_variance(e: &mut Emitter, x: &Operand, axes: &[usize]) -> Result<(Operand, Operand, Operand)> {
     let mean = e.mean_keep(x, axes)?;
     let centred = e.sub(x, &mean)?;
     let square = e.op(Op::Mul {}, &[&centred, &centred])?;
     let variance = e.mean_keep(&square, axes)?;
-    let shifted = e.with_scalar(Op::Add {}, &variance, epsilon)?;
-    Ok((mean, centred, e.op(Op::Sqrt {}, &[&shifted])?))
+    Ok((mean, centred, variance))
 }
 
 /// A vector with one entry per channel, along axis 1 of a tensor of `rank`.

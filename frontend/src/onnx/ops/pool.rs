@@ -1,13 +1,14 @@
 //! Pools.
 
-use kiln_ir::attribute::{Padding, Reducer};
-use kiln_ir::{Op, Tensor};
+use kiln_ir::attribute::{Extreme, Padding, Reducer};
+use kiln_ir::{DType, Op, Tensor};
 
-use super::super::emit::Operand;
+use super::super::emit::{Operand, fixed};
 use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::node::NodeContext;
 use super::Results;
 use super::conv::spatial_rank;
+use super::index::row_major_strides as row_major;
 use super::window::Window;
 
 fn window(n: &NodeContext<'_>, x: &Operand) -> Result<Window> {
@@ -35,10 +36,75 @@ fn reduce(n: &mut NodeContext<'_>, x: &Operand, w: &Window, reducer: Reducer) ->
 
 pub(super) fn max_pool(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "X")?;
-    // Only says how the second result, which is not supported, counts.
-    n.attributes.dismiss("storage_order");
+    let column_major = n.attributes.flag("storage_order", false)?;
     let w = window(n, &x)?;
-    Ok(vec![reduce(n, &x, &w, Reducer::Max)?])
+    let mut results = vec![reduce(n, &x, &w, Reducer::Max)?];
+    if n.outputs > 1 {
+        results.extend(places_of_maxima(n, &x, &w, column_major)?);
+    }
+    Ok(results)
+}
+
+/// Of each window, the place in the flattened x of its largest element, the first of equals. With `column_major` the spatial axes
+/// count from the first on. `None` for windows of so many elements that an axis of all of them would be too much.
+fn places_of_maxima(n: &mut NodeContext<'_>, x: &Operand, w: &Window, column_major: bool) -> Result<Option<Operand>> {
+    const MOST_ELEMENTS: usize = 1 << 12;
+    let taps: usize = w.kernel.iter().fold(1, |n, &k| n.saturating_mul(k));
+    let least = match x.dtype() {
+        t if t.is_float() => f64::NEG_INFINITY,
+        DType::I8 => f64::from(i8::MIN),
+        DType::U8 => 0.0,
+        // a pool takes no other types
+        _ => return Ok(None),
+    };
+    if taps > MOST_ELEMENTS {
+        return Ok(None);
+    }
+    let e = &mut *n.emit;
+    let spatial = w.kernel.len();
+    let padded = e.pad(x, &[&[Padding::NONE; 2], w.reach.as_slice()].concat(), least)?;
+    let windows = [&x.dims()[..2], &w.extents].concat();
+    let strides = [&[1, 1], w.strides.as_slice()].concat();
+    let single = [&[1], windows.as_slice()].concat();
+    // which element of the window each tap is, along each axis
+    let steps = row_major(&w.kernel);
+    let step = |tap: usize, i: usize| tap / steps[i] % w.kernel[i];
+    let mut parts = Vec::with_capacity(taps);
+    for tap in 0..taps {
+        let start: Vec<usize> = (0..spatial).map(|i| step(tap, i) * w.dilations[i]).collect();
+        let limit: Vec<usize> = (0..spatial).map(|i| start[i] + (w.extents[i] - 1) * w.strides[i] + 1).collect();
+        let (start, limit) = ([&[0, 0], start.as_slice()].concat(), [&x.dims()[..2], limit.as_slice()].concat());
+        let part = e.slice(&padded, &start, &limit, &strides)?;
+        parts.push(e.reshape(&part, &single)?);
+    }
+    let stacked = e.concat(&parts.iter().collect::<Vec<_>>(), 0)?;
+    let winner = e.op(Op::ArgReduce { axis: 0, extreme: Extreme::Max }, &[&stacked])?;
+
+    let iota = |axis: usize| Op::Iota { dtype: DType::I64, dims: fixed(&windows), axis };
+    let extents = &x.dims()[2..];
+    let places: usize = extents.iter().product();
+    let mut place = e.op(iota(0), &[])?;
+    place = e.with_scalar(Op::Mul {}, &place, x.extent(1) as f64)?;
+    let channel = e.op(iota(1), &[])?;
+    place = e.add(&place, &channel)?;
+    place = e.with_scalar(Op::Mul {}, &place, places as f64)?;
+    let rows = row_major(extents);
+    let columns = (0..spatial).map(|i| extents[..i].iter().product());
+    let strides: Vec<usize> = if column_major { columns.collect() } else { rows };
+    for i in 0..spatial {
+        let offsets: Vec<i64> =
+            (0..taps).map(|tap| (step(tap, i) * w.dilations[i]) as i64 - w.padding[i].low).collect();
+        let offset = e.gather(&Operand::integers(&offsets)?, &winner, 0)?;
+        let window = e.op(iota(2 + i), &[])?;
+        let first = e.with_scalar(Op::Mul {}, &window, w.strides[i] as f64)?;
+        let at = e.add(&first, &offset)?;
+        // a window of nothing but the least number names its padding first: its first element instead
+        let at = e.with_scalar(Op::Maximum {}, &at, 0.0)?;
+        let at = e.with_scalar(Op::Minimum {}, &at, extents[i] as f64 - 1.0)?;
+        let step = e.with_scalar(Op::Mul {}, &at, strides[i] as f64)?;
+        place = e.add(&place, &step)?;
+    }
+    Ok(Some(place))
 }
 
 pub(super) fn average_pool(n: &mut NodeContext<'_>) -> Results {

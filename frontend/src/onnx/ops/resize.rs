@@ -73,12 +73,15 @@ pub(super) fn resize(n: &mut NodeContext<'_>) -> Results {
         exclude_outside: a.flag("exclude_outside", false)?,
         antialias: n.opset >= 18 && a.flag("antialias", false)?,
     };
-    if method.coordinates == "tf_crop_and_resize" {
-        return unsupported("coordinate_transformation_mode = tf_crop_and_resize");
-    }
     // Only that mode looks at the region and at what lies outside it.
-    n.optional(1);
-    a.dismiss("extrapolation_value");
+    let crops = method.coordinates == "tf_crop_and_resize";
+    let roi = if crops {
+        n.known(1, "roi")?
+    } else {
+        n.optional(1);
+        None
+    };
+    let extrapolation = a.float_or("extrapolation_value", 0.0)?;
     let picked: Vec<usize> = match if n.opset >= 18 { a.ints("axes")? } else { None } {
         Some(list) => {
             axes(list, x.rank())?;
@@ -91,18 +94,92 @@ pub(super) fn resize(n: &mut NodeContext<'_>) -> Results {
     } else {
         "stretch"
     };
+    let regions = match &roi {
+        None if crops => return Err(NodeError::MissingInput { index: 1, role: "roi" }),
+        None => vec![None; x.rank()],
+        Some(roi) => regions(&roi.to_f64_vec(), &picked, x.rank())?,
+    };
     let scales = n.known(2, "scales")?.filter(|t| !t.is_empty());
     let sizes = n.integers(3, "sizes")?.filter(|s| !s.is_empty());
     let (dims, scales) = match (scales, sizes) {
         (Some(scales), None) => {
             let list: Vec<f32> = scales.to_f64_vec().into_iter().map(|v| v as f32).collect();
             let all = spread(&list, &picked, x.rank())?;
-            (scaled(x.dims(), &all)?, all)
+            // a factor is of the region, not of the whole axis
+            let lengths: Vec<f32> = regions.iter().map(|r| r.map_or(1.0, |(start, end)| end - start)).collect();
+            let factors: Vec<f32> = all.iter().zip(&lengths).map(|(s, length)| s * length).collect();
+            (scaled(x.dims(), &factors)?, all)
         }
         (None, Some(sizes)) => sized(x.dims(), &sizes, &picked, policy)?,
         _ => return invalid("exactly one of scales and sizes must be given"),
     };
+    if crops {
+        return Ok(vec![crop_all(n.emit, &x, &dims, &regions, extrapolation, method)?]);
+    }
     Ok(vec![resize_all(n.emit, &x, &dims, &scales, method)?])
+}
+
+/// The part of an axis that is resized, from and to, as shares of its length.
+type Region = Option<(f32, f32)>;
+
+/// The region of each axis of x: starts, then ends, of `picked`; none for the others.
+fn regions(roi: &[f64], picked: &[usize], rank: usize) -> Result<Vec<Region>> {
+    if roi.len() != 2 * picked.len() {
+        return invalid(format!(
+            "roi must have a start and an end for each of {} axes, found {}",
+            picked.len(),
+            roi.len()
+        ));
+    }
+    let (starts, ends) = roi.split_at(picked.len());
+    let mut all = vec![None; rank];
+    for ((&at, &start), &end) in picked.iter().zip(starts).zip(ends) {
+        if let Some(slot) = all.get_mut(at) {
+            *slot = Some((start as f32, end as f32));
+        }
+    }
+    Ok(all)
+}
+
+/// Resizes regions; what is outside the input becomes `extrapolation`.
+fn crop_all(
+    e: &mut Emitter,
+    x: &Operand,
+    dims: &[usize],
+    regions: &[Region],
+    extrapolation: f64,
+    method: Method,
+) -> Result<Operand> {
+    let mut y = x.clone();
+    let mut outside: Option<Operand> = None;
+    for (at, (&to, region)) in dims.iter().zip(regions).enumerate() {
+        let from = x.extent(at);
+        let Some((start, end)) = *region else { continue };
+        if to == 0 || from == 0 {
+            return invalid(format!("cannot resize extent {from} to {to}"));
+        }
+        let (last, steps) = (from as f32 - 1.0, to as f32 - 1.0);
+        let place = |i: usize| match to {
+            1 => 0.5 * (start + end) * last,
+            _ => start * last + i as f32 * (end - start) * last / steps,
+        };
+        let places: Vec<f32> = (0..to).map(place).collect();
+        // a filter is widened by how much of the input an element of the output stands for
+        let scale = to as f32 / (from as f32 * (end - start).abs());
+        y = along(e, &y, at, to, &taps(&places, from, scale, method))?;
+        let beyond: Vec<bool> = places.iter().map(|&v| !(0.0..=last).contains(&v)).collect();
+        if beyond.contains(&true) {
+            let line = Operand::known(Tensor::from_slice(&[to], &beyond)?);
+            let line = e.broadcast(&line, dims, &[at])?;
+            outside = Some(match outside {
+                None => line,
+                Some(so_far) => e.binary(Op::Or {}, &so_far, &line)?,
+            });
+        }
+    }
+    let Some(outside) = outside else { return Ok(y) };
+    let value = Operand::scalar(x.dtype(), extrapolation)?;
+    e.select(&outside, &value, &y)
 }
 
 /// One factor per axis of x: those given for `picked`, 1 for the others.
@@ -173,7 +250,11 @@ fn resize_all(e: &mut Emitter, x: &Operand, dims: &[usize], scales: &[f32], meth
         if to == 0 || from == 0 {
             return invalid(format!("cannot resize extent {from} to {to}"));
         }
-        let taps = taps(from, to, scale, method);
+        // Scaling by exactly 1 keeps an element whatever the rounding would say of its coordinate.
+        let kept = method.mode == "nearest" && from == to && scale == 1.0;
+        let place = |i: usize| if kept { i as f32 } else { coordinate(i, from, to, scale, method.coordinates) };
+        let places: Vec<f32> = (0..to).map(place).collect();
+        let taps = taps(&places, from, scale, method);
         y = along(e, &y, at, to, &taps)?;
     }
     Ok(y)
@@ -214,11 +295,12 @@ fn coordinate(i: usize, from: usize, to: usize, scale: f32, mode: &str) -> f32 {
     }
 }
 
-fn taps(from: usize, to: usize, scale: f32, method: Method) -> Vec<Tap> {
-    let places: Vec<f32> = (0..to).map(|i| coordinate(i, from, to, scale, method.coordinates)).collect();
+/// The taps for output elements that lie at `places` in an input of extent `from`.
+fn taps(places: &[f32], from: usize, scale: f32, method: Method) -> Vec<Tap> {
+    let to = places.len();
     let clamp = |v: f32| v.clamp(0.0, (from - 1) as f32) as usize;
     if method.antialias && scale < 1.0 && method.mode != "nearest" {
-        return filtered(&places, from, method, scale);
+        return filtered(places, from, method, scale);
     }
     match method.mode {
         "nearest" => {
@@ -231,9 +313,7 @@ fn taps(from: usize, to: usize, scale: f32, method: Method) -> Vec<Tap> {
                 "round_prefer_ceil" => (v + 0.5).floor(),
                 _ => (v - 0.5).ceil(),
             };
-            // Scaling by exactly 1 keeps an element whatever the rounding says of its coordinate.
-            let indices =
-                places.iter().enumerate().map(|(i, &v)| if from == to && scale == 1.0 { i } else { clamp(round(v)) });
+            let indices = places.iter().map(|&v| clamp(round(v)));
             vec![Tap { indices: indices.collect(), weights: vec![1.0; to] }]
         }
         "linear" => {
@@ -246,7 +326,7 @@ fn taps(from: usize, to: usize, scale: f32, method: Method) -> Vec<Tap> {
                 Tap { indices: high, weights: share },
             ]
         }
-        _ => filtered(&places, from, method, 1.0),
+        _ => filtered(places, from, method, 1.0),
     }
 }
 

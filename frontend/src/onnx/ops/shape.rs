@@ -153,14 +153,15 @@ pub(super) fn dropout(n: &mut NodeContext<'_>) -> Results {
     // How many elements training would drop, and by which random numbers.
     n.attributes.dismiss("ratio");
     n.attributes.dismiss("seed");
-    n.optional(1);
+    let ratio = n.optional(1);
     if n.opset < 7 {
         n.attributes.dismiss("is_test");
     }
     if n.opset >= 12 {
         let training = n.known(2, "training_mode")?.is_some_and(|t| t.to_f64_vec().first().is_some_and(|&v| v != 0.0));
-        if training {
-            return unsupported("training_mode = true");
+        let drops_nothing = || ratio.as_ref().and_then(Operand::tensor).is_some_and(|r| r.to_f64_vec() == [0.0]);
+        if training && !drops_nothing() {
+            return unsupported("training_mode = true with a ratio that is not known to be 0");
         }
     }
     if n.outputs < 2 {

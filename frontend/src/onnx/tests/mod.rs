@@ -4,6 +4,8 @@
 mod errors;
 mod folding;
 mod operators;
+mod sampling;
+mod selection;
 mod signature;
 
 use bytes::Bytes;

@@ -284,11 +284,19 @@ fn within(found: f64, expected: f64, units: f64, what: &str) {
 fn f64_functions_agree_with_the_platforms_own() {
     // Two implementations within 1 ulp each of the truth are within 2 of each other; tanh and pow within 2 each.
     type Function = fn(f64) -> f64;
-    let functions: [(Op, Function, f64, f64, f64); 5] = [
+    let functions: [(Op, Function, f64, f64, f64); 12] = [
         (Op::Exp {}, f64::exp, -745.0, 709.0, 2.0),
         (Op::Log {}, f64::ln, 1e-3, 1e6, 2.0),
         (Op::Sin {}, f64::sin, -100.0, 100.0, 2.0),
         (Op::Cos {}, f64::cos, -100.0, 100.0, 2.0),
+        (Op::Log1p {}, f64::ln_1p, -0.999, 1e3, 2.0),
+        (Op::Atan {}, f64::atan, -50.0, 50.0, 2.0),
+        (Op::Asin {}, f64::asin, -1.0, 1.0, 6.0),
+        (Op::Acos {}, f64::acos, -1.0, 1.0, 6.0),
+        // Rust's own hyperbolic ones lose digits near 0, 1 and −1, so not there: see the next test
+        (Op::Asinh {}, f64::asinh, 0.5, 50.0, 6.0),
+        (Op::Acosh {}, f64::acosh, 1.5, 50.0, 6.0),
+        (Op::Atanh {}, f64::atanh, -0.5, 0.999, 6.0),
         (Op::Tanh {}, f64::tanh, -20.0, 20.0, 4.0),
     ];
     for (op, function, low, high, units) in functions {
@@ -301,6 +309,42 @@ fn f64_functions_agree_with_the_platforms_own() {
     let powers = values::<f64>(Op::Pow {}, &[tensor(&[x.len()], &x), tensor(&[y.len()], &y)]);
     for ((&x, &y), p) in x.iter().zip(&y).zip(powers) {
         within(p, x.powf(y), 4.0, &format!("{x} to the power {y}"));
+    }
+}
+
+#[test]
+fn inverse_functions_keep_their_precision_near_the_ends_of_their_domains() {
+    // Series at 0 and at 1, whose next term is below 2e-16 of the sum.
+    for x in [1e-6f64, -1e-7, 1e-9] {
+        let at = |op: Op| values::<f64>(op, &[tensor(&[1], &[x])])[0];
+        within(at(Op::Asin {}), x + x.powi(3) / 6.0, 6.0, "asin near 0");
+        within(at(Op::Asinh {}), x - x.powi(3) / 6.0, 6.0, "asinh near 0");
+        within(at(Op::Atanh {}), x + x.powi(3) / 3.0, 6.0, "atanh near 0");
+        within(at(Op::Atan {}), x - x.powi(3) / 3.0, 2.0, "atan near 0");
+    }
+    let x: f64 = 1.0 + 2f64.powi(-40);
+    let t = x - 1.0;
+    let acosh = values::<f64>(Op::Acosh {}, &[tensor(&[1], &[x])])[0];
+    within(acosh, (2.0 * t).sqrt() * (1.0 - t / 12.0), 6.0, "acosh near 1");
+    let acos = values::<f64>(Op::Acos {}, &[tensor(&[1], &[1.0 - t])])[0];
+    within(acos, (2.0 * t).sqrt() * (1.0 + t / 12.0), 6.0, "acos near 1");
+}
+
+#[test]
+fn inverse_functions_have_the_values_of_c_at_the_ends_and_beyond() {
+    let pi = std::f32::consts::PI;
+    same(&unary(Op::Atan {}, &[-INF, INF, -0.0, NAN]), &[-pi / 2.0, pi / 2.0, -0.0, NAN]);
+    same(&unary(Op::Asin {}, &[-1.0, 1.0, -0.0, 1.5, -INF, NAN]), &[-pi / 2.0, pi / 2.0, -0.0, NAN, NAN, NAN]);
+    same(&unary(Op::Acos {}, &[-1.0, 1.0, 1.5, -1.5, INF, -INF, NAN]), &[pi, 0.0, NAN, NAN, NAN, NAN, NAN]);
+    same(&unary(Op::Asinh {}, &[-INF, INF, 0.0, -0.0, NAN]), &[-INF, INF, 0.0, -0.0, NAN]);
+    same(&unary(Op::Acosh {}, &[1.0, INF, 0.5, -3.0, -1e30, -INF, NAN]), &[0.0, INF, NAN, NAN, NAN, NAN, NAN]);
+    same(&unary(Op::Atanh {}, &[-1.0, 1.0, -0.0, 1.5, -INF, NAN]), &[-INF, INF, -0.0, NAN, NAN, NAN]);
+    same(&unary(Op::Log1p {}, &[-1.0, -2.0, -0.0, INF, NAN]), &[-INF, NAN, -0.0, INF, NAN]);
+    // squares of these are infinite
+    for x in [1e25f64, 3e38] {
+        let found = unary(Op::Asinh {}, &[x as f32, -x as f32])[0];
+        assert!((f64::from(found) - (2.0 * x).ln()).abs() < 1e-5, "asinh {x}: {found}");
+        assert!((f64::from(unary(Op::Acosh {}, &[x as f32])[0]) - (2.0 * x).ln()).abs() < 1e-5);
     }
 }
 
