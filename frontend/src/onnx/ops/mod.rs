@@ -15,6 +15,7 @@ mod quantization;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sequence;
 mod shape;
 mod window;
 
@@ -23,26 +24,37 @@ use kiln_ir::attribute::{Extreme, Reducer};
 
 use super::emit::Operand;
 use super::error::Result;
-use super::node::Handler;
+use super::node::{Handler, TensorHandler};
 use reduce::Kind;
 
 /// What a handler gives: the node's results.
 type Results = Result<Vec<Operand>>;
 
-/// The handler of a standard operator. Operators whose meaning changed between opsets have one
+/// The handler of an operator; the standard domain is the empty name. Operators whose meaning changed between opsets have one
 /// handler that looks at the opset.
-pub(super) fn handler(op_type: &str) -> Option<Handler> {
-    TABLE.iter().find(|(name, _)| *name == op_type).map(|(_, handler)| *handler)
+pub(super) fn handler(domain: &str, op_type: &str) -> Option<Handler> {
+    let tensors = DOMAINS.iter().find(|(name, _)| *name == domain)?.1;
+    if let Some(handler) = find(tensors, op_type) {
+        return Some(Handler::Tensors(handler));
+    }
+    find(sequence::TABLE, op_type).filter(|_| domain.is_empty()).map(Handler::Values)
 }
 
-/// The names of all operators, in alphabetical order.
-pub(super) fn names() -> Vec<&'static str> {
-    let mut names: Vec<&str> = TABLE.iter().map(|(name, _)| *name).collect();
-    names.sort_unstable();
-    names
+fn find<H: Copy>(table: &[(&str, H)], op_type: &str) -> Option<H> {
+    table.iter().find(|(name, _)| *name == op_type).map(|(_, handler)| *handler)
 }
 
-static TABLE: &[(&str, Handler)] = &[
+/// The names of all operators, those of other domains than the standard one with their domain.
+pub(super) fn names() -> Vec<String> {
+    let qualified = |domain: &str, name: &str| if domain.is_empty() { name.to_owned() } else { format!("{domain}.{name}") };
+    let tensors = DOMAINS.iter().flat_map(|(domain, table)| table.iter().map(|(name, _)| qualified(domain, name)));
+    tensors.chain(sequence::TABLE.iter().map(|(name, _)| (*name).to_owned())).collect()
+}
+
+/// The operators of tensors, by domain.
+static DOMAINS: &[(&str, &[(&str, TensorHandler)])] = &[("", TABLE)];
+
+static TABLE: &[(&str, TensorHandler)] = &[
     // Elementwise, one operand.
     ("Abs", elementwise::absolute),
     ("Ceil", |n| elementwise::unary(n, Op::Ceil {})),
@@ -51,7 +63,6 @@ static TABLE: &[(&str, Handler)] = &[
     ("Erf", |n| elementwise::unary(n, Op::Erf {})),
     ("Exp", |n| elementwise::unary(n, Op::Exp {})),
     ("Floor", |n| elementwise::unary(n, Op::Floor {})),
-    ("Identity", elementwise::identity),
     ("IsInf", elementwise::is_inf),
     ("IsNaN", |n| elementwise::unary(n, Op::IsNan {})),
     ("Log", |n| elementwise::unary(n, Op::Log {})),
