@@ -28,7 +28,8 @@ pub enum Outcome {
     Wrong(String),
 }
 
-/// A test whose expected values are not the operator's: what ONNX Runtime gives is, and Kiln must give that.
+/// A test whose expected values are not the operator's: what ONNX Runtime gives is, and Kiln must give that (or what the
+/// definition says, of an operator that ONNX Runtime does not have).
 #[derive(Clone, Copy, Debug)]
 pub struct Dispute {
     /// Folder of the test.
@@ -303,7 +304,7 @@ pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Disput
         let _ = writeln!(text, "{line}");
     }
     text.push_str(
-        "\n## Disputed\n\nHere Kiln gives what ONNX Runtime 1.32 gives; the tests expect something else:\n\n",
+        "\n## Disputed\n\nHere Kiln gives what ONNX Runtime 1.32 gives, or what the operator's definition says; the tests expect something else:\n\n",
     );
     for dispute in disputes {
         let _ = writeln!(text, "- `{}`: {}", dispute.name, dispute.why);

@@ -5,6 +5,7 @@ mod contraction;
 mod conv;
 mod einsum;
 mod elementwise;
+mod features;
 mod index;
 mod loss;
 mod movement;
@@ -17,6 +18,8 @@ mod reduce;
 mod resize;
 mod sequence;
 mod shape;
+mod signal;
+mod training;
 mod window;
 
 use kiln_ir::Op;
@@ -52,7 +55,16 @@ pub(super) fn names() -> Vec<String> {
 }
 
 /// The operators of tensors, by domain.
-static DOMAINS: &[(&str, &[(&str, TensorHandler)])] = &[("", TABLE)];
+static DOMAINS: &[(&str, &[(&str, TensorHandler)])] = &[("", TABLE), ("ai.onnx.ml", LEARNING), ("ai.onnx.preview.training", TRAINING)];
+
+static LEARNING: &[(&str, TensorHandler)] = &[
+    ("ArrayFeatureExtractor", features::array_feature_extractor),
+    ("Binarizer", features::binarizer),
+    ("TreeEnsemble", features::tree_ensemble),
+];
+
+static TRAINING: &[(&str, TensorHandler)] =
+    &[("Adagrad", training::adagrad), ("Adam", training::adam), ("Momentum", training::momentum)];
 
 static TABLE: &[(&str, TensorHandler)] = &[
     // Elementwise, one operand.
@@ -206,6 +218,14 @@ static TABLE: &[(&str, TensorHandler)] = &[
     ("QLinearConv", quantization::quantized_conv),
     ("QLinearMatMul", quantization::quantized_matmul),
     ("QuantizeLinear", quantization::quantize),
+    // Signals.
+    ("BlackmanWindow", |n| signal::window(n, &[0.42, -0.5, 0.08])),
+    ("DFT", signal::dft),
+    ("HammingWindow", |n| signal::window(n, &[25.0 / 46.0, -21.0 / 46.0])),
+    ("HannWindow", |n| signal::window(n, &[0.5, -0.5])),
+    ("MelWeightMatrix", signal::mel_weights),
+    ("STFT", signal::stft),
+    ("TfIdfVectorizer", features::tfidf),
     // Losses.
     ("NegativeLogLikelihoodLoss", loss::negative_log_likelihood),
     ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),

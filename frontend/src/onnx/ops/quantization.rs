@@ -1,22 +1,27 @@
 //! Quantising and back.
 
-use kiln_ir::attribute::Reducer;
+use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::{DType, Op};
 
-use super::super::emit::{Emitter, Operand, axis};
-use super::super::error::{Result, invalid, unsupported};
+use super::super::emit::{Emitter, Operand, axis, set};
+use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::node::NodeContext;
 use super::Results;
 use super::contraction::product;
 use super::conv::{centred, conv_op, with_bias};
 
-/// The channel axis and, where it is missing, a zero point of 0.
-fn parameters(
-    n: &mut NodeContext<'_>,
-    x: &Operand,
-    scale: &Operand,
-    default: DType,
-) -> Result<(usize, Operand, Operand)> {
+/// How a tensor is quantised.
+struct Scheme {
+    /// The axis along which scales differ.
+    axis: usize,
+    /// One scale for so many elements along it; 0 for one of each element, or of the whole tensor.
+    block: usize,
+    scale: Operand,
+    zero: Operand,
+}
+
+/// The scheme that the attributes and inputs say; a missing zero point is 0.
+fn scheme(n: &mut NodeContext<'_>, x: &Operand, scale: &Operand, default: DType) -> Result<Scheme> {
     let at = match scale.rank() {
         0 => {
             n.attributes.dismiss("axis");
@@ -25,9 +30,14 @@ fn parameters(
         _ if n.opset >= 13 => axis(n.attributes.int_or("axis", 1)?, x.rank())?,
         _ => 0,
     };
-    if n.opset >= 21 && n.attributes.int_or("block_size", 0)? != 0 {
-        return unsupported("block_size (one scale per block)");
-    }
+    let block = if n.opset >= 21 { n.attributes.int_or("block_size", 0)? } else { 0 };
+    let Ok(block) = usize::try_from(block) else {
+        return Err(NodeError::Attribute {
+            name: "block_size".into(),
+            expected: "an integer of at least 0".into(),
+            found: block.to_string(),
+        });
+    };
     let zero = match n.optional(2) {
         Some(zero) => zero,
         None => {
@@ -35,13 +45,66 @@ fn parameters(
             n.emit.broadcast_to(&zero, scale.dims())?
         }
     };
+    // A block that is longer than the axis is the axis.
+    let block = block.min(x.extent(at).max(1));
+    if block > 0 {
+        let mut dims = x.dims().to_vec();
+        set(&mut dims, at, x.extent(at).div_ceil(block));
+        if scale.dims() != dims || zero.dims() != dims {
+            return invalid(format!(
+                "scales of {:?} and zero points of {:?} for {:?} in blocks of {block} along axis {at}; expected {dims:?}",
+                scale.dims(),
+                zero.dims(),
+                x.dims()
+            ));
+        }
+    }
     // A vector of one is a scalar.
-    let (scale, zero) = if scale.dims() == [1] {
+    let (scale, zero) = if block == 0 && scale.dims() == [1] {
         (n.emit.reshape(scale, &[])?, n.emit.reshape(&zero, &[])?)
     } else {
         (scale.clone(), zero)
     };
-    Ok((at, scale, zero))
+    Ok(Scheme { axis: at, block, scale, zero })
+}
+
+impl Scheme {
+    /// Applies an op of x, scale and zero point. Blocks become the rows of a matrix, which has a scale for each row.
+    fn apply(&self, e: &mut Emitter, x: &Operand, op: impl FnOnce(usize) -> Op) -> Result<Operand> {
+        if self.block == 0 {
+            return e.op(op(self.axis), &[x, &self.scale, &self.zero]);
+        }
+        let (extent, blocks) = (x.extent(self.axis), self.scale.extent(self.axis));
+        // Elements beyond the last whole block do not matter: they are cut off again.
+        let mut padding = vec![Padding::NONE; x.rank()];
+        if let (Some(own), Some(more)) =
+            (padding.get_mut(self.axis), blocks.checked_mul(self.block).and_then(|n| n.checked_sub(extent)))
+        {
+            own.high = more as i64;
+        }
+        let padded = e.pad(x, &padding, 0.0)?;
+        let split_at = |dims: &[usize]| -> Vec<usize> {
+            let (before, after) = dims.split_at(self.axis);
+            [before, &[blocks, self.block], after.get(1..).unwrap_or_default()].concat()
+        };
+        let split = e.reshape(&padded, &split_at(padded.dims()))?;
+        // The elements of a block last.
+        let mut perm: Vec<usize> = (0..split.rank()).collect();
+        perm.remove(self.axis + 1);
+        perm.push(self.axis + 1);
+        let rows = e.transpose(&split, &perm)?;
+        let moved = rows.dims().to_vec();
+        let count = self.scale.dims().iter().product();
+        let rows = e.reshape(&rows, &[count, self.block])?;
+        let (scale, zero) = (e.reshape(&self.scale, &[count])?, e.reshape(&self.zero, &[count])?);
+        let y = e.op(op(0), &[&rows, &scale, &zero])?;
+        let y = e.reshape(&y, &moved)?;
+        let mut back: Vec<usize> = (0..split.rank() - 1).collect();
+        back.insert(self.axis + 1, split.rank() - 1);
+        let y = e.transpose(&y, &back)?;
+        let y = e.reshape(&y, padded.dims())?;
+        e.slice_axis(&y, self.axis, 0, extent)
+    }
 }
 
 pub(super) fn quantize(n: &mut NodeContext<'_>) -> Results {
@@ -55,19 +118,19 @@ pub(super) fn quantize(n: &mut NodeContext<'_>) -> Results {
             default = i32::try_from(stated)
                 .map_err(|_| stated.to_string())
                 .and_then(super::super::tensor::dtype_of)
-                .map_err(|found| super::super::error::NodeError::Unsupported(format!("output_dtype {found}")))?;
+                .map_err(|found| NodeError::Unsupported(format!("output_dtype {found}")))?;
         }
     }
-    let (at, scale, zero) = parameters(n, &x, &scale, default)?;
-    let scale = n.emit.convert(&scale, x.dtype())?;
-    let op = Op::Quantize { dtype: zero.dtype(), axis: at };
-    Ok(vec![n.emit.op(op, &[&x, &scale, &zero])?])
+    let mut scheme = scheme(n, &x, &scale, default)?;
+    scheme.scale = n.emit.convert(&scheme.scale, x.dtype())?;
+    let dtype = scheme.zero.dtype();
+    Ok(vec![scheme.apply(n.emit, &x, |axis| Op::Quantize { dtype, axis })?])
 }
 
 pub(super) fn dequantize(n: &mut NodeContext<'_>) -> Results {
     let (x, scale) = (n.input(0, "x")?, n.input(1, "x_scale")?);
-    let (at, scale, zero) = parameters(n, &x, &scale, x.dtype())?;
-    Ok(vec![n.emit.op(Op::Dequantize { axis: at }, &[&x, &scale, &zero])?])
+    let scheme = scheme(n, &x, &scale, x.dtype())?;
+    Ok(vec![scheme.apply(n.emit, &x, |axis| Op::Dequantize { axis })?])
 }
 
 /// Scale and zero point from the range of x, widened to hold 0, onto 0…255.

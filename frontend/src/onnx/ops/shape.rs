@@ -147,20 +147,21 @@ fn integer_range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tenso
     Ok(if start.dtype() == DType::I64 { wide } else { Tensor::from_f64(start.dtype(), &[narrow.len()], &narrow)? })
 }
 
-/// Inference: the input as it is, and a mask that keeps everything.
+/// Inference, or training that drops nothing: the input as it is, and a mask that keeps everything.
 pub(super) fn dropout(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "data")?;
     // How many elements training would drop, and by which random numbers.
     n.attributes.dismiss("ratio");
     n.attributes.dismiss("seed");
-    n.optional(1);
+    let ratio = n.optional(1);
     if n.opset < 7 {
         n.attributes.dismiss("is_test");
     }
     if n.opset >= 12 {
         let training = n.known(2, "training_mode")?.is_some_and(|t| t.to_f64_vec().first().is_some_and(|&v| v != 0.0));
-        if training {
-            return unsupported("training_mode = true");
+        let drops_none = ratio.is_some_and(|r| r.tensor().is_some_and(|t| t.to_f64_vec() == [0.0]));
+        if training && !drops_none {
+            return unsupported("training_mode = true, which drops elements at random (a ratio of 0 drops none)");
         }
     }
     if n.outputs < 2 {
