@@ -171,7 +171,8 @@ fn tensor(mut proto: TensorProto, ty: Option<&TypeValue>, name: &str) -> Result<
     {
         proto.data_type = declared.elem_type;
     }
-    let tensor = read_tensor(&proto, name, &ExternalFiles::new(None)).map_err(|e| reason_of_dtype(&proto, &e.to_string()))?;
+    let tensor =
+        read_tensor(&proto, name, &ExternalFiles::new(None)).map_err(|e| reason_of_dtype(&proto, &e.to_string()))?;
     Ok(Given::Tensor(proto, tensor))
 }
 
@@ -183,7 +184,12 @@ fn reason_of_dtype(proto: &TensorProto, otherwise: &str) -> String {
 }
 
 /// Imports with the first `fed` inputs fed and the other tensors constant, and runs.
-fn attempt(model: &ModelProto, inputs: &[(String, Given)], fed: usize, run: Run) -> Result<Vec<(String, Tensor)>, Outcome> {
+fn attempt(
+    model: &ModelProto,
+    inputs: &[(String, Given)],
+    fed: usize,
+    run: Run,
+) -> Result<Vec<(String, Tensor)>, Outcome> {
     let mut model = model.clone();
     let mut options = ImportOptions::default();
     let mut feeds = Vec::new();
@@ -233,14 +239,16 @@ fn reason(problem: &Problem) -> String {
 /// Compares results with the expected ones.
 fn compare(case: &Path, model: &ModelProto, results: &[(String, Tensor)], dispute: Option<&Dispute>) -> Outcome {
     let outputs = model.graph.iter().flat_map(|g| &g.output).enumerate();
-    let given = outputs.map(|(i, output)| Ok((output.name.clone().unwrap_or_default(), given(case, "output", i, output)?)));
+    let given =
+        outputs.map(|(i, output)| Ok((output.name.clone().unwrap_or_default(), given(case, "output", i, output)?)));
     let expected: Vec<(String, Given)> = match given.collect::<Result<_, String>>() {
         Ok(expected) => expected,
         Err(e) => return Outcome::Wrong(format!("an expected value: {e}")),
     };
     let expected: Vec<(String, &Tensor)> = expected.iter().flat_map(|(name, given)| given.tensors(name)).collect();
     if !expected.iter().map(|(name, _)| name).eq(results.iter().map(|(name, _)| name)) {
-        let names = |list: &mut dyn Iterator<Item = &String>| list.map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+        let names =
+            |list: &mut dyn Iterator<Item = &String>| list.map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
         let (found, expected) =
             (names(&mut results.iter().map(|(n, _)| n)), names(&mut expected.iter().map(|(n, _)| n)));
         return Outcome::Wrong(format!("the results are {found}, expected {expected}"));

@@ -392,13 +392,12 @@ fn scan_counts(
     inputs: usize,
 ) -> Result<(usize, usize, usize)> {
     let stated = a.required_int("num_scan_inputs")?;
-    let scanned = usize::try_from(stated).ok().filter(|&n| (1..=inputs).contains(&n)).ok_or_else(|| {
-        NodeError::Attribute {
+    let scanned =
+        usize::try_from(stated).ok().filter(|&n| (1..=inputs).contains(&n)).ok_or_else(|| NodeError::Attribute {
             name: "num_scan_inputs".to_owned(),
             expected: format!("1 to {inputs}, the number of states and scan inputs"),
             found: stated.to_string(),
-        }
-    })?;
+        })?;
     let states = inputs - scanned;
     expect_inputs(graph, inputs, "states, and one step of each scan input")?;
     let Some(scans) = graph.output.len().checked_sub(states) else {

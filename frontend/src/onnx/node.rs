@@ -81,7 +81,6 @@ impl<'a> NodeContext<'a> {
         given.map(|(i, value)| value.tensor(i).map(|_| ())).collect()
     }
 
-
     /// Input `index`.
     pub fn input(&self, index: usize, role: &'static str) -> Result<Operand> {
         self.optional(index).ok_or(NodeError::MissingInput { index, role })

@@ -69,10 +69,8 @@ pub(super) fn inputs(graph: &GraphProto, options: &ImportOptions, problems: &mut
         graph.input.iter().filter(|i| !constants.contains(i.name.as_deref().unwrap_or_default())).collect();
     check_options(&fed, options, problems);
     // Of each input, the tensors that it is or holds.
-    let declared: Vec<(&str, Kind, Vec<Declared<'_>>)> = fed
-        .iter()
-        .filter_map(|input| declare(input, options).map_err(|problem| problems.push(problem)).ok())
-        .collect();
+    let declared: Vec<(&str, Kind, Vec<Declared<'_>>)> =
+        fed.iter().filter_map(|input| declare(input, options).map_err(|problem| problems.push(problem)).ok()).collect();
     let tensors: Vec<&Declared<'_>> = declared.iter().flat_map(|(_, _, tensors)| tensors).collect();
     let bound = bind(&tensors, options, problems);
     let mut inputs = Vec::with_capacity(declared.len());
@@ -111,7 +109,9 @@ fn check_options(fed: &[&ValueInfoProto], options: &ImportOptions, problems: &mu
             )));
         }
         if length > MOST_ELEMENTS {
-            problems.push(Problem::Option(format!("`{name}` would have {length} elements; up to {MOST_ELEMENTS} are supported")));
+            problems.push(Problem::Option(format!(
+                "`{name}` would have {length} elements; up to {MOST_ELEMENTS} are supported"
+            )));
         }
     }
     for name in &options.absent {
@@ -165,7 +165,9 @@ fn declare<'a>(
             Ok((name, Kind::Sequence(element.dtype), elements))
         }
         TypeValue::Map(_) => Err(refused(format!("input `{name}` is a map: only tensors are supported"))),
-        TypeValue::SparseTensor(_) => Err(refused(format!("input `{name}` is sparse: only dense tensors are supported"))),
+        TypeValue::SparseTensor(_) => {
+            Err(refused(format!("input `{name}` is sparse: only dense tensors are supported")))
+        }
         TypeValue::Optional(_) => Err(refused(format!("input `{name}` is an optional of other things than tensors"))),
     }
 }

@@ -126,11 +126,8 @@ fn walk(e: &mut Emitter, trees: &Trees, x: &Operand, samples: usize, width: usiz
     used.sort_unstable();
     used.dedup();
     let widest = trees.members.iter().map(Vec::len).max().unwrap_or(0);
-    let members: Vec<f64> = trees
-        .members
-        .iter()
-        .flat_map(|m| m.iter().copied().chain(std::iter::repeat(f64::NAN)).take(widest))
-        .collect();
+    let members: Vec<f64> =
+        trees.members.iter().flat_map(|m| m.iter().copied().chain(std::iter::repeat(f64::NAN)).take(widest)).collect();
     let members = Operand::known(Tensor::from_f64(x.dtype(), &[trees.members.len(), widest], &members)?);
 
     let mut at = e.broadcast_to(&Operand::integers(&trees.roots)?, &dims)?;
@@ -399,13 +396,7 @@ fn grams(pool: &[i64], starts: &[i64]) -> Result<Vec<Vec<Vec<i64>>>> {
 }
 
 /// How often each of `grams` occurs in each row of x, its numbers `stride` apart: [rows, grams].
-fn occurrences(
-    e: &mut Emitter,
-    x: &Operand,
-    grams: &[Vec<i64>],
-    stride: usize,
-    positions: usize,
-) -> Result<Operand> {
+fn occurrences(e: &mut Emitter, x: &Operand, grams: &[Vec<i64>], stride: usize, positions: usize) -> Result<Operand> {
     let dims = [x.extent(0), positions, grams.len()];
     let mut all = None;
     for i in 0..grams.first().map_or(0, Vec::len) {

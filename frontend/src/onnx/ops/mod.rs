@@ -49,13 +49,15 @@ fn find<H: Copy>(table: &[(&str, H)], op_type: &str) -> Option<H> {
 
 /// The names of all operators, those of other domains than the standard one with their domain.
 pub(super) fn names() -> Vec<String> {
-    let qualified = |domain: &str, name: &str| if domain.is_empty() { name.to_owned() } else { format!("{domain}.{name}") };
+    let qualified =
+        |domain: &str, name: &str| if domain.is_empty() { name.to_owned() } else { format!("{domain}.{name}") };
     let tensors = DOMAINS.iter().flat_map(|(domain, table)| table.iter().map(|(name, _)| qualified(domain, name)));
     tensors.chain(sequence::TABLE.iter().map(|(name, _)| (*name).to_owned())).collect()
 }
 
 /// The operators of tensors, by domain.
-static DOMAINS: &[(&str, &[(&str, TensorHandler)])] = &[("", TABLE), ("ai.onnx.ml", LEARNING), ("ai.onnx.preview.training", TRAINING)];
+static DOMAINS: &[(&str, &[(&str, TensorHandler)])] =
+    &[("", TABLE), ("ai.onnx.ml", LEARNING), ("ai.onnx.preview.training", TRAINING)];
 
 static LEARNING: &[(&str, TensorHandler)] = &[
     ("ArrayFeatureExtractor", features::array_feature_extractor),

@@ -102,7 +102,8 @@ pub(super) fn dft(n: &mut NodeContext<'_>) -> Results {
     }
     // Samples beyond the length do not count; those that are missing are 0.
     let samples = x.extent(at).min(length);
-    let weights = Tensor::from_f64(x.dtype(), &[samples, parts, count, 2], &matrix(samples, parts, count, length, inverse)?)?;
+    let weights =
+        Tensor::from_f64(x.dtype(), &[samples, parts, count, 2], &matrix(samples, parts, count, length, inverse)?)?;
     let e = &mut *n.emit;
     let x = e.slice_axis(&x, at, 0, samples)?;
     let op = Op::Dot {
@@ -130,7 +131,9 @@ pub(super) fn stft(n: &mut NodeContext<'_>) -> Results {
     let window = n.optional(2);
     let stated = positive(n, 3, "frame_length")?;
     let length = match (&window, stated) {
-        (Some(w), _) if w.rank() != 1 => return invalid(format!("the window must have one axis, found {:?}", w.dims())),
+        (Some(w), _) if w.rank() != 1 => {
+            return invalid(format!("the window must have one axis, found {:?}", w.dims()));
+        }
         (Some(w), Some(length)) if w.extent(0) != length => {
             return unsupported(format!("a window of {} samples for frames of {length}", w.extent(0)));
         }
@@ -219,7 +222,9 @@ pub(super) fn mel_weights(n: &mut NodeContext<'_>) -> Results {
     };
     let corners: Vec<f64> = (0..bins + 2).map(corner).collect();
     if let Some(beyond) = corners.iter().find(|&&c| !(0.0..=rows as f64).contains(&c)) {
-        return invalid(format!("the edges {low} and {high} Hz lie beyond the transform: frequency {beyond} of {rows}"));
+        return invalid(format!(
+            "the edges {low} and {high} Hz lie beyond the transform: frequency {beyond} of {rows}"
+        ));
     }
     let mut weights = vec![0.0; rows * bins];
     for (bin, corners) in corners.windows(3).enumerate() {

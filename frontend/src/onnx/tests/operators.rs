@@ -7,7 +7,7 @@ fn values(t: &Tensor) -> Vec<f64> {
 }
 
 /// Compares with a tolerance for f32 arithmetic on numbers of moderate size: a few roundings.
-fn assert_close(found: &Tensor, dims: &[usize], expected: &[f64]) {
+pub fn assert_close(found: &Tensor, dims: &[usize], expected: &[f64]) {
     assert_eq!(found.dims(), dims);
     for (i, (f, e)) in values(found).iter().zip(expected).enumerate() {
         assert!((f - e).abs() <= 1e-5 * (1.0 + e.abs()), "element {i}: found {f}, expected {e}\n{found:?}");
@@ -15,7 +15,7 @@ fn assert_close(found: &Tensor, dims: &[usize], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
 }
 
-fn assert_is(found: &Tensor, dims: &[usize], expected: &[f64]) {
+pub fn assert_is(found: &Tensor, dims: &[usize], expected: &[f64]) {
     assert_eq!((found.dims(), values(found).as_slice()), (dims, expected));
 }
 
@@ -415,6 +415,54 @@ fn quantising_rounds_to_even_and_saturates() {
     assert_is(&y, &[6], &[128.0, 129.0, 130.0, 255.0, 1.0, 0.0]);
     let back = apply_to(10, "DequantizeLinear", &y, &[Tensor::scalar(2.0f32), Tensor::scalar(128u8)], vec![]);
     assert_is(&back, &[6], &[0.0, 2.0, 4.0, 254.0, -254.0, -256.0]);
+}
+
+#[test]
+fn blocks_along_an_axis_have_their_own_scales_and_zero_points() {
+    // along the first axis: blocks of 2 of 3 rows, the last one cut short
+    let x = f32s(&[3, 2], &[2.0, 3.0, 4.0, 6.0, 8.0, 1000.0]);
+    let scale = f32s(&[2, 2], &[1.0, 3.0, 2.0, 2.0]);
+    let zero = Tensor::from_slice(&[2, 2], &[0u8, 10, 20, 30]).unwrap();
+    let settings = || vec![int("axis", 0), int("block_size", 2)];
+    let y = apply_to(21, "QuantizeLinear", &x, &[scale.clone(), zero.clone()], settings());
+    assert_is(&y, &[3, 2], &[2.0, 11.0, 4.0, 12.0, 24.0, 255.0]);
+    let back = apply_to(21, "DequantizeLinear", &y, &[scale.clone(), zero.clone()], settings());
+    assert_is(&back, &[3, 2], &[2.0, 3.0, 4.0, 6.0, 8.0, 450.0]);
+    // a block longer than the axis is the axis
+    let long = vec![int("axis", 1), int("block_size", i64::MAX)];
+    let y = apply_to(21, "QuantizeLinear", &x, &[f32s(&[3, 1], &[1.0, 2.0, 4.0])], long);
+    assert_is(&y, &[3, 2], &[2.0, 3.0, 2.0, 3.0, 2.0, 250.0]);
+    let refused = |attributes| {
+        Model::new(21)
+            .input("x", DType::F32, &["3", "2"])
+            .constant("s", &scale)
+            .node("QuantizeLinear", &["x", "s"], &["y"], attributes)
+            .output("y")
+            .error()
+    };
+    let text = refused(vec![int("axis", 1), int("block_size", 2)]);
+    assert!(text.contains("for [3, 2] in blocks of 2 along axis 1; expected [3, 1]"), "{text}");
+    let text = refused(vec![int("block_size", -1)]);
+    assert!(text.contains("`block_size`: expected an integer of at least 0, found -1"), "{text}");
+}
+
+#[test]
+fn dropout_in_training_with_a_ratio_of_0_drops_nothing() {
+    let model = |ratio: f32| {
+        Model::new(17)
+            .input("x", DType::F32, &["2"])
+            .constant("ratio", &Tensor::scalar(ratio))
+            .constant("training", &Tensor::scalar(true))
+            .node("Dropout", &["x", "ratio", "training"], &["y", "mask"], vec![int("seed", 3)])
+            .output("y")
+            .output("mask")
+    };
+    let imported = model(0.0).import(&ImportOptions::default()).unwrap();
+    let results = interp::run::<f32>(&imported.graph, &[("x", f32s(&[2], &[3.0, 4.0]))], None).unwrap();
+    assert_is(&results[0].1, &[2], &[3.0, 4.0]);
+    assert_is(&results[1].1, &[2], &[1.0, 1.0]);
+    let text = model(0.5).error();
+    assert!(text.contains("drops elements at random (a ratio of 0 drops none)"), "{text}");
 }
 
 #[test]
