@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kiln::onnx::proto::{
     ModelProto, OptionalProto, SequenceProto, TensorDataType, TensorProto, TypeProto, TypeValue, ValueInfoProto,
 };
-use kiln::onnx::{ExternalFiles, ImportError, ImportOptions, Problem, import_model, read_model, read_tensor};
+use kiln::onnx::{ExternalFiles, ImportError, ImportOptions, Problem, import_model, read_held, read_model};
 use kiln_ir::{DType, Graph, Tensor};
 use prost::Message;
 
@@ -172,7 +172,7 @@ fn tensor(mut proto: TensorProto, ty: Option<&TypeValue>, name: &str) -> Result<
         proto.data_type = declared.elem_type;
     }
     let tensor =
-        read_tensor(&proto, name, &ExternalFiles::new(None)).map_err(|e| reason_of_dtype(&proto, &e.to_string()))?;
+        read_held(&proto, name, &ExternalFiles::new(None)).map_err(|e| reason_of_dtype(&proto, &e.to_string()))?;
     Ok(Given::Tensor(proto, tensor))
 }
 

@@ -9,11 +9,12 @@ use super::attributes::Attributes;
 use super::control_flow;
 use super::emit::{Emitter, Operand};
 use super::error::{NodeError, Problem, Result, unsupported};
+use super::narrow::Narrow;
 use super::node::{Handler, NodeContext};
 use super::ops;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 use super::signature::{Input, InputValue, TensorInput, element_name};
-use super::tensor::{ExternalFiles, read_tensor};
+use super::tensor::{ExternalFiles, read_value};
 use super::value::Value;
 
 /// Branches, loops and functions in one another: deeper nesting is refused.
@@ -142,6 +143,8 @@ impl<'a> Importer<'a> {
     fn output(&mut self, name: &str) -> Result<()> {
         match self.lookup(name)? {
             Some(Value::Tensor(operand)) => self.output_tensor(name, &operand),
+            // Kiln has the values, not the type.
+            Some(Value::Narrow(narrow)) => self.output_tensor(name, &narrow.held),
             Some(Value::Sequence(sequence)) => {
                 let named = |(i, element)| self.output_tensor(&element_name(name, i), element);
                 (0..).zip(sequence.elements.iter()).try_for_each(named)
@@ -180,8 +183,8 @@ impl<'a> Importer<'a> {
     pub(super) fn constants(&mut self, graph: &GraphProto) {
         for proto in &graph.initializer {
             let name = proto.name.as_deref().unwrap_or_default();
-            let slot = match read_tensor(proto, name, self.files) {
-                Ok(tensor) => Slot::Ready(Operand::named(tensor, Some(Arc::from(name))).into()),
+            let slot = match read_value(proto, name, self.files, Some(Arc::from(name))) {
+                Ok(value) => Slot::Ready(value),
                 Err(error) => {
                     self.problems.push(error.into());
                     Slot::Failed
@@ -269,8 +272,13 @@ impl<'a> Importer<'a> {
         let mut context = NodeContext::new(&mut self.emit, attributes, opset, node.output.len(), self.files, inputs);
         let results = match handler {
             Handler::Tensors(handler) => {
+                let narrow = if ops::MOVING.contains(&node.op_type()) { context.unwrap_narrow() } else { None };
                 context.check_tensors()?;
-                handler(&mut context)?.into_iter().map(Value::Tensor).collect()
+                let results = handler(&mut context)?.into_iter();
+                match narrow {
+                    Some(ty) => results.map(|held| Value::Narrow(Narrow { ty, held })).collect(),
+                    None => results.map(Value::Tensor).collect(),
+                }
             }
             Handler::Values(handler) => handler(&mut context)?,
         };

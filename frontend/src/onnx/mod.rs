@@ -22,6 +22,7 @@ mod emit;
 mod error;
 mod fold;
 mod graph;
+mod narrow;
 mod node;
 mod ops;
 pub mod proto;
@@ -38,7 +39,7 @@ use kiln_ir::Graph;
 use prost::Message;
 
 pub use error::{ImportError, NodeError, Problem};
-pub use tensor::{ExternalFiles, TensorProtoError, dtype_of, read_tensor};
+pub use tensor::{ExternalFiles, TensorProtoError, dtype_of, read_held, read_tensor};
 
 use graph::{Importer, opsets, recursive_functions, unsupported_ops};
 use proto::ModelProto;

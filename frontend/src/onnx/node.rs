@@ -7,6 +7,7 @@ use kiln_ir::Tensor;
 use super::attributes::Attributes;
 use super::emit::{Emitter, Operand};
 use super::error::{NodeError, Result, invalid};
+use super::narrow::{Narrow, NarrowType};
 use super::tensor::ExternalFiles;
 use super::value::{Sequence, Value};
 
@@ -73,6 +74,14 @@ impl<'a> NodeContext<'a> {
     /// Input `index`, a sequence.
     pub fn sequence(&self, index: usize, role: &'static str) -> Result<Sequence> {
         self.value(index).ok_or(NodeError::MissingInput { index, role })?.sequence(index).cloned()
+    }
+
+    /// Makes a first input of a narrow element type the tensor that holds it; gives that type.
+    pub fn unwrap_narrow(&mut self) -> Option<NarrowType> {
+        let first = self.inputs.first_mut()?.as_mut()?;
+        let Value::Narrow(Narrow { ty, held }) = first.clone() else { return None };
+        *first = Value::Tensor(held);
+        Some(ty)
     }
 
     /// Refuses inputs that are no tensors.

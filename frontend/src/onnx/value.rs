@@ -10,11 +10,14 @@ use kiln_ir::DType;
 
 use super::emit::Operand;
 use super::error::{NodeError, Result};
+use super::narrow::Narrow;
 
 /// A value of the model during import. An optional with an element is that element.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Tensor(Operand),
+    /// A tensor of an element type that no dtype of Kiln is.
+    Narrow(Narrow),
     Sequence(Sequence),
     /// An optional without an element.
     Absent,
@@ -56,6 +59,9 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Tensor(operand) => write!(f, "a tensor of extents {:?}", operand.dims()),
+            Value::Narrow(narrow) => {
+                write!(f, "a tensor of {}, which only casts, quantisation and movement take", narrow.ty.name())
+            }
             Value::Sequence(sequence) => write!(f, "a sequence of {} tensors", sequence.elements.len()),
             Value::Absent => f.write_str("an optional without an element"),
         }

@@ -27,11 +27,15 @@ use kiln_ir::attribute::{Extreme, Reducer};
 
 use super::emit::Operand;
 use super::error::Result;
-use super::node::{Handler, TensorHandler};
+use super::node::{Handler, TensorHandler, ValueHandler};
+use super::value::Value;
 use reduce::Kind;
 
 /// What a handler gives: the node's results.
 type Results = Result<Vec<Operand>>;
+
+/// As [`Results`], of an operator that gives other values than tensors.
+type Values = Result<Vec<Value>>;
 
 /// The handler of an operator; the standard domain is the empty name. Operators whose meaning changed between opsets have one
 /// handler that looks at the opset.
@@ -40,7 +44,7 @@ pub(super) fn handler(domain: &str, op_type: &str) -> Option<Handler> {
     if let Some(handler) = find(tensors, op_type) {
         return Some(Handler::Tensors(handler));
     }
-    find(sequence::TABLE, op_type).filter(|_| domain.is_empty()).map(Handler::Values)
+    find(VALUES, op_type).filter(|_| domain.is_empty()).map(Handler::Values)
 }
 
 fn find<H: Copy>(table: &[(&str, H)], op_type: &str) -> Option<H> {
@@ -52,8 +56,33 @@ pub(super) fn names() -> Vec<String> {
     let qualified =
         |domain: &str, name: &str| if domain.is_empty() { name.to_owned() } else { format!("{domain}.{name}") };
     let tensors = DOMAINS.iter().flat_map(|(domain, table)| table.iter().map(|(name, _)| qualified(domain, name)));
-    tensors.chain(sequence::TABLE.iter().map(|(name, _)| (*name).to_owned())).collect()
+    tensors.chain(VALUES.iter().map(|(name, _)| (*name).to_owned())).collect()
 }
+
+/// Operators that move the elements of their first operand and do not look at them: it may be of any element type.
+pub(super) const MOVING: [&str; 10] =
+    ["Expand", "Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"];
+
+/// Operators of the standard domain that take or give values other than tensors of Kiln's dtypes.
+static VALUES: &[(&str, ValueHandler)] = &[
+    ("Cast", shape::cast),
+    ("CastLike", shape::cast_like),
+    ("ConcatFromSequence", sequence::concat),
+    ("Constant", shape::constant),
+    ("DequantizeLinear", quantization::dequantize),
+    ("Identity", sequence::identity),
+    ("Optional", sequence::optional),
+    ("OptionalGetElement", sequence::get_element),
+    ("OptionalHasElement", sequence::has_element),
+    ("QuantizeLinear", quantization::quantize),
+    ("SequenceAt", sequence::at),
+    ("SequenceConstruct", sequence::construct),
+    ("SequenceEmpty", sequence::empty),
+    ("SequenceErase", sequence::erase),
+    ("SequenceInsert", sequence::insert),
+    ("SequenceLength", sequence::length),
+    ("SplitToSequence", sequence::split),
+];
 
 /// The operators of tensors, by domain.
 static DOMAINS: &[(&str, &[(&str, TensorHandler)])] =
@@ -205,9 +234,6 @@ static TABLE: &[(&str, TensorHandler)] = &[
     ("ScatterElements", index::scatter_elements),
     ("ScatterND", index::scatter_nd),
     // Constants, shapes and dtypes.
-    ("Cast", shape::cast),
-    ("CastLike", shape::cast_like),
-    ("Constant", shape::constant),
     ("ConstantOfShape", shape::constant_of_shape),
     ("Dropout", shape::dropout),
     ("EyeLike", shape::eye_like),
@@ -215,11 +241,9 @@ static TABLE: &[(&str, TensorHandler)] = &[
     ("Shape", shape::shape),
     ("Size", shape::size),
     // Quantisation.
-    ("DequantizeLinear", quantization::dequantize),
     ("DynamicQuantizeLinear", quantization::dynamic_quantize),
     ("QLinearConv", quantization::quantized_conv),
     ("QLinearMatMul", quantization::quantized_matmul),
-    ("QuantizeLinear", quantization::quantize),
     // Signals.
     ("BlackmanWindow", |n| signal::window(n, &[0.42, -0.5, 0.08])),
     ("DFT", signal::dft),

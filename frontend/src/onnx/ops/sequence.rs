@@ -4,44 +4,27 @@ use kiln_ir::{DType, Tensor};
 
 use super::super::emit::{Operand, axis};
 use super::super::error::{NodeError, Result, invalid};
-use super::super::node::{NodeContext, ValueHandler};
+use super::super::node::NodeContext;
 use super::super::tensor::dtype_of;
 use super::super::value::{Sequence, Value};
+use super::Values;
 use super::movement::extents;
-
-type Values = Result<Vec<Value>>;
-
-/// Operators of the standard domain that take or give values other than tensors.
-pub(super) static TABLE: &[(&str, ValueHandler)] = &[
-    ("ConcatFromSequence", concat),
-    ("Identity", identity),
-    ("Optional", optional),
-    ("OptionalGetElement", get_element),
-    ("OptionalHasElement", has_element),
-    ("SequenceAt", at),
-    ("SequenceConstruct", construct),
-    ("SequenceEmpty", empty),
-    ("SequenceErase", erase),
-    ("SequenceInsert", insert),
-    ("SequenceLength", length),
-    ("SplitToSequence", split),
-];
 
 fn required(n: &NodeContext<'_>, index: usize, role: &'static str) -> Result<Value> {
     n.value(index).ok_or(NodeError::MissingInput { index, role })
 }
 
-fn identity(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn identity(n: &mut NodeContext<'_>) -> Values {
     Ok(vec![required(n, 0, "input")?])
 }
 
-fn construct(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn construct(n: &mut NodeContext<'_>) -> Values {
     n.check_tensors()?;
     let elements = n.all_inputs("inputs")?;
     Ok(vec![n.emit.sequence(elements, None)?])
 }
 
-fn empty(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn empty(n: &mut NodeContext<'_>) -> Values {
     let dtype = match n.attributes.int("dtype")? {
         None => DType::F32,
         Some(d) => i32::try_from(d)
@@ -52,7 +35,7 @@ fn empty(n: &mut NodeContext<'_>) -> Values {
     Ok(vec![n.emit.sequence(Vec::new(), Some(dtype))?])
 }
 
-fn length(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn length(n: &mut NodeContext<'_>) -> Values {
     let count = n.sequence(0, "input_sequence")?.elements.len();
     Ok(vec![Operand::known(Tensor::scalar(count as i64)).into()])
 }
@@ -74,14 +57,14 @@ fn place(n: &NodeContext<'_>, index: usize, sequence: &Sequence, beyond: usize) 
     }
 }
 
-fn at(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn at(n: &mut NodeContext<'_>) -> Values {
     let sequence = n.sequence(0, "input_sequence")?;
     let place = place(n, 1, &sequence, 0)?.ok_or(NodeError::MissingInput { index: 1, role: "position" })?;
     let element = sequence.elements.get(place).cloned();
     Ok(element.map(Value::Tensor).into_iter().collect())
 }
 
-fn insert(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn insert(n: &mut NodeContext<'_>) -> Values {
     let sequence = n.sequence(0, "input_sequence")?;
     let tensor = required(n, 1, "tensor")?.tensor(1)?.clone();
     let place = place(n, 2, &sequence, 1)?.unwrap_or(sequence.elements.len());
@@ -93,7 +76,7 @@ fn insert(n: &mut NodeContext<'_>) -> Values {
     Ok(vec![n.emit.sequence(elements, sequence.dtype)?])
 }
 
-fn erase(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn erase(n: &mut NodeContext<'_>) -> Values {
     let sequence = n.sequence(0, "input_sequence")?;
     let place = place(n, 1, &sequence, 0)?;
     let Some(place) = place.or(sequence.elements.len().checked_sub(1)) else {
@@ -106,7 +89,7 @@ fn erase(n: &mut NodeContext<'_>) -> Values {
 
 /// Parts of the extents that `split` lists, or of the one that it is (the last may be smaller); of extent 1 without it, and
 /// only then may the axis vanish.
-fn split(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn split(n: &mut NodeContext<'_>) -> Values {
     let x = required(n, 0, "input")?.tensor(0)?.clone();
     let at = axis(n.attributes.int_or("axis", 0)?, x.rank())?;
     let keep = n.attributes.flag("keepdims", true)?;
@@ -145,7 +128,7 @@ fn split(n: &mut NodeContext<'_>) -> Values {
     Ok(vec![n.emit.sequence(elements, Some(x.dtype()))?])
 }
 
-fn concat(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn concat(n: &mut NodeContext<'_>) -> Values {
     let sequence = n.sequence(0, "input_sequence")?;
     let at = n.attributes.required_int("axis")?;
     let new = n.attributes.flag("new_axis", false)?;
@@ -164,18 +147,18 @@ fn concat(n: &mut NodeContext<'_>) -> Values {
     Ok(vec![joined.into()])
 }
 
-fn optional(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn optional(n: &mut NodeContext<'_>) -> Values {
     // Nothing asks for the type of an element that is not there, and the others have their own.
     n.attributes.dismiss("type");
     Ok(vec![n.value(0).unwrap_or(Value::Absent)])
 }
 
-fn has_element(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn has_element(n: &mut NodeContext<'_>) -> Values {
     let has = !matches!(n.value(0), None | Some(Value::Absent));
     Ok(vec![Operand::known(Tensor::scalar(has)).into()])
 }
 
-fn get_element(n: &mut NodeContext<'_>) -> Values {
+pub(super) fn get_element(n: &mut NodeContext<'_>) -> Values {
     match required(n, 0, "input")? {
         Value::Absent => invalid("the optional has no element"),
         value => Ok(vec![value]),
