@@ -106,7 +106,8 @@ fn scheme(n: &mut NodeContext<'_>, x: &Operand, scale: &Operand, stated: Option<
         }
     }
     // A vector of one is a scalar.
-    let (scale, zero) = if block == 0 && scale.dims() == [1] {
+    let single = |o: &Operand| matches!(o.dims(), [] | [1]);
+    let (scale, zero) = if block == 0 && single(scale) && single(&zero) {
         (n.emit.reshape(scale, &[])?, n.emit.reshape(&zero, &[])?)
     } else {
         (scale.clone(), zero)

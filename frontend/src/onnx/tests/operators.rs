@@ -446,6 +446,103 @@ fn blocks_along_an_axis_have_their_own_scales_and_zero_points() {
     assert!(text.contains("`block_size`: expected an integer of at least 0, found -1"), "{text}");
 }
 
+/// A constant of a narrow type, its elements packed as in a file.
+fn packed(name: &str, ty: TensorDataType, dims: &[i64], raw: &'static [u8]) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        dims: dims.to_vec(),
+        data_type: Some(ty as i32),
+        raw_data: Some(Bytes::from_static(raw)),
+        ..TensorProto::default()
+    }
+}
+
+fn with_constants(model: Model, constants: Vec<TensorProto>) -> Model {
+    let mut model = model;
+    model.graph.initializer.extend(constants);
+    model
+}
+
+fn results(model: Model, feeds: &[(&str, Tensor)]) -> Vec<Tensor> {
+    let imported = model.import(&ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let results = interp::run::<f32>(&imported.graph, feeds, None).unwrap_or_else(|e| panic!("{e}"));
+    results.into_iter().map(|(_, t)| t).collect()
+}
+
+#[test]
+fn weights_of_4_bits_are_moved_and_dequantised_in_blocks() {
+    // [[1, -2, 3], [-8, 7, 0]], two elements a byte, the first in the lower half; transposed and in blocks of 2
+    let w = packed("w", TensorDataType::Int4, &[2, 3], &[0xe1, 0x83, 0x07]);
+    let model = Model::new(21)
+        .input("s", DType::F32, &["2", "2"])
+        .node("Transpose", &["w"], &["t"], vec![])
+        .node("DequantizeLinear", &["t", "s"], &["y"], vec![int("axis", 0), int("block_size", 2)])
+        .output("y")
+        .output("t");
+    let found = results(with_constants(model, vec![w]), &[("s", f32s(&[2, 2], &[1.0, 10.0, 0.5, 2.0]))]);
+    assert_is(&found[0], &[3, 2], &[1.0, -80.0, -2.0, 70.0, 1.5, 0.0]);
+    // an output of such a type has the type that holds it
+    assert_eq!(found[1].dtype(), DType::I8);
+    assert_is(&found[1], &[3, 2], &[1.0, -8.0, -2.0, 7.0, 3.0, 0.0]);
+}
+
+#[test]
+fn narrow_types_are_quantised_to_and_cast_to_within_their_range() {
+    let x = f32s(&[4], &[-1e9, -0.7, 2.5, 1e9]);
+    let model = Model::new(21)
+        .input("x", DType::F32, &["4"])
+        .constant("two", &Tensor::scalar(2f32))
+        .constant("wide", &Tensor::from_slice(&[3], &[200i32, -9, 70000]).unwrap())
+        .node("QuantizeLinear", &["x", "two", "z"], &["q"], vec![])
+        .node("Cast", &["x"], &["whole"], vec![int("to", 5)])
+        .node("Cast", &["wide"], &["low"], vec![int("to", 22)])
+        .node("Cast", &["wide"], &["low16"], vec![int("to", 4)])
+        .node("CastLike", &["x", "z"], &["like"], vec![])
+        .node("QuantizeLinear", &["x", "two"], &["f8"], vec![int("output_dtype", 17), int("saturate", 0)]);
+    let model = ["q", "whole", "low", "low16", "like", "f8"].into_iter().fold(model, Model::output);
+    // one zero point, as a vector of one beside a scalar scale
+    let zero = packed("z", TensorDataType::Uint4, &[1], &[0x03]);
+    let found = results(with_constants(model, vec![zero]), &[("x", x)]);
+    assert_is(&found[0], &[4], &[0.0, 3.0, 4.0, 15.0]);
+    assert_is(&found[1], &[4], &[-32768.0, 0.0, 2.0, 32767.0]);
+    // integers drop their higher bits
+    assert_is(&found[2], &[3], &[-8.0, 7.0, 0.0]);
+    assert_is(&found[3], &[3], &[200.0, 65527.0, 4464.0]);
+    assert_is(&found[4], &[4], &[0.0, 0.0, 2.0, 15.0]);
+    assert_eq!(format!("{:?}", values(&found[5])), "[NaN, -0.34375, 1.25, NaN]");
+}
+
+#[test]
+fn other_operators_refuse_narrow_types_by_name() {
+    let w = || packed("w", TensorDataType::Float8e5m2, &[2], &[0x3c, 0x40]);
+    let model = |op_type: &str, inputs: &[&str]| {
+        Model::new(21).input("x", DType::F32, &["2"]).node(op_type, inputs, &["y"], vec![]).output("y")
+    };
+    for (model, part) in [
+        (
+            model("Relu", &["w"]),
+            "input 0 must be a tensor, found a tensor of float8e5m2, which only casts, quantisation and movement take",
+        ),
+        (model("Add", &["x", "w"]), "input 1 must be a tensor, found a tensor of float8e5m2"),
+        (model("QuantizeLinear", &["w", "x"]), "input 0 must be a tensor, found a tensor of float8e5m2"),
+        (model("Identity", &["v"]), "tensor `v`: extents [3] say 3 elements, found 2"),
+        (model("Identity", &["u"]), "tensor `u`"),
+    ] {
+        let short = packed("v", TensorDataType::Int4, &[3], &[0x11]);
+        let huge = packed("u", TensorDataType::Int4, &[i64::MAX, i64::MAX], &[0x11]);
+        let text = with_constants(model, vec![w(), short, huge]).error();
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let zero = Model::new(21)
+        .input("x", DType::F32, &["2"])
+        .constant("s", &Tensor::scalar(1f32))
+        .constant("z", &Tensor::scalar(1u8))
+        .node("DequantizeLinear", &["w", "s", "z"], &["y"], vec![])
+        .output("y");
+    let text = with_constants(zero, vec![w()]).error();
+    assert!(text.contains("a zero point of u8 for float8e5m2"), "{text}");
+}
+
 #[test]
 fn dropout_in_training_with_a_ratio_of_0_drops_nothing() {
     let model = |ratio: f32| {
