@@ -96,7 +96,7 @@ pub fn check(case: &Path, run: Run, disputes: &[Dispute]) -> Outcome {
 
 /// A value of a test: a tensor, a sequence of them, or an optional without an element.
 enum Given {
-    Tensor(TensorProto, Tensor),
+    Tensor(Box<TensorProto>, Tensor),
     Sequence(Vec<Tensor>),
     Absent,
 }
@@ -173,7 +173,7 @@ fn tensor(mut proto: TensorProto, ty: Option<&TypeValue>, name: &str) -> Result<
     }
     let tensor =
         read_held(&proto, name, &ExternalFiles::new(None)).map_err(|e| reason_of_dtype(&proto, &e.to_string()))?;
-    Ok(Given::Tensor(proto, tensor))
+    Ok(Given::Tensor(Box::new(proto), tensor))
 }
 
 fn reason_of_dtype(proto: &TensorProto, otherwise: &str) -> String {
@@ -197,7 +197,7 @@ fn attempt(
         match given {
             Given::Tensor(proto, _) if i >= fed => {
                 if let Some(graph) = &mut model.graph {
-                    graph.initializer.push(TensorProto { name: Some(name.clone()), ..proto.clone() });
+                    graph.initializer.push(TensorProto { name: Some(name.clone()), ..TensorProto::clone(proto) });
                 }
                 continue;
             }

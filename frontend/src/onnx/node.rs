@@ -86,8 +86,8 @@ impl<'a> NodeContext<'a> {
 
     /// Refuses inputs that are no tensors.
     pub fn check_tensors(&self) -> Result<()> {
-        let given = self.inputs.iter().enumerate().filter_map(|(i, value)| Some((i, value.as_ref()?)));
-        given.map(|(i, value)| value.tensor(i).map(|_| ())).collect()
+        let mut given = self.inputs.iter().enumerate().filter_map(|(i, value)| Some((i, value.as_ref()?)));
+        given.try_for_each(|(i, value)| value.tensor(i).map(|_| ()))
     }
 
     /// Input `index`.

@@ -69,8 +69,10 @@ pub(super) fn inputs(graph: &GraphProto, options: &ImportOptions, problems: &mut
         graph.input.iter().filter(|i| !constants.contains(i.name.as_deref().unwrap_or_default())).collect();
     check_options(&fed, options, problems);
     // Of each input, the tensors that it is or holds.
-    let declared: Vec<(&str, Kind, Vec<Declared<'_>>)> =
-        fed.iter().filter_map(|input| declare(input, options).map_err(|problem| problems.push(problem)).ok()).collect();
+    let declared: Vec<(&str, Kind, Vec<Declared<'_>>)> = fed
+        .iter()
+        .filter_map(|input| declare(input, options).map_err(|p| problems.push(Problem::Signature(p))).ok())
+        .collect();
     let tensors: Vec<&Declared<'_>> = declared.iter().flat_map(|(_, _, tensors)| tensors).collect();
     let bound = bind(&tensors, options, problems);
     let mut inputs = Vec::with_capacity(declared.len());
@@ -133,42 +135,37 @@ fn present(ty: &TypeValue) -> &TypeValue {
 fn declare<'a>(
     input: &'a ValueInfoProto,
     options: &ImportOptions,
-) -> Result<(&'a str, Kind, Vec<Declared<'a>>), Problem> {
+) -> Result<(&'a str, Kind, Vec<Declared<'a>>), String> {
     let name = input.name.as_deref().unwrap_or_default();
-    let refused = |text: String| Problem::Signature(text);
     if name.is_empty() {
-        return Err(refused("an input has no name".to_owned()));
+        return Err("an input has no name".to_owned());
     }
     let Some(ty) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
-        return Err(refused(format!("input `{name}` has no type")));
+        return Err(format!("input `{name}` has no type"));
     };
     if options.absent.contains(name) {
         return Ok((name, Kind::Absent, Vec::new()));
     }
     match present(ty) {
-        TypeValue::Tensor(tensor) => {
-            Ok((name, Kind::Tensor, vec![declare_tensor(name.to_owned(), tensor).map_err(refused)?]))
-        }
+        TypeValue::Tensor(tensor) => Ok((name, Kind::Tensor, vec![declare_tensor(name.to_owned(), tensor)?])),
         TypeValue::Sequence(of) => {
             let Some(TypeValue::Tensor(tensor)) = of.elem_type.as_ref().and_then(|t| t.value.as_ref()) else {
-                return Err(refused(format!("input `{name}` is a sequence of other things than tensors")));
+                return Err(format!("input `{name}` is a sequence of other things than tensors"));
             };
             let Some(&length) = options.lengths.get(name) else {
-                return Err(refused(format!(
+                return Err(format!(
                     "input `{name}` is a sequence: the number of its elements is not stated; give it with `--length {name}=…`"
-                )));
+                ));
             };
-            let element = declare_tensor(name.to_owned(), tensor).map_err(refused)?;
+            let element = declare_tensor(name.to_owned(), tensor)?;
             let elements = (0..length.min(MOST_ELEMENTS))
                 .map(|i| Declared { name: element_name(name, i), element: true, ..element.clone() })
                 .collect();
             Ok((name, Kind::Sequence(element.dtype), elements))
         }
-        TypeValue::Map(_) => Err(refused(format!("input `{name}` is a map: only tensors are supported"))),
-        TypeValue::SparseTensor(_) => {
-            Err(refused(format!("input `{name}` is sparse: only dense tensors are supported")))
-        }
-        TypeValue::Optional(_) => Err(refused(format!("input `{name}` is an optional of other things than tensors"))),
+        TypeValue::Map(_) => Err(format!("input `{name}` is a map: only tensors are supported")),
+        TypeValue::SparseTensor(_) => Err(format!("input `{name}` is sparse: only dense tensors are supported")),
+        TypeValue::Optional(_) => Err(format!("input `{name}` is an optional of other things than tensors")),
     }
 }
 
