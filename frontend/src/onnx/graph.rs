@@ -11,7 +11,7 @@ use super::emit::{Emitter, Operand};
 use super::error::{NodeError, Problem, Result, unsupported};
 use super::narrow::Narrow;
 use super::node::{Handler, NodeContext};
-use super::ops;
+use super::ops::{self, OfNarrow};
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 use super::signature::{Input, InputValue, TensorInput, element_name};
 use super::tensor::{ExternalFiles, read_value};
@@ -123,6 +123,10 @@ impl<'a> Importer<'a> {
         };
         match &input.value {
             InputValue::Tensor(tensor) => Ok(placeholder(tensor)?.into()),
+            InputValue::Narrow(ty, tensor) => {
+                let fed = placeholder(tensor)?;
+                Ok(Value::Narrow(Narrow { ty: *ty, held: ty.cast(&mut self.emit, &fed, true)? }))
+            }
             InputValue::Sequence { dtype, elements } => {
                 let elements = elements.iter().map(placeholder).collect::<Result<Vec<_>>>()?;
                 self.emit.sequence(elements, Some(*dtype))
@@ -272,13 +276,18 @@ impl<'a> Importer<'a> {
         let mut context = NodeContext::new(&mut self.emit, attributes, opset, node.output.len(), self.files, inputs);
         let results = match handler {
             Handler::Tensors(handler) => {
-                let narrow = if ops::MOVING.contains(&node.op_type()) { context.unwrap_narrow() } else { None };
+                let (narrow, of_narrow) = ops::unwrap_narrow(node.op_type(), &mut context);
                 context.check_tensors()?;
-                let results = handler(&mut context)?.into_iter();
-                match narrow {
-                    Some(ty) => results.map(|held| Value::Narrow(Narrow { ty, held })).collect(),
-                    None => results.map(Value::Tensor).collect(),
-                }
+                let results = handler(&mut context)?;
+                let emit = &mut *context.emit;
+                let wrapped = |result: Operand| match (narrow, of_narrow) {
+                    (Some(ty), OfNarrow::Keeps) => Ok(Value::Narrow(Narrow { ty, held: result })),
+                    (Some(ty), OfNarrow::Wraps) => {
+                        Ok(Value::Narrow(Narrow { ty, held: ty.cast(emit, &result, true)? }))
+                    }
+                    (None, _) | (_, OfNarrow::Compares | OfNarrow::Nothing) => Ok(Value::Tensor(result)),
+                };
+                results.into_iter().map(wrapped).collect::<Result<Vec<Value>>>()?
             }
             Handler::Values(handler) => handler(&mut context)?,
         };

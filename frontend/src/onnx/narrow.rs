@@ -1,7 +1,9 @@
-//! Element types that Kiln does not compute in, held in wider ones: integers of 4 and 16 bits, and floats of 8 bits.
+//! Element types that Kiln does not compute in, held in wider ones: integers of 4 and 16 bits, unsigned ones of 32, and floats
+//! of 8 bits.
 //!
 //! The wider type has every value of the narrower one, so that constants are exact, and so is what is done with them:
-//! casts, quantising and back, and movement. Other operators refuse them by name. An output of such a type has the wider one.
+//! casts, quantising and back, movement, and arithmetic of integers of 16 and 32 bits. Other operators refuse them by name. An
+//! input or output of such a type has the wider one; what is fed is cast first.
 
 use bytes::Bytes;
 use half::f16;
@@ -24,7 +26,7 @@ pub(super) struct Narrow {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum NarrowType {
     /// Integers from the first to the last.
-    Integer { name: &'static str, bits: usize, least: i32, most: i32 },
+    Integer { name: &'static str, bits: usize, least: i64, most: i64 },
     /// Floats of 8 bits (Micikevicius et al. 2022; `Fnuz`: Noune et al. 2022).
     Float(Float8),
 }
@@ -61,6 +63,7 @@ impl NarrowType {
             TensorDataType::Uint4 => integer("uint4", 4, 0, 15),
             TensorDataType::Int16 => integer("int16", 16, i16::MIN.into(), i16::MAX.into()),
             TensorDataType::Uint16 => integer("uint16", 16, 0, u16::MAX.into()),
+            TensorDataType::Uint32 => integer("uint32", 32, 0, u32::MAX.into()),
             TensorDataType::Float8e4m3fn => NarrowType::Float(E4M3FN),
             TensorDataType::Float8e4m3fnuz => NarrowType::Float(E4M3FNUZ),
             TensorDataType::Float8e5m2 => NarrowType::Float(E5M2),
@@ -86,9 +89,20 @@ impl NarrowType {
                     DType::U8
                 }
             }
-            NarrowType::Integer { .. } => DType::I32,
+            NarrowType::Integer { bits: 16, .. } => DType::I32,
+            NarrowType::Integer { .. } => DType::I64,
             NarrowType::Float(_) => DType::F16,
         }
+    }
+
+    /// The type in which the bits of its integers, and one more, are computed with.
+    fn held_in_at_least_i32(self) -> DType {
+        if self.held_in() == DType::I64 { DType::I64 } else { DType::I32 }
+    }
+
+    /// Whether ONNX has arithmetic of it.
+    pub fn computes(self) -> bool {
+        matches!(self, NarrowType::Integer { bits: 16.., .. })
     }
 
     /// Bits of an element in a file.
@@ -108,11 +122,17 @@ impl NarrowType {
                 let halves = packed.iter().flat_map(|&byte| [byte & 0xf, byte >> 4]).take(count);
                 out.extend(halves.map(|half| if least < 0 && half > 7 { half | 0xf0 } else { half }));
             }
-            NarrowType::Integer { least, .. } => {
+            NarrowType::Integer { bits: 16, least, .. } => {
                 for pair in packed.chunks_exact(2).take(count) {
                     let bits = u16::from_le_bytes([pair[0], pair[1]]);
                     let value = if least < 0 { i32::from(bits as i16) } else { i32::from(bits) };
                     out.extend(value.to_le_bytes());
+                }
+            }
+            NarrowType::Integer { .. } => {
+                for four in packed.chunks_exact(4).take(count) {
+                    let value = u32::from_le_bytes([four[0], four[1], four[2], four[3]]);
+                    out.extend(i64::from(value).to_le_bytes());
                 }
             }
             NarrowType::Float(format) => {
@@ -127,8 +147,8 @@ impl NarrowType {
     /// x with values below the least integer and above the greatest one replaced by these.
     fn clamp(self, e: &mut Emitter, x: &Operand) -> Result<Operand> {
         let NarrowType::Integer { least, most, .. } = self else { return Ok(x.clone()) };
-        let above = e.with_scalar(Op::Maximum {}, x, least.into())?;
-        e.with_scalar(Op::Minimum {}, &above, most.into())
+        let above = e.with_scalar(Op::Maximum {}, x, least as f64)?;
+        e.with_scalar(Op::Minimum {}, &above, most as f64)
     }
 
     /// x / `scale` + `zero`, rounded to the nearest value, of two to the even one, and saturated (8-bit floats if so wanted).
@@ -148,11 +168,7 @@ impl NarrowType {
         }
         let whole = e.op(Op::Round {}, &[&scaled])?;
         let whole = if whole.dtype() == DType::F64 { whole } else { e.convert(&whole, DType::F32)? };
-        // Further from 0 than any zero point can bring back, and exact in i32.
-        let far = f64::from(1 << 20);
-        let whole = e.with_scalar(Op::Maximum {}, &whole, -far)?;
-        let whole = e.with_scalar(Op::Minimum {}, &whole, far)?;
-        let (whole, zero) = (e.convert(&whole, DType::I32)?, e.convert(zero, DType::I32)?);
+        let (whole, zero) = (whole_numbers(e, &whole)?, e.convert(zero, DType::I64)?);
         let moved = e.add(&whole, &zero)?;
         let within = self.clamp(e, &moved)?;
         e.convert(&within, self.held_in())
@@ -165,11 +181,11 @@ impl NarrowType {
         match self {
             NarrowType::Integer { bits, least, most, .. } if x.dtype().is_integer() => {
                 // The higher bits are dropped, as between other integers.
-                let wide = if x.dtype() == DType::I64 { x.clone() } else { e.convert(x, DType::I32)? };
-                let period = f64::from(1 << bits);
+                let wide = if x.dtype() == DType::I64 { x.clone() } else { e.convert(x, self.held_in_at_least_i32())? };
+                let period = (1i64 << bits) as f64;
                 let low = e.with_scalar(Op::And {}, &wide, period - 1.0)?;
                 let signed = if least < 0 {
-                    let negative = e.with_scalar(Op::Greater {}, &low, most.into())?;
+                    let negative = e.with_scalar(Op::Greater {}, &low, most as f64)?;
                     let shifted = e.with_scalar(Op::Sub {}, &low, period)?;
                     e.select(&negative, &shifted, &low)?
                 } else {
@@ -179,12 +195,21 @@ impl NarrowType {
             }
             NarrowType::Integer { .. } => {
                 let x = if x.dtype() == DType::F64 { x.clone() } else { e.convert(x, DType::F32)? };
-                let whole = self.clamp(e, &x)?;
-                e.convert(&whole, self.held_in())
+                let whole = whole_numbers(e, &x)?;
+                let within = self.clamp(e, &whole)?;
+                e.convert(&within, self.held_in())
             }
             NarrowType::Float(format) => format.round(e, x, saturate),
         }
     }
+}
+
+/// x without its fractions as i64. What is beyond any narrow type's range, with any zero point of it, stays beyond it.
+fn whole_numbers(e: &mut Emitter, x: &Operand) -> Result<Operand> {
+    let far = (1i64 << 40) as f64;
+    let above = e.with_scalar(Op::Maximum {}, x, -far)?;
+    let within = e.with_scalar(Op::Minimum {}, &above, far)?;
+    e.convert(&within, DType::I64)
 }
 
 impl Float8 {

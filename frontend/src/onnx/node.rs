@@ -77,10 +77,22 @@ impl<'a> NodeContext<'a> {
     }
 
     /// Makes a first input of a narrow element type the tensor that holds it; gives that type.
-    pub fn unwrap_narrow(&mut self) -> Option<NarrowType> {
+    pub fn unwrap_first(&mut self) -> Option<NarrowType> {
         let first = self.inputs.first_mut()?.as_mut()?;
         let Value::Narrow(Narrow { ty, held }) = first.clone() else { return None };
         *first = Value::Tensor(held);
+        Some(ty)
+    }
+
+    /// As [`NodeContext::unwrap_first`] for all inputs, where they are of one type that `fits`.
+    pub fn unwrap_all(&mut self, fits: fn(NarrowType) -> bool) -> Option<NarrowType> {
+        let Value::Narrow(Narrow { ty, .. }) = self.inputs.first()?.clone()? else { return None };
+        let held = self.inputs.iter().map(|input| match input {
+            Some(Value::Narrow(narrow)) if narrow.ty == ty => Some(Some(Value::Tensor(narrow.held.clone()))),
+            _ => None,
+        });
+        let held: Vec<Option<Value>> = held.collect::<Option<_>>().filter(|_| fits(ty))?;
+        self.inputs = held;
         Some(ty)
     }
 

@@ -6,6 +6,7 @@ use kiln_ir::DType;
 
 use super::ImportOptions;
 use super::error::Problem;
+use super::narrow::NarrowType;
 use super::proto::{DimensionValue, GraphProto, TensorTypeProto, TypeValue, ValueInfoProto};
 use super::tensor::dtype_of;
 
@@ -25,6 +26,8 @@ pub(super) struct Input {
 /// What an input of the model is.
 pub(super) enum InputValue {
     Tensor(TensorInput),
+    /// A tensor of a type that no dtype of Kiln is, fed in the one that holds it.
+    Narrow(NarrowType, TensorInput),
     /// One tensor for each element.
     Sequence {
         dtype: DType,
@@ -82,9 +85,10 @@ pub(super) fn inputs(graph: &GraphProto, options: &ImportOptions, problems: &mut
         let value = match kind {
             Kind::Absent => InputValue::Absent,
             Kind::Sequence(dtype) => InputValue::Sequence { dtype: *dtype, elements: resolved },
-            Kind::Tensor => match resolved.pop() {
-                Some(tensor) => InputValue::Tensor(tensor),
-                None => continue,
+            Kind::Tensor(narrow) => match (resolved.pop(), narrow) {
+                (Some(tensor), None) => InputValue::Tensor(tensor),
+                (Some(tensor), Some(ty)) => InputValue::Narrow(*ty, tensor),
+                (None, _) => continue,
             },
         };
         inputs.push(Input { name: (*name).to_owned(), value });
@@ -93,7 +97,7 @@ pub(super) fn inputs(graph: &GraphProto, options: &ImportOptions, problems: &mut
 }
 
 enum Kind {
-    Tensor,
+    Tensor(Option<NarrowType>),
     Sequence(DType),
     Absent,
 }
@@ -147,7 +151,10 @@ fn declare<'a>(
         return Ok((name, Kind::Absent, Vec::new()));
     }
     match present(ty) {
-        TypeValue::Tensor(tensor) => Ok((name, Kind::Tensor, vec![declare_tensor(name.to_owned(), tensor)?])),
+        TypeValue::Tensor(tensor) => {
+            let narrow = NarrowType::of(tensor.elem_type.unwrap_or_default());
+            Ok((name, Kind::Tensor(narrow), vec![declare_tensor(name.to_owned(), tensor, narrow)?]))
+        }
         TypeValue::Sequence(of) => {
             let Some(TypeValue::Tensor(tensor)) = of.elem_type.as_ref().and_then(|t| t.value.as_ref()) else {
                 return Err(format!("input `{name}` is a sequence of other things than tensors"));
@@ -157,7 +164,7 @@ fn declare<'a>(
                     "input `{name}` is a sequence: the number of its elements is not stated; give it with `--length {name}=…`"
                 ));
             };
-            let element = declare_tensor(name.to_owned(), tensor)?;
+            let element = declare_tensor(name.to_owned(), tensor, None)?;
             let elements = (0..length.min(MOST_ELEMENTS))
                 .map(|i| Declared { name: element_name(name, i), element: true, ..element.clone() })
                 .collect();
@@ -169,9 +176,12 @@ fn declare<'a>(
     }
 }
 
-fn declare_tensor(name: String, tensor: &TensorTypeProto) -> Result<Declared<'_>, String> {
-    let dtype = dtype_of(tensor.elem_type.unwrap_or_default())
-        .map_err(|found| format!("input `{name}`: element type {found} is not supported"))?;
+fn declare_tensor(name: String, tensor: &TensorTypeProto, narrow: Option<NarrowType>) -> Result<Declared<'_>, String> {
+    let dtype = match narrow {
+        Some(ty) => ty.held_in(),
+        None => dtype_of(tensor.elem_type.unwrap_or_default())
+            .map_err(|found| format!("input `{name}`: element type {found} is not supported"))?,
+    };
     let extents = match &tensor.shape {
         None => None,
         Some(shape) => Some(

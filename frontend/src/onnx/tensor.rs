@@ -219,8 +219,8 @@ fn raw(proto: &TensorProto, name: &str, files: &ExternalFiles) -> Result<Option<
     Ok(proto.raw_data.clone().filter(|raw| !raw.is_empty()))
 }
 
-/// As [`read_tensor`], but elements of 4 bits, 16-bit integers and 8-bit floats, which no dtype of Kiln is, become those of a
-/// wider one that has all their values.
+/// As [`read_tensor`], but integers of 4 and 16 bits, unsigned ones of 32, and 8-bit floats, which no dtype of Kiln is,
+/// become elements of a wider one that has all their values.
 pub fn read_held(proto: &TensorProto, name: &str, files: &ExternalFiles) -> Result<Tensor, TensorProtoError> {
     match NarrowType::of(proto.data_type.unwrap_or_default()) {
         Some(ty) => read_narrow(ty, proto, name, files),
@@ -242,6 +242,7 @@ fn read_narrow(
     let packed = match raw(proto, name, files)? {
         Some(raw) => raw,
         // Two elements of 4 bits, one of others, each in an integer of 32.
+        None if ty.bits() == 32 => proto.uint64_data.iter().flat_map(|v| (*v as u32).to_le_bytes()).collect(),
         None if ty.bits() == 16 => proto.int32_data.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect(),
         None => proto.int32_data.iter().map(|&v| v as u8).collect(),
     };

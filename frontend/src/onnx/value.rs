@@ -60,7 +60,7 @@ impl fmt::Display for Value {
         match self {
             Value::Tensor(operand) => write!(f, "a tensor of extents {:?}", operand.dims()),
             Value::Narrow(narrow) => {
-                write!(f, "a tensor of {}, which only casts, quantisation and movement take", narrow.ty.name())
+                write!(f, "a tensor of {}, which this operator does not take", narrow.ty.name())
             }
             Value::Sequence(sequence) => write!(f, "a sequence of {} tensors", sequence.elements.len()),
             Value::Absent => f.write_str("an optional without an element"),

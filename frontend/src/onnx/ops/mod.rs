@@ -27,7 +27,8 @@ use kiln_ir::attribute::{Extreme, Reducer};
 
 use super::emit::Operand;
 use super::error::Result;
-use super::node::{Handler, TensorHandler, ValueHandler};
+use super::narrow::NarrowType;
+use super::node::{Handler, NodeContext, TensorHandler, ValueHandler};
 use super::value::Value;
 use reduce::Kind;
 
@@ -59,9 +60,31 @@ pub(super) fn names() -> Vec<String> {
     tensors.chain(VALUES.iter().map(|(name, _)| (*name).to_owned())).collect()
 }
 
-/// Operators that move the elements of their first operand and do not look at them: it may be of any element type.
-pub(super) const MOVING: [&str; 10] =
-    ["Expand", "Flatten", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"];
+/// What an operator on tensors makes of narrow ones.
+#[derive(Clone, Copy)]
+pub(super) enum OfNarrow {
+    Nothing,
+    /// Values of the same type.
+    Keeps,
+    /// Integers that lose their higher bits, as in the narrow type.
+    Wraps,
+    /// Truth values.
+    Compares,
+}
+
+/// Makes operands of a narrow type tensors where the operator takes such; says what it makes of them.
+pub(super) fn unwrap_narrow(op_type: &str, n: &mut NodeContext<'_>) -> (Option<NarrowType>, OfNarrow) {
+    let computes = NarrowType::computes;
+    match op_type {
+        "Expand" | "Flatten" | "Gather" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Tile" | "Transpose"
+        | "Unsqueeze" => (n.unwrap_first(), OfNarrow::Keeps),
+        "Concat" => (n.unwrap_all(|_| true), OfNarrow::Keeps),
+        "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Max" | "Min" | "Mod" => (n.unwrap_all(computes), OfNarrow::Keeps),
+        "Add" | "BitwiseNot" | "Div" | "Mul" | "Sub" => (n.unwrap_all(computes), OfNarrow::Wraps),
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => (n.unwrap_all(computes), OfNarrow::Compares),
+        _ => (None, OfNarrow::Nothing),
+    }
+}
 
 /// Operators of the standard domain that take or give values other than tensors of Kiln's dtypes.
 static VALUES: &[(&str, ValueHandler)] = &[

@@ -512,6 +512,61 @@ fn narrow_types_are_quantised_to_and_cast_to_within_their_range() {
     assert_eq!(format!("{:?}", values(&found[5])), "[NaN, -0.34375, 1.25, NaN]");
 }
 
+/// An input of an element type that no dtype of Kiln is.
+fn narrow_input(mut model: Model, name: &str, ty: TensorDataType, dims: &[&str]) -> Model {
+    let mut info = value_info(name, DType::F32, dims);
+    if let Some(TypeValue::Tensor(tensor)) = info.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+        tensor.elem_type = Some(ty as i32);
+    }
+    model.graph.input.push(info);
+    model
+}
+
+#[test]
+fn arithmetic_of_16_and_32_bits_loses_the_higher_bits() {
+    let model = narrow_input(Model::new(18), "a", TensorDataType::Uint16, &["3"]);
+    let model = narrow_input(model, "b", TensorDataType::Uint32, &["2"]);
+    let model = narrow_input(model, "c", TensorDataType::Int16, &["2"])
+        .node("Add", &["a", "a"], &["sum"], vec![])
+        .node("BitwiseNot", &["a"], &["not"], vec![])
+        .node("Mul", &["b", "b"], &["product"], vec![])
+        .node("Sub", &["c", "d"], &["difference"], vec![])
+        .node("Max", &["c", "d"], &["greater"], vec![])
+        .node("Less", &["c", "d"], &["less"], vec![])
+        .node("Concat", &["c", "d"], &["joined"], vec![int("axis", 0)]);
+    let names = ["sum", "not", "product", "difference", "greater", "less", "joined"];
+    let model = names.into_iter().fold(model, Model::output);
+    let d = packed("d", TensorDataType::Int16, &[2], &[0x01, 0x00, 0xff, 0xff]);
+    // what is fed is cast: 65536 + 5 is 5 in 16 bits
+    let a = Tensor::from_slice(&[3], &[65541i32, 40000, 65535]).unwrap();
+    let b = Tensor::from_slice(&[2], &[65537i64, 3]).unwrap();
+    let c = Tensor::from_slice(&[2], &[-32768i32, 7]).unwrap();
+    let found = results(with_constants(model, vec![d]), &[("a", a), ("b", b), ("c", c)]);
+    assert_is(&found[0], &[3], &[10.0, 14464.0, 65534.0]);
+    assert_is(&found[1], &[3], &[65530.0, 25535.0, 0.0]);
+    assert_is(&found[2], &[2], &[131073.0, 9.0]);
+    assert_is(&found[3], &[2], &[32767.0, 8.0]);
+    assert_is(&found[4], &[2], &[1.0, 7.0]);
+    assert_is(&found[5], &[2], &[1.0, 0.0]);
+    assert_is(&found[6], &[4], &[-32768.0, 7.0, 1.0, -1.0]);
+    assert_eq!((found[0].dtype(), found[2].dtype(), found[5].dtype()), (DType::I32, DType::I64, DType::Bool));
+}
+
+#[test]
+fn what_is_fed_for_a_narrow_input_becomes_a_value_of_its_type() {
+    let model = narrow_input(Model::new(21), "x", TensorDataType::Float8e4m3fn, &["3"]);
+    let model = narrow_input(model, "n", TensorDataType::Int4, &["3"])
+        .node("Cast", &["x"], &["y"], vec![int("to", 1)])
+        .node("Cast", &["n"], &["m"], vec![int("to", 7)])
+        .output("y")
+        .output("m");
+    let x = Tensor::from_f64(DType::F16, &[3], &[1.0625, 1000.0, -0.3]).unwrap();
+    let n = Tensor::from_slice(&[3], &[7i8, 8, -9]).unwrap();
+    let found = results(model, &[("x", x), ("n", n)]);
+    assert_is(&found[0], &[3], &[1.0, 448.0, -0.3125]);
+    assert_is(&found[1], &[3], &[7.0, -8.0, 7.0]);
+}
+
 #[test]
 fn other_operators_refuse_narrow_types_by_name() {
     let w = || packed("w", TensorDataType::Float8e5m2, &[2], &[0x3c, 0x40]);
@@ -521,7 +576,7 @@ fn other_operators_refuse_narrow_types_by_name() {
     for (model, part) in [
         (
             model("Relu", &["w"]),
-            "input 0 must be a tensor, found a tensor of float8e5m2, which only casts, quantisation and movement take",
+            "input 0 must be a tensor, found a tensor of float8e5m2, which this operator does not take",
         ),
         (model("Add", &["x", "w"]), "input 1 must be a tensor, found a tensor of float8e5m2"),
         (model("QuantizeLinear", &["w", "x"]), "input 0 must be a tensor, found a tensor of float8e5m2"),
