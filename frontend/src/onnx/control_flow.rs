@@ -8,7 +8,7 @@ use kiln_ir::Tensor;
 use super::attributes::Attributes;
 use super::emit::{Operand, axis};
 use super::error::{NodeError, Result, invalid, unsupported};
-use super::graph::{Importer, Opsets, Slot};
+use super::graph::{Importer, Opsets, Slot, copies};
 use super::proto::{DimensionValue, GraphProto, NodeProto, TypeValue, ValueInfoProto};
 use super::tensor::dtype_of;
 use super::value::Value;
@@ -231,6 +231,7 @@ impl Importer<'_> {
         import: impl FnOnce(&mut Self, &Body<'g>) -> Outcome,
     ) -> Outcome {
         self.nested(self.visible, HashMap::new(), |importer| {
+            importer.count_inlined(copies(&graph.node, &graph.initializer))?;
             let before = importer.problems.len();
             importer.constants(graph);
             importer.nodes(graph.node.iter().enumerate().filter(|(_, n)| is_constant(n)), opsets);

@@ -12,9 +12,9 @@ use super::error::{NodeError, Problem, Result, unsupported};
 use super::narrow::Narrow;
 use super::node::{Handler, NodeContext};
 use super::ops::{self, OfNarrow};
-use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
+use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use super::signature::{Input, InputValue, TensorInput, element_name};
-use super::tensor::{ExternalFiles, read_value};
+use super::tensor::{ExternalFiles, copied_bytes, read_value};
 use super::value::Value;
 
 /// Branches, loops and functions in one another: deeper nesting is refused.
@@ -311,7 +311,7 @@ impl<'a> Importer<'a> {
         if inputs.len() > function.input.len() {
             return Err(NodeError::TooManyInputs { expected: function.input.len(), found: inputs.len() });
         }
-        self.count_inlined(function.node.len())?;
+        self.count_inlined(function.node.len() + copies(&function.node, &[]))?;
         let scope = function
             .input
             .iter()
@@ -368,6 +368,15 @@ impl<'a> Importer<'a> {
         self.scopes.pop();
         results
     }
+}
+
+/// Constants of so many bytes count as a node where they are copied each time that they are inlined.
+const BYTES_OF_A_NODE: usize = 1 << 16;
+
+/// What copying the constants among nodes and initializers counts as, in nodes.
+pub(super) fn copies(nodes: &[NodeProto], initializers: &[TensorProto]) -> usize {
+    let attributes = nodes.iter().flat_map(|n| &n.attribute).filter_map(|a| a.t.as_ref());
+    initializers.iter().chain(attributes).map(copied_bytes).sum::<usize>() / BYTES_OF_A_NODE
 }
 
 /// The model's function that a node calls.

@@ -253,6 +253,15 @@ fn read_narrow(
     Tensor::from_bytes(dtype, &dims, ty.widen(&packed, expected)).map_err(fit)
 }
 
+/// Bytes that reading a constant copies: those of elements in typed fields, and of narrow ones, which are widened.
+pub(super) fn copied_bytes(proto: &TensorProto) -> usize {
+    let narrow = NarrowType::of(proto.data_type.unwrap_or_default());
+    let raw = narrow.and(proto.raw_data.as_ref()).map_or(0, |raw| 4 * raw.len());
+    let short = proto.float_data.len() + proto.int32_data.len();
+    let long = proto.double_data.len() + proto.int64_data.len() + proto.uint64_data.len();
+    raw + 4 * short + 8 * long
+}
+
 /// Reads a constant of any element type, called `name`.
 pub(super) fn read_value(
     proto: &TensorProto,

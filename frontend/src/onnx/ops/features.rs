@@ -279,6 +279,9 @@ const MOST_WINDOWS: usize = 1 << 10;
 /// Most comparisons: elements of what one window is compared to.
 const MOST_COMPARED: usize = 1 << 28;
 
+/// Most columns of the result.
+const MOST_COLUMNS: usize = 1 << 20;
+
 /// How often each n-gram of a pool occurs among numbers, whose places may be some apart: every window of the input is compared
 /// with all n-grams of one length, and what agrees is counted.
 pub(super) fn tfidf(n: &mut NodeContext<'_>) -> Results {
@@ -321,10 +324,24 @@ pub(super) fn tfidf(n: &mut NodeContext<'_>) -> Results {
         ));
     }
     let width = columns.iter().max().map_or(0, |&c| c.saturating_add(1));
-    let width = usize::try_from(width).ok().filter(|w| *w >= 1 && columns.iter().all(|&c| c >= 0));
-    let Some(width) = width.filter(|w| w.checked_mul(total.max(1)).is_some_and(|n| n <= MOST_COMPARED)) else {
-        return unsupported(format!("`ngram_indexes` that are negative, or up to {:?}", columns.iter().max()));
+    let fits = |w: usize| (1..=MOST_COLUMNS).contains(&w) && columns.iter().all(|&c| c >= 0);
+    let Some(width) = usize::try_from(width).ok().filter(|&w| fits(w)) else {
+        return unsupported(format!(
+            "`ngram_indexes` from {:?} to {:?} (0 to {} are)",
+            columns.iter().min(),
+            columns.iter().max(),
+            MOST_COLUMNS - 1
+        ));
     };
+    // The n-gram of each column; one more for columns without.
+    let mut gram_of = vec![total as i64; width];
+    for (gram, &column) in (0..).zip(&columns) {
+        let entry = gram_of.get_mut(column as usize).filter(|entry| **entry == total as i64);
+        let Some(entry) = entry else {
+            return unsupported(format!("`ngram_indexes` that name column {column} twice"));
+        };
+        *entry = gram;
+    }
 
     let e = &mut *n.emit;
     let x = e.reshape(&x, &[rows, length])?;
@@ -363,15 +380,9 @@ pub(super) fn tfidf(n: &mut NodeContext<'_>) -> Results {
     {
         y = e.mul(&y, &Operand::known(Tensor::from_slice(&[total], &weights)?))?;
     }
-    // Row i has a 1 in the column of n-gram i.
-    let mut place = vec![0.0f32; total * width];
-    for (row, &column) in columns.iter().enumerate() {
-        if let Some(entry) = place.get_mut(row * width + column as usize) {
-            *entry = 1.0;
-        }
-    }
-    let place = Operand::known(Tensor::from_slice(&[total, width], &place)?);
-    let y = super::contraction::product(e, &y, &place)?;
+    let none = Operand::known(Tensor::zeros(DType::F32, &[rows, 1])?);
+    let y = e.concat(&[&y, &none], 1)?;
+    let y = e.gather(&y, &Operand::integers(&gram_of)?, 1)?;
     Ok(vec![if n.input(0, "X")?.rank() == 1 { n.emit.reshape(&y, &[width])? } else { y }])
 }
 

@@ -271,3 +271,24 @@ fn constants_of_a_body_are_read_once() {
     // Reading them 4096 times over takes minutes; once, less than a second.
     assert!(start.elapsed().as_secs() < 60);
 }
+
+#[test]
+fn loops_that_copy_large_constants_over_and_over_are_refused() {
+    // 10000 times an inner loop of no steps, which has a constant of 1 MiB
+    let big = f32s(&[1 << 18], &vec![1.0; 1 << 18]);
+    let typed = TensorProto { float_data: vec![1.0; 1 << 18], raw_data: None, ..tensor_proto("c", &big) };
+    let mut inner = Model::new(17).input("j", DType::I64, &[]).input("jgo", DType::Bool, &[]).output("jgo").graph();
+    inner.initializer.push(typed);
+    let outer = Model::new(17)
+        .input("i", DType::I64, &[])
+        .input("go", DType::Bool, &[])
+        .node("Loop", &["none", "go"], &[], vec![graph_attribute("body", inner)])
+        .output("go");
+    let text = Model::new(17)
+        .constant("none", &Tensor::scalar(0i64))
+        .constant("many", &Tensor::scalar(10000i64))
+        .constant("yes", &Tensor::scalar(true))
+        .node("Loop", &["many", "yes"], &[], vec![graph_attribute("body", outer.graph())])
+        .error();
+    assert!(text.contains("expand to more than 16384 nodes"), "{text}");
+}

@@ -138,6 +138,12 @@ fn n_grams_are_counted_with_and_without_skips() {
     let weighted = |mode| count(vec![string("mode", mode), weights.clone()]);
     assert_is(&weighted("TFIDF"), &[2, 4], &[0.0, 1.0, 8.0, 6.0, 4.0, 1.0, 0.0, 3.0]);
     assert_is(&weighted("IDF"), &[2, 4], &[0.0, 1.0, 4.0, 3.0, 2.0, 1.0, 0.0, 3.0]);
+    // a column that no n-gram has stays 0
+    assert_is(
+        &count(vec![ints("ngram_indexes", &[1, 0, 4, 3])]),
+        &[2, 5],
+        &[0.0, 1.0, 0.0, 2.0, 2.0, 2.0, 1.0, 0.0, 0.0, 1.0],
+    );
     // one row is a vector
     let row = Tensor::from_slice(&[5], &[2i64, 5, 6, 6, 5]).unwrap();
     assert_is(&apply(9, "TfIdfVectorizer", &[Ok(row)], ngrams(vec![])), &[4], &[0.0, 1.0, 2.0, 2.0]);
@@ -151,8 +157,9 @@ fn pools_that_do_not_divide_into_n_grams_are_refused() {
         (vec![ints("ngram_counts", &[0, 3])], "does not divide a pool of 6"),
         (vec![ints("ngram_counts", &[0, 99])], "does not divide a pool of 6"),
         (vec![ints("ngram_indexes", &[0, 1, 2])], "3 `ngram_indexes` and 4 `weights` for 4 n-grams"),
-        (vec![ints("ngram_indexes", &[0, 1, 2, -1])], "that are negative"),
-        (vec![ints("ngram_indexes", &[0, 1, 2, i64::MAX])], "up to Some(9223372036854775807)"),
+        (vec![ints("ngram_indexes", &[0, 1, 2, -1])], "`ngram_indexes` from Some(-1) to Some(2)"),
+        (vec![ints("ngram_indexes", &[0, 1, 2, i64::MAX])], "to Some(9223372036854775807) (0 to 1048575 are)"),
+        (vec![ints("ngram_indexes", &[0, 1, 1, 2])], "that name column 1 twice"),
         (vec![string("mode", "BM25")], "one of TF, IDF, TFIDF"),
         (vec![int("min_gram_length", 0)], "`min_gram_length`: expected an integer of at least 1, found 0"),
         (
