@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use kiln::onnx::proto::{ModelProto, TensorDataType, TensorProto};
-use kiln::onnx::{
-    ExternalFiles, ImportError, ImportOptions, Problem, import_model, read_model, read_tensor, read_tensor_file,
+use bytes::Bytes;
+use kiln::onnx::proto::{
+    ModelProto, OptionalProto, SequenceProto, TensorDataType, TensorProto, TypeProto, TypeValue, ValueInfoProto,
 };
+use kiln::onnx::{ExternalFiles, ImportError, ImportOptions, Problem, import_model, read_held, read_model};
 use kiln_ir::{DType, Graph, Tensor};
+use prost::Message;
 
 /// The sets of the `onnx` package that carry their data.
 pub const SETS: [&str; 4] = ["node", "simple", "pytorch-converted", "pytorch-operator"];
@@ -26,7 +28,8 @@ pub enum Outcome {
     Wrong(String),
 }
 
-/// A test whose expected values are not the operator's: what ONNX Runtime gives is, and Kiln must give that.
+/// A test whose expected values are not the operator's: what ONNX Runtime gives is, and Kiln must give that (or what the
+/// definition says, of an operator that ONNX Runtime does not have).
 #[derive(Clone, Copy, Debug)]
 pub struct Dispute {
     /// Folder of the test.
@@ -83,7 +86,7 @@ pub fn check(case: &Path, run: Run, disputes: &[Dispute]) -> Outcome {
     let mut first = None;
     for fed in [inputs.len(), 1, 0] {
         match attempt(&model, &inputs, fed.min(inputs.len()), run) {
-            Ok(results) => return compare(case, &results, dispute),
+            Ok(results) => return compare(case, &model, &results, dispute),
             Err(Outcome::Refused(reason)) => first = first.or(Some(reason)),
             Err(other) => return other,
         }
@@ -91,55 +94,131 @@ pub fn check(case: &Path, run: Run, disputes: &[Dispute]) -> Outcome {
     Outcome::Refused(first.unwrap_or_default())
 }
 
-/// The values of the inputs that the model does not fix itself.
-fn inputs(case: &Path, model: &ModelProto) -> Result<Vec<(String, TensorProto, Tensor)>, String> {
-    let graph = model.graph.as_ref().ok_or("the model has no graph")?;
-    let fixed = |name: &str| graph.initializer.iter().any(|t| t.name.as_deref() == Some(name));
-    let names = graph.input.iter().filter_map(|i| i.name.clone()).filter(|n| !fixed(n));
-    let read = |(i, name): (usize, String)| {
-        let proto = read_tensor_file(&data(case, "input", i))
-            .map_err(|_| "an input is not a tensor (a sequence, a map or an optional)".to_owned())?;
-        let tensor = read_tensor(&proto, &name, &ExternalFiles::new(None))
-            .map_err(|e| reason_of_dtype(&proto, &e.to_string()))?;
-        Ok((name, proto, tensor))
-    };
-    names.enumerate().map(read).collect()
+/// A value of a test: a tensor, a sequence of them, or an optional without an element.
+enum Given {
+    Tensor(Box<TensorProto>, Tensor),
+    Sequence(Vec<Tensor>),
+    Absent,
 }
 
-fn data(case: &Path, kind: &str, i: usize) -> PathBuf {
-    case.join("test_data_set_0").join(format!("{kind}_{i}.pb"))
+impl Given {
+    /// The tensors that Kiln has for it, by their names.
+    fn tensors(&self, name: &str) -> Vec<(String, &Tensor)> {
+        match self {
+            Given::Tensor(_, tensor) => vec![(name.to_owned(), tensor)],
+            Given::Sequence(elements) => elements.iter().enumerate().map(|(i, t)| (format!("{name}.{i}"), t)).collect(),
+            Given::Absent => Vec::new(),
+        }
+    }
+}
+
+/// The values of the inputs that the model does not fix itself.
+fn inputs(case: &Path, model: &ModelProto) -> Result<Vec<(String, Given)>, String> {
+    let graph = model.graph.as_ref().ok_or("the model has no graph")?;
+    let fixed = |input: &&ValueInfoProto| graph.initializer.iter().any(|t| t.name == input.name);
+    let fed = graph.input.iter().filter(|i| !fixed(i)).enumerate();
+    fed.map(|(i, input)| Ok((input.name.clone().unwrap_or_default(), given(case, "input", i, input)?))).collect()
+}
+
+/// The value of an input or output, which is of the type that the model declares.
+fn given(case: &Path, kind: &str, i: usize, info: &ValueInfoProto) -> Result<Given, String> {
+    let path = case.join("test_data_set_0").join(format!("{kind}_{i}.pb"));
+    let bytes = std::fs::read(&path).map(Bytes::from).map_err(|e| format!("{}: {e}", path.display()))?;
+    let ty = info.r#type.as_ref().and_then(|t| t.value.as_ref()).ok_or("a value without a type")?;
+    decode(bytes, ty, info.name.as_deref().unwrap_or_default())
+}
+
+fn decode(bytes: Bytes, ty: &TypeValue, name: &str) -> Result<Given, String> {
+    match ty {
+        TypeValue::Tensor(_) => tensor(message(bytes)?, Some(ty), name),
+        TypeValue::Sequence(of) => sequence(message(bytes)?, of.elem_type.as_deref(), name),
+        TypeValue::Optional(of) => {
+            let (optional, of): (OptionalProto, _) = (message(bytes)?, of.elem_type.as_deref());
+            match (optional.tensor_value, optional.sequence_value) {
+                (Some(proto), _) => tensor(proto, of.and_then(|t| t.value.as_ref()), name),
+                (None, Some(SequenceProto { elem_type, tensor_values, .. })) => {
+                    let of = match of.and_then(|t| t.value.as_ref()) {
+                        Some(TypeValue::Sequence(of)) => of.elem_type.as_deref(),
+                        _ => None,
+                    };
+                    sequence(SequenceProto { name: None, elem_type, tensor_values }, of, name)
+                }
+                (None, None) => Ok(Given::Absent),
+            }
+        }
+        TypeValue::Map(_) | TypeValue::SparseTensor(_) => Err("an input is a map or sparse".to_owned()),
+    }
+}
+
+fn message<M: Message + Default>(bytes: Bytes) -> Result<M, String> {
+    M::decode(bytes).map_err(|e| e.to_string())
+}
+
+fn sequence(proto: SequenceProto, of: Option<&TypeProto>, name: &str) -> Result<Given, String> {
+    let element = |proto| match tensor(proto, of.and_then(|t| t.value.as_ref()), name)? {
+        Given::Tensor(_, tensor) => Ok(tensor),
+        _ => Err("a sequence of other things than tensors".to_owned()),
+    };
+    proto.tensor_values.into_iter().map(element).collect::<Result<_, String>>().map(Given::Sequence)
+}
+
+fn tensor(mut proto: TensorProto, ty: Option<&TypeValue>, name: &str) -> Result<Given, String> {
+    // numpy has no bfloat16: the files hold its bits as 16-bit integers.
+    let bits = proto.data_type == Some(TensorDataType::Uint16 as i32);
+    if let Some(TypeValue::Tensor(declared)) = ty
+        && bits
+        && declared.elem_type == Some(TensorDataType::Bfloat16 as i32)
+    {
+        proto.data_type = declared.elem_type;
+    }
+    let tensor =
+        read_held(&proto, name, &ExternalFiles::new(None)).map_err(|e| reason_of_dtype(&proto, &e.to_string()))?;
+    Ok(Given::Tensor(Box::new(proto), tensor))
 }
 
 fn reason_of_dtype(proto: &TensorProto, otherwise: &str) -> String {
     match TensorDataType::try_from(proto.data_type.unwrap_or_default()) {
         Ok(t) if otherwise.contains("is not supported") => format!("element type {}", format!("{t:?}").to_lowercase()),
-        // What looks like nonsense extents is another message: a sequence or an optional.
-        _ => "an input is not a tensor (a sequence, a map or an optional)".to_owned(),
+        _ => otherwise.to_owned(),
     }
 }
 
-/// Imports with the first `fed` inputs fed and the others constant, and runs.
+/// Imports with the first `fed` inputs fed and the other tensors constant, and runs.
 fn attempt(
     model: &ModelProto,
-    inputs: &[(String, TensorProto, Tensor)],
+    inputs: &[(String, Given)],
     fed: usize,
     run: Run,
 ) -> Result<Vec<(String, Tensor)>, Outcome> {
     let mut model = model.clone();
     let mut options = ImportOptions::default();
     let mut feeds = Vec::new();
-    for (i, (name, proto, tensor)) in inputs.iter().enumerate() {
-        if i < fed {
+    for (i, (name, given)) in inputs.iter().enumerate() {
+        match given {
+            Given::Tensor(proto, _) if i >= fed => {
+                if let Some(graph) = &mut model.graph {
+                    graph.initializer.push(TensorProto { name: Some(name.clone()), ..TensorProto::clone(proto) });
+                }
+                continue;
+            }
+            Given::Tensor(..) => {}
+            Given::Sequence(elements) => {
+                options.lengths.insert(name.clone(), elements.len());
+            }
+            Given::Absent => {
+                options.absent.insert(name.clone());
+            }
+        }
+        for (name, tensor) in given.tensors(name) {
             options.shapes.insert(name.clone(), tensor.dims().to_vec());
-            feeds.push((name.as_str(), tensor.clone()));
-        } else if let Some(graph) = &mut model.graph {
-            graph.initializer.push(TensorProto { name: Some(name.clone()), ..proto.clone() });
+            feeds.push((name, tensor.clone()));
         }
     }
     let imported = import_model(&model, "model.onnx", &ExternalFiles::new(None), &options).map_err(|e| match e {
         ImportError::Refused { problems, .. } => Outcome::Refused(problems.first().map(reason).unwrap_or_default()),
         other => Outcome::Wrong(other.to_string()),
     })?;
+    let feeds: Vec<(&str, Tensor)> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     run(&imported.graph, &feeds).map_err(Outcome::Wrong)
 }
 
@@ -158,22 +237,26 @@ fn reason(problem: &Problem) -> String {
 }
 
 /// Compares results with the expected ones.
-fn compare(case: &Path, results: &[(String, Tensor)], dispute: Option<&Dispute>) -> Outcome {
+fn compare(case: &Path, model: &ModelProto, results: &[(String, Tensor)], dispute: Option<&Dispute>) -> Outcome {
+    let outputs = model.graph.iter().flat_map(|g| &g.output).enumerate();
+    let given =
+        outputs.map(|(i, output)| Ok((output.name.clone().unwrap_or_default(), given(case, "output", i, output)?)));
+    let expected: Vec<(String, Given)> = match given.collect::<Result<_, String>>() {
+        Ok(expected) => expected,
+        Err(e) => return Outcome::Wrong(format!("an expected value: {e}")),
+    };
+    let expected: Vec<(String, &Tensor)> = expected.iter().flat_map(|(name, given)| given.tensors(name)).collect();
+    if !expected.iter().map(|(name, _)| name).eq(results.iter().map(|(name, _)| name)) {
+        let names =
+            |list: &mut dyn Iterator<Item = &String>| list.map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+        let (found, expected) =
+            (names(&mut results.iter().map(|(n, _)| n)), names(&mut expected.iter().map(|(n, _)| n)));
+        return Outcome::Wrong(format!("the results are {found}, expected {expected}"));
+    }
     let mut outcome = Outcome::Passed;
-    for (i, (name, found)) in results.iter().enumerate() {
-        let Ok(mut proto) = read_tensor_file(&data(case, "output", i)) else {
-            return Outcome::Wrong(format!("`{name}` has no expected value"));
-        };
-        // numpy has no bfloat16: the files hold its bits as 16-bit integers.
-        if found.dtype() == DType::BF16 && proto.data_type == Some(TensorDataType::Uint16 as i32) {
-            proto.data_type = Some(TensorDataType::Bfloat16 as i32);
-        }
-        let expected = match read_tensor(&proto, name, &ExternalFiles::new(None)) {
-            Ok(expected) => expected,
-            Err(e) => return Outcome::Wrong(format!("`{name}`: {e}")),
-        };
-        if let Some(difference) = difference(found, &expected) {
-            if !dispute.is_some_and(|d| d.explains(found, &expected)) {
+    for ((name, found), (_, expected)) in results.iter().zip(expected) {
+        if let Some(difference) = difference(found, expected) {
+            if !dispute.is_some_and(|d| d.explains(found, expected)) {
                 return Outcome::Wrong(format!("`{name}`: {difference}"));
             }
             outcome = Outcome::Disputed;
@@ -208,7 +291,7 @@ fn difference(found: &Tensor, expected: &Tensor) -> Option<String> {
 }
 
 /// The page that says what passes: `docs/onnx.md`.
-pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Dispute], operators: &[&str]) -> String {
+pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Dispute], operators: &[String]) -> String {
     let count = |kind: fn(&Outcome) -> bool| outcomes.values().filter(|o| kind(o)).count();
     let mut text = format!(
         "passing {}, refused {}, disputed {}, wrong {} of {}\n\n",
@@ -224,12 +307,20 @@ pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Disput
     text.push_str(
         "in the repository (`-- --write` replaces it). Inputs that decide shapes are constants of the model there: ",
     );
-    text.push_str("Kiln's graphs are static.\n\n## Operators\n\n");
+    text.push_str("Kiln's graphs are static.\n\n");
+    text.push_str(
+        "Conditions and numbers of steps are known at import: a branch is inlined, a loop is written out step by step. Sequences and \
+         optionals are taken\napart: a sequence `x` among the inputs or outputs is the tensors `x.0`, `x.1` … (`--length x=N` says \
+         how many of an input), an optional input has an\nelement unless `--absent x` says otherwise. Integers of 4 and 16 bits, unsigned ones \
+         of 32 and 8-bit floats are held in wider\ntypes, exactly: casts, quantisation, movement and (from 16 bits on) arithmetic take \
+         them; what is fed for an input is cast first.\n\n",
+    );
+    text.push_str("## Operators\n\n");
     for line in wrapped(operators) {
         let _ = writeln!(text, "{line}");
     }
     text.push_str(
-        "\n## Disputed\n\nHere Kiln gives what ONNX Runtime 1.32 gives; the tests expect something else:\n\n",
+        "\n## Disputed\n\nHere Kiln gives what ONNX Runtime 1.32 gives, or what the operator's definition says; the tests expect something else:\n\n",
     );
     for dispute in disputes {
         let _ = writeln!(text, "- `{}`: {}", dispute.name, dispute.why);
@@ -257,7 +348,7 @@ pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Disput
 }
 
 /// Names in lines of up to 100 characters.
-fn wrapped(names: &[&str]) -> Vec<String> {
+fn wrapped(names: &[String]) -> Vec<String> {
     let mut lines = vec![String::new()];
     for (i, name) in names.iter().enumerate() {
         let end = if i + 1 == names.len() { "." } else { "," };

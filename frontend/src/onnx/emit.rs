@@ -15,11 +15,15 @@ use kiln_ir::{BuildErrors, Builder, DType, Dim, Graph, Location, Op, Tensor, Ten
 
 use super::error::{NodeError, Result, invalid, unsupported};
 use super::fold;
+use super::value::{self, Sequence};
 
 /// Most axes of a tensor, as in numpy: work on axes grows faster than their number.
 pub(super) const MOST_AXES: usize = 64;
 
-/// A value during import: a result of the graph, or a tensor known already.
+/// Most elements of all sequences that import makes, together: a sequence that grows is made anew at every step.
+pub(super) const MOST_ELEMENTS: usize = 1 << 18;
+
+/// A tensor during import: a result of the graph, or a tensor known already.
 #[derive(Clone, Debug)]
 pub(super) struct Operand(Rc<Inner>);
 
@@ -91,6 +95,8 @@ pub(super) struct Emitter {
     graph: Graph,
     name: Option<Arc<str>>,
     location: Option<Location>,
+    /// Elements of the sequences made.
+    elements: usize,
 }
 
 pub(super) fn fixed(dims: &[usize]) -> Vec<Dim> {
@@ -112,7 +118,7 @@ pub(super) fn joint_dims(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
 
 impl Emitter {
     pub fn new(graph: Graph) -> Emitter {
-        Emitter { graph, name: None, location: None }
+        Emitter { graph, name: None, location: None, elements: 0 }
     }
 
     pub fn graph(&mut self) -> &mut Graph {
@@ -210,6 +216,26 @@ impl Emitter {
 
     pub fn placeholder(&mut self, name: &str, dtype: DType, dims: &[usize]) -> Result<Operand> {
         self.op(Op::Placeholder { name: name.to_owned(), dtype, dims: fixed(dims) }, &[])
+    }
+
+    /// Makes a sequence, or refuses where sequences have become too many. `dtype` is that of an empty one.
+    pub fn sequence(&mut self, elements: Vec<Operand>, dtype: Option<DType>) -> Result<value::Value> {
+        self.room_for(elements.len())?;
+        self.elements += elements.len();
+        let dtype = elements.first().map(Operand::dtype).or(dtype);
+        if let Some(odd) = elements.iter().find(|e| Some(e.dtype()) != dtype) {
+            let of = dtype.map_or_else(String::new, |d| d.to_string());
+            return invalid(format!("an element of {} in a sequence of {of}", odd.dtype()));
+        }
+        Ok(value::Value::Sequence(Sequence { dtype, elements: elements.into() }))
+    }
+
+    /// Refuses so many more elements of sequences where they would be too many.
+    pub fn room_for(&self, more: usize) -> Result<()> {
+        if more <= MOST_ELEMENTS - self.elements {
+            return Ok(());
+        }
+        unsupported(format!("sequences of more than {MOST_ELEMENTS} elements together: stack them into tensors"))
     }
 
     // ---- elementwise ----
@@ -333,6 +359,27 @@ impl Emitter {
             [one] => Ok((*one).clone()),
             _ => self.op(Op::Concat { axis }, parts),
         }
+    }
+
+    /// Joins tensors of equal extents along a new axis.
+    pub fn stack(&mut self, parts: &[Operand], axis: usize) -> Result<Operand> {
+        let widen = |part: &Operand| {
+            let mut dims = part.dims().to_vec();
+            dims.insert(axis.min(dims.len()), 1);
+            self.reshape(part, &dims)
+        };
+        let parts = parts.iter().map(widen).collect::<Result<Vec<_>>>()?;
+        self.concat(&parts.iter().collect::<Vec<_>>(), axis)
+    }
+
+    /// Element `at` of one axis, which vanishes.
+    pub fn element(&mut self, x: &Operand, axis: usize, at: usize) -> Result<Operand> {
+        let mut dims = x.dims().to_vec();
+        if axis < dims.len() {
+            dims.remove(axis);
+        }
+        let part = self.slice_axis(x, axis, at, at + 1)?;
+        self.reshape(&part, &dims)
     }
 
     pub fn gather(&mut self, x: &Operand, indices: &Operand, axis: usize) -> Result<Operand> {

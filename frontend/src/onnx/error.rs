@@ -173,6 +173,16 @@ pub enum NodeError {
         /// What it is for.
         role: &'static str,
     },
+    /// A sequence or an optional where a tensor belongs, or the other way round.
+    #[error("input {index} must be {expected}, found {found}")]
+    Kind {
+        /// Which input, from 0.
+        index: usize,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
     /// An input that decides shapes, but depends on what is fed.
     #[error("input {index} ({role}) must be known at import, but it depends on the values of the graph's inputs")]
     NotConstant {

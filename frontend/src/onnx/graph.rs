@@ -1,5 +1,4 @@
-//! From a model's graph to the IR: scopes of named values, nodes in order, `If` branches and the
-//! model's own functions inlined.
+//! From a model's graph to the IR: scopes of named values, nodes in order, the model's own functions inlined.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,30 +6,33 @@ use std::sync::Arc;
 use kiln_ir::{Graph, Location};
 
 use super::attributes::Attributes;
+use super::control_flow;
 use super::emit::{Emitter, Operand};
-use super::error::{NodeError, Problem, Result, invalid, unsupported};
-use super::node::NodeContext;
-use super::ops;
-use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
-use super::signature::Input;
-use super::tensor::{ExternalFiles, read_tensor};
+use super::error::{NodeError, Problem, Result, unsupported};
+use super::narrow::Narrow;
+use super::node::{Handler, NodeContext};
+use super::ops::{self, OfNarrow};
+use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use super::signature::{Input, InputValue, TensorInput, element_name};
+use super::tensor::{ExternalFiles, copied_bytes, read_value};
+use super::value::Value;
 
-/// Branches in branches and functions in functions: deeper nesting is refused.
+/// Branches, loops and functions in one another: deeper nesting is refused.
 pub const MOST_NESTED: usize = 64;
 
 /// How often inlining may import each node of the file, on average: functions that call functions twice grow as 2^depth.
 pub const MOST_INLINED_TIMES: usize = 64;
 
-/// Nodes that inlining may import however few the file has.
-pub const LEAST_INLINED: usize = 1 << 12;
+/// Nodes that inlining may import however few the file has: loops of models repeat some tens of nodes some hundred times.
+pub const LEAST_INLINED: usize = 1 << 14;
 
 /// Problems after which import stops: what is wrong with so many nodes has one cause.
 pub const MOST_PROBLEMS: usize = 1000;
 
 /// What a name stands for.
 #[derive(Clone)]
-enum Slot {
-    Ready(Operand),
+pub(super) enum Slot {
+    Ready(Value),
     /// Its node was not imported; the reason is among the problems already.
     Failed,
     /// A result that the handler does not give.
@@ -69,10 +71,10 @@ pub(super) struct Importer<'a> {
     functions: Functions<'a>,
     files: &'a ExternalFiles,
     file: Arc<str>,
-    emit: Emitter,
+    pub(super) emit: Emitter,
     /// Innermost last. Inside a function only the scopes from `visible` on can be seen.
     scopes: Vec<HashMap<String, Slot>>,
-    visible: usize,
+    pub(super) visible: usize,
     depth: usize,
     inlined: usize,
     most_inlined: usize,
@@ -98,20 +100,38 @@ impl<'a> Importer<'a> {
     /// The whole graph: inputs, nodes, outputs.
     pub fn run(&mut self, graph: &GraphProto, inputs: &[Input], opsets: &Opsets) {
         for input in inputs {
-            let location = self.location(&input.name);
-            self.emit.at(Arc::from(input.name.as_str()), location);
-            match self.emit.placeholder(&input.name, input.dtype, &input.dims) {
-                Ok(operand) => self.define(&input.name, Slot::Ready(operand)),
+            match self.input(input) {
+                Ok(value) => self.define(&input.name, Slot::Ready(value)),
                 Err(error) => self.problems.push(Problem::Signature(format!("input `{}`: {error}", input.name))),
             }
         }
         self.constants(graph);
-        self.nodes(&graph.node, opsets);
+        self.nodes(graph.node.iter().enumerate(), opsets);
         for output in &graph.output {
             let name = output.name.as_deref().unwrap_or_default();
             if let Err(error) = self.output(name) {
                 self.problems.push(Problem::Malformed(format!("output `{name}`: {error}")));
             }
+        }
+    }
+
+    fn input(&mut self, input: &Input) -> Result<Value> {
+        let mut placeholder = |tensor: &TensorInput| {
+            let location = self.location(&tensor.name);
+            self.emit.at(Arc::from(tensor.name.as_str()), location);
+            self.emit.placeholder(&tensor.name, tensor.dtype, &tensor.dims)
+        };
+        match &input.value {
+            InputValue::Tensor(tensor) => Ok(placeholder(tensor)?.into()),
+            InputValue::Narrow(ty, tensor) => {
+                let fed = placeholder(tensor)?;
+                Ok(Value::Narrow(Narrow { ty: *ty, held: ty.cast(&mut self.emit, &fed, true)? }))
+            }
+            InputValue::Sequence { dtype, elements } => {
+                let elements = elements.iter().map(placeholder).collect::<Result<Vec<_>>>()?;
+                self.emit.sequence(elements, Some(*dtype))
+            }
+            InputValue::Absent => Ok(Value::Absent),
         }
     }
 
@@ -123,26 +143,39 @@ impl<'a> Importer<'a> {
         Location::Model { file: self.file.clone(), node: Arc::from(node) }
     }
 
+    /// A sequence becomes one output for each element, an optional without an element none.
     fn output(&mut self, name: &str) -> Result<()> {
-        let Some(operand) = self.lookup(name)? else { return Ok(()) };
+        match self.lookup(name)? {
+            Some(Value::Tensor(operand)) => self.output_tensor(name, &operand),
+            // Kiln has the values, not the type.
+            Some(Value::Narrow(narrow)) => self.output_tensor(name, &narrow.held),
+            Some(Value::Sequence(sequence)) => {
+                let named = |(i, element)| self.output_tensor(&element_name(name, i), element);
+                (0..).zip(sequence.elements.iter()).try_for_each(named)
+            }
+            Some(Value::Absent) | None => Ok(()),
+        }
+    }
+
+    fn output_tensor(&mut self, name: &str, operand: &Operand) -> Result<()> {
         let location = self.location(name);
         self.emit.at(Arc::from(name), location);
-        let value = self.emit.value(&operand)?;
+        let value = self.emit.value(operand)?;
         self.emit.graph().add_output(name, value)?;
         Ok(())
     }
 
-    fn define(&mut self, name: &str, slot: Slot) {
+    pub(super) fn define(&mut self, name: &str, slot: Slot) {
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(name.to_owned(), slot);
         }
     }
 
-    /// The operand of a name; `None` where its node failed.
-    fn lookup(&self, name: &str) -> Result<Option<Operand>> {
+    /// What a name stands for; `None` where its node failed.
+    pub(super) fn lookup(&self, name: &str) -> Result<Option<Value>> {
         let visible = self.scopes.get(self.visible..).unwrap_or_default();
         match visible.iter().rev().find_map(|scope| scope.get(name)) {
-            Some(Slot::Ready(operand)) => Ok(Some(operand.clone())),
+            Some(Slot::Ready(value)) => Ok(Some(value.clone())),
             Some(Slot::Failed) => Ok(None),
             Some(Slot::Unsupported { producer }) => {
                 Err(NodeError::UnsupportedResult { value: name.to_owned(), producer: producer.clone() })
@@ -151,11 +184,11 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn constants(&mut self, graph: &GraphProto) {
+    pub(super) fn constants(&mut self, graph: &GraphProto) {
         for proto in &graph.initializer {
             let name = proto.name.as_deref().unwrap_or_default();
-            let slot = match read_tensor(proto, name, self.files) {
-                Ok(tensor) => Slot::Ready(Operand::named(tensor, Some(Arc::from(name)))),
+            let slot = match read_value(proto, name, self.files, Some(Arc::from(name))) {
+                Ok(value) => Slot::Ready(value),
                 Err(error) => {
                     self.problems.push(error.into());
                     Slot::Failed
@@ -171,8 +204,9 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn nodes(&mut self, nodes: &[NodeProto], opsets: &Opsets) {
-        for (position, node) in nodes.iter().enumerate() {
+    /// Imports nodes, each with its place among the nodes of its graph.
+    pub(super) fn nodes<'n>(&mut self, nodes: impl Iterator<Item = (usize, &'n NodeProto)>, opsets: &Opsets) {
+        for (position, node) in nodes {
             if self.problems.len() > MOST_PROBLEMS {
                 return;
             }
@@ -198,7 +232,7 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn results(&mut self, node: &NodeProto, name: &str, results: Vec<Operand>) {
+    fn results(&mut self, node: &NodeProto, name: &str, results: Vec<Value>) {
         let mut results = results.into_iter();
         for output in &node.output {
             let result = results.next();
@@ -206,7 +240,7 @@ impl<'a> Importer<'a> {
                 continue;
             }
             let slot = match result {
-                Some(operand) => Slot::Ready(operand),
+                Some(value) => Slot::Ready(value),
                 None => Slot::Unsupported { producer: name.to_owned() },
             };
             self.define(output, slot);
@@ -214,7 +248,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The results of a node; `None` where an operand failed.
-    fn node(&mut self, node: &NodeProto, name: &str, opsets: &Opsets) -> Result<Option<Vec<Operand>>> {
+    fn node(&mut self, node: &NodeProto, name: &str, opsets: &Opsets) -> Result<Option<Vec<Value>>> {
         let mut inputs = Vec::with_capacity(node.input.len());
         for input in &node.input {
             if input.is_empty() {
@@ -222,7 +256,7 @@ impl<'a> Importer<'a> {
                 continue;
             }
             match self.lookup(input)? {
-                Some(operand) => inputs.push(Some(operand)),
+                Some(value) => inputs.push(Some(value)),
                 None => return Ok(None),
             }
         }
@@ -232,18 +266,31 @@ impl<'a> Importer<'a> {
         }
         let location = self.location(name);
         self.emit.at(Arc::from(name), location);
-        if domain.is_empty() && node.op_type() == "If" {
-            return self.branch(node, &inputs, opsets);
+        if domain.is_empty() && control_flow::OPERATORS.contains(&node.op_type()) {
+            return self.control_flow(node, &inputs, opsets);
         }
-        let handler = match ops::handler(node.op_type()) {
-            Some(handler) if domain.is_empty() => handler,
-            // Reported for all nodes before import begins.
-            _ => return Ok(None),
-        };
-        let opset = opsets.get("").copied().unwrap_or(1);
+        // Reported for all nodes before import begins.
+        let Some(handler) = ops::handler(domain, node.op_type()) else { return Ok(None) };
+        let opset = opsets.get(domain).copied().unwrap_or(1);
         let attributes = Attributes::new(&node.attribute);
         let mut context = NodeContext::new(&mut self.emit, attributes, opset, node.output.len(), self.files, inputs);
-        let results = handler(&mut context)?;
+        let results = match handler {
+            Handler::Tensors(handler) => {
+                let (narrow, of_narrow) = ops::unwrap_narrow(node.op_type(), &mut context);
+                context.check_tensors()?;
+                let results = handler(&mut context)?;
+                let emit = &mut *context.emit;
+                let wrapped = |result: Operand| match (narrow, of_narrow) {
+                    (Some(ty), OfNarrow::Keeps) => Ok(Value::Narrow(Narrow { ty, held: result })),
+                    (Some(ty), OfNarrow::Wraps) => {
+                        Ok(Value::Narrow(Narrow { ty, held: ty.cast(emit, &result, true)? }))
+                    }
+                    (None, _) | (_, OfNarrow::Compares | OfNarrow::Nothing) => Ok(Value::Tensor(result)),
+                };
+                results.into_iter().map(wrapped).collect::<Result<Vec<Value>>>()?
+            }
+            Handler::Values(handler) => handler(&mut context)?,
+        };
         context.check_all_read()?;
         let names = context.attributes.left();
         if !names.is_empty() {
@@ -254,92 +301,82 @@ impl<'a> Importer<'a> {
         Ok(Some(results))
     }
 
-    /// The branch that a known condition takes, inlined.
-    fn branch(
-        &mut self,
-        node: &NodeProto,
-        inputs: &[Option<Operand>],
-        opsets: &Opsets,
-    ) -> Result<Option<Vec<Operand>>> {
-        let attributes = Attributes::new(&node.attribute);
-        let (then, otherwise) = (attributes.graph("then_branch")?, attributes.graph("else_branch")?);
-        let opset = opsets.get("").copied().unwrap_or(1);
-        let names = attributes.left();
-        if !names.is_empty() {
-            return Err(NodeError::UnknownAttributes { names, opset });
-        }
-        let [Some(condition)] = inputs else {
-            return Err(NodeError::MissingInput { index: 0, role: "cond" });
-        };
-        let known = condition.tensor().ok_or(NodeError::NotConstant { index: 0, role: "cond" })?;
-        let [taken] = known.to_f64_vec()[..] else {
-            return invalid(format!("the condition must be one truth value, found {known:?}"));
-        };
-        let graph = if taken != 0.0 { then } else { otherwise };
-        self.count_inlined(graph.node.len())?;
-        self.nested(self.visible, HashMap::new(), |importer| {
-            importer.constants(graph);
-            importer.nodes(&graph.node, opsets);
-            graph.output.iter().map(|o| importer.lookup(o.name.as_deref().unwrap_or_default())).collect()
-        })
-    }
-
     /// A function of the model: its body with the operands under its parameters' names.
     fn function(
         &mut self,
         function: &FunctionProto,
         node: &NodeProto,
-        inputs: Vec<Option<Operand>>,
-    ) -> Result<Option<Vec<Operand>>> {
+        inputs: Vec<Option<Value>>,
+    ) -> Result<Option<Vec<Value>>> {
         if inputs.len() > function.input.len() {
             return Err(NodeError::TooManyInputs { expected: function.input.len(), found: inputs.len() });
         }
-        self.count_inlined(function.node.len())?;
+        self.count_inlined(function.node.len() + copies(&function.node, &[]))?;
         let scope = function
             .input
             .iter()
             .zip(inputs)
-            .filter_map(|(name, operand)| operand.map(|o| (name.clone(), Slot::Ready(o))))
+            .filter_map(|(name, value)| value.map(|v| (name.clone(), Slot::Ready(v))))
             .collect();
         let body: Vec<NodeProto> = function.node.iter().map(|n| with_attributes(n, function, node)).collect();
         let opsets = opsets(&function.opset_import);
         let inner = self.scopes.len();
         self.nested(inner, scope, |importer| {
-            importer.nodes(&body, &opsets);
+            importer.nodes(body.iter().enumerate(), &opsets);
             function.output.iter().map(|o| importer.lookup(o)).collect()
         })
     }
 
-    fn count_inlined(&mut self, nodes: usize) -> Result<()> {
+    /// Counts nodes before they are inlined.
+    pub(super) fn count_inlined(&mut self, nodes: usize) -> Result<()> {
         self.inlined = self.inlined.saturating_add(nodes.max(1));
         let most = self.most_inlined;
         if self.inlined <= most {
             return Ok(());
         }
         unsupported(format!(
-            "branches and functions that expand to more than {most} nodes: inline them before export, or simplify the model"
+            "branches, loops and functions that expand to more than {most} nodes: simplify the model, or let loops take fewer steps"
         ))
     }
 
     /// Runs `import` in a new scope, which sees the scopes from `visible` on.
-    fn nested(
+    pub(super) fn nested<T>(
         &mut self,
         visible: usize,
         scope: HashMap<String, Slot>,
-        import: impl FnOnce(&mut Self) -> Result<Option<Vec<Operand>>>,
-    ) -> Result<Option<Vec<Operand>>> {
+        import: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         if self.depth == MOST_NESTED {
-            return unsupported(format!("branches or functions nested more than {MOST_NESTED} deep"));
+            return unsupported(format!("branches, loops or functions nested more than {MOST_NESTED} deep"));
         }
         let outside = std::mem::replace(&mut self.visible, visible);
-        self.scopes.push(scope);
         self.depth += 1;
-        let results = import(self);
+        let results = self.scoped(scope, import);
         self.depth -= 1;
-        self.scopes.pop();
         self.visible = outside;
         results
     }
+
+    /// Runs `import` in a new scope within the present one.
+    pub(super) fn scoped<T>(
+        &mut self,
+        scope: HashMap<String, Slot>,
+        import: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.scopes.push(scope);
+        let results = import(self);
+        self.scopes.pop();
+        results
+    }
+}
+
+/// Constants of so many bytes count as a node where they are copied each time that they are inlined.
+const BYTES_OF_A_NODE: usize = 1 << 16;
+
+/// What copying the constants among nodes and initializers counts as, in nodes.
+pub(super) fn copies(nodes: &[NodeProto], initializers: &[TensorProto]) -> usize {
+    let attributes = nodes.iter().flat_map(|n| &n.attribute).filter_map(|a| a.t.as_ref());
+    initializers.iter().chain(attributes).map(copied_bytes).sum::<usize>() / BYTES_OF_A_NODE
 }
 
 /// The model's function that a node calls.
@@ -457,7 +494,8 @@ fn scan(
 ) {
     for (position, node) in nodes.iter().enumerate() {
         let domain = standard(node.domain.as_deref().unwrap_or_default());
-        let known = (domain.is_empty() && (node.op_type() == "If" || ops::handler(node.op_type()).is_some()))
+        let known = (domain.is_empty() && control_flow::OPERATORS.contains(&node.op_type()))
+            || ops::handler(domain, node.op_type()).is_some()
             || find_function(functions, node).is_some();
         if !known {
             let opset = opsets.get(domain).copied().unwrap_or(1);

@@ -11,21 +11,26 @@
 //! import does not know is an error, and all that are found are reported together.
 //!
 //! Operators of the standard domain from opset 7 on are read, with the meaning of the opset that the
-//! model states (earlier ones where their meaning is the same); functions defined in the model and `If`
-//! with a condition known at import are inlined. [`supported_operators`] lists what is known.
+//! model states (earlier ones where their meaning is the same). Functions defined in the model are inlined, and so is
+//! control flow whose conditions and numbers of steps are known at import: a branch, and a loop step by step. Sequences and
+//! optionals are taken apart at import; a sequence among the inputs or outputs is one tensor for each element, `name.0`,
+//! `name.1` and so on. [`supported_operators`] lists what is known.
 
 mod attributes;
+mod control_flow;
 mod emit;
 mod error;
 mod fold;
 mod graph;
+mod narrow;
 mod node;
 mod ops;
 pub mod proto;
 mod signature;
 mod tensor;
+mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -34,10 +39,10 @@ use kiln_ir::Graph;
 use prost::Message;
 
 pub use error::{ImportError, NodeError, Problem};
-pub use tensor::{ExternalFiles, TensorProtoError, dtype_of, read_tensor};
+pub use tensor::{ExternalFiles, TensorProtoError, dtype_of, read_held, read_tensor};
 
 use graph::{Importer, opsets, recursive_functions, unsupported_ops};
-use proto::{ModelProto, TensorProto};
+use proto::ModelProto;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +54,11 @@ pub struct ImportOptions {
     pub dims: BTreeMap<String, usize>,
     /// Whole shapes of inputs, by name. The symbolic dims of such an input are bound by it everywhere.
     pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Numbers of elements of inputs that are sequences, by name. Element `i` of `x` is the graph's input `x.i`, by which its
+    /// shape can be given.
+    pub lengths: BTreeMap<String, usize>,
+    /// Optional inputs that have no element; the others have one.
+    pub absent: BTreeSet<String>,
 }
 
 /// A model as a graph, with what the file says about itself.
@@ -66,10 +76,10 @@ pub struct Imported {
     pub producer: String,
 }
 
-/// The standard operators that import knows, in alphabetical order.
-pub fn supported_operators() -> Vec<&'static str> {
+/// The operators that import knows, in alphabetical order; those of other domains than the standard one with their domain.
+pub fn supported_operators() -> Vec<String> {
     let mut names = ops::names();
-    names.push("If");
+    names.extend(control_flow::OPERATORS.map(str::to_owned));
     names.sort_unstable();
     names
 }
@@ -93,21 +103,12 @@ pub fn import_bytes(bytes: Bytes, file: &str, options: &ImportOptions) -> Result
 
 /// Reads a model file without importing it: its messages, whose byte fields are views of the file's bytes.
 pub fn read_model(path: &Path) -> Result<ModelProto, ImportError> {
-    read_message(path)
-}
-
-/// Reads a file of one tensor (`.pb`), as the ONNX project's test data are.
-pub fn read_tensor_file(path: &Path) -> Result<TensorProto, ImportError> {
-    read_message(path)
-}
-
-fn read_message<M: Message + Default>(path: &Path) -> Result<M, ImportError> {
     let bytes = fs::read(path).map_err(|source| ImportError::Read { path: path.to_owned(), source })?;
     decode(Bytes::from(bytes), &path.display().to_string())
 }
 
-fn decode<M: Message + Default>(bytes: Bytes, file: &str) -> Result<M, ImportError> {
-    M::decode(bytes).map_err(|source| ImportError::Decode { file: file.to_owned(), source })
+fn decode(bytes: Bytes, file: &str) -> Result<ModelProto, ImportError> {
+    ModelProto::decode(bytes).map_err(|source| ImportError::Decode { file: file.to_owned(), source })
 }
 
 /// Imports a decoded model; `file` names it in errors and locations.

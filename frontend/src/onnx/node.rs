@@ -7,11 +7,23 @@ use kiln_ir::Tensor;
 use super::attributes::Attributes;
 use super::emit::{Emitter, Operand};
 use super::error::{NodeError, Result, invalid};
+use super::narrow::{Narrow, NarrowType};
 use super::tensor::ExternalFiles;
+use super::value::{Sequence, Value};
 
 /// Imports one node: its results, in order. Fewer results than the operator has means that the
 /// missing ones are not supported, which is an error where they are used.
-pub(super) type Handler = fn(&mut NodeContext<'_>) -> Result<Vec<Operand>>;
+pub(super) type TensorHandler = fn(&mut NodeContext<'_>) -> Result<Vec<Operand>>;
+
+/// As [`TensorHandler`], of an operator that takes or gives sequences and optionals.
+pub(super) type ValueHandler = fn(&mut NodeContext<'_>) -> Result<Vec<Value>>;
+
+/// How an operator is imported.
+#[derive(Clone, Copy)]
+pub(super) enum Handler {
+    Tensors(TensorHandler),
+    Values(ValueHandler),
+}
 
 /// One node with its operands.
 pub(super) struct NodeContext<'a> {
@@ -25,7 +37,7 @@ pub(super) struct NodeContext<'a> {
     pub outputs: usize,
     /// Files beside the model.
     pub files: &'a ExternalFiles,
-    inputs: Vec<Option<Operand>>,
+    inputs: Vec<Option<Value>>,
     read: RefCell<Vec<bool>>,
 }
 
@@ -36,18 +48,58 @@ impl<'a> NodeContext<'a> {
         opset: i64,
         outputs: usize,
         files: &'a ExternalFiles,
-        inputs: Vec<Option<Operand>>,
+        inputs: Vec<Option<Value>>,
     ) -> NodeContext<'a> {
         let read = RefCell::new(vec![false; inputs.len()]);
         NodeContext { emit, attributes, opset, outputs, files, inputs, read }
     }
 
-    /// Input `index`, or `None` where it is omitted.
-    pub fn optional(&self, index: usize) -> Option<Operand> {
+    /// Input `index`, whatever it is; `None` where it is omitted.
+    pub fn value(&self, index: usize) -> Option<Value> {
         if let Some(read) = self.read.borrow_mut().get_mut(index) {
             *read = true;
         }
         self.inputs.get(index).cloned().flatten()
+    }
+
+    /// Input `index`, or `None` where it is omitted. Operators on tensors see no other values: those are refused
+    /// before; what is no tensor counts as omitted for the others, which ask for [`NodeContext::value`].
+    pub fn optional(&self, index: usize) -> Option<Operand> {
+        match self.value(index) {
+            Some(Value::Tensor(operand)) => Some(operand),
+            _ => None,
+        }
+    }
+
+    /// Input `index`, a sequence.
+    pub fn sequence(&self, index: usize, role: &'static str) -> Result<Sequence> {
+        self.value(index).ok_or(NodeError::MissingInput { index, role })?.sequence(index).cloned()
+    }
+
+    /// Makes a first input of a narrow element type the tensor that holds it; gives that type.
+    pub fn unwrap_first(&mut self) -> Option<NarrowType> {
+        let first = self.inputs.first_mut()?.as_mut()?;
+        let Value::Narrow(Narrow { ty, held }) = first.clone() else { return None };
+        *first = Value::Tensor(held);
+        Some(ty)
+    }
+
+    /// As [`NodeContext::unwrap_first`] for all inputs, where they are of one type that `fits`.
+    pub fn unwrap_all(&mut self, fits: fn(NarrowType) -> bool) -> Option<NarrowType> {
+        let Value::Narrow(Narrow { ty, .. }) = self.inputs.first()?.clone()? else { return None };
+        let held = self.inputs.iter().map(|input| match input {
+            Some(Value::Narrow(narrow)) if narrow.ty == ty => Some(Some(Value::Tensor(narrow.held.clone()))),
+            _ => None,
+        });
+        let held: Vec<Option<Value>> = held.collect::<Option<_>>().filter(|_| fits(ty))?;
+        self.inputs = held;
+        Some(ty)
+    }
+
+    /// Refuses inputs that are no tensors.
+    pub fn check_tensors(&self) -> Result<()> {
+        let mut given = self.inputs.iter().enumerate().filter_map(|(i, value)| Some((i, value.as_ref()?)));
+        given.try_for_each(|(i, value)| value.tensor(i).map(|_| ()))
     }
 
     /// Input `index`.
@@ -95,7 +147,7 @@ impl<'a> NodeContext<'a> {
     /// Inputs beyond those that the operator has.
     pub fn check_all_read(&self) -> Result<()> {
         let read = self.read.borrow();
-        let unread = |(i, operand): (usize, &Option<Operand>)| operand.is_some() && !read.get(i).is_some_and(|r| *r);
+        let unread = |(i, operand): (usize, &Option<Value>)| operand.is_some() && !read.get(i).is_some_and(|r| *r);
         match self.inputs.iter().enumerate().position(unread) {
             None => Ok(()),
             Some(expected) => Err(NodeError::TooManyInputs { expected, found: self.inputs.len() }),

@@ -331,6 +331,37 @@ pub struct SparseTensorProto {
     pub dims: Vec<i64>,
 }
 
+/// A sequence as a value: in files of test data, models have none.
+#[derive(Clone, PartialEq, Message)]
+pub struct SequenceProto {
+    /// The sequence's name.
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    /// Kind of the elements; 1 is a tensor.
+    #[prost(int32, optional, tag = "2")]
+    pub elem_type: Option<i32>,
+    /// Elements that are tensors.
+    #[prost(message, repeated, tag = "3")]
+    pub tensor_values: Vec<TensorProto>,
+}
+
+/// An optional as a value: in files of test data, models have none.
+#[derive(Clone, PartialEq, Message)]
+pub struct OptionalProto {
+    /// The optional's name.
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    /// Kind of the element; 1 is a tensor, 3 a sequence.
+    #[prost(int32, optional, tag = "2")]
+    pub elem_type: Option<i32>,
+    /// An element that is a tensor.
+    #[prost(message, optional, tag = "3")]
+    pub tensor_value: Option<TensorProto>,
+    /// An element that is a sequence.
+    #[prost(message, optional, tag = "5")]
+    pub sequence_value: Option<SequenceProto>,
+}
+
 /// A value's name and type.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfoProto {
@@ -359,18 +390,26 @@ pub enum TypeValue {
     /// A dense tensor.
     #[prost(message, tag = "1")]
     Tensor(TensorTypeProto),
-    /// A sequence (not supported by import).
+    /// A sequence.
     #[prost(message, tag = "4")]
-    Sequence(OtherTypeProto),
+    Sequence(ElementTypeProto),
     /// A map (not supported by import).
     #[prost(message, tag = "5")]
     Map(OtherTypeProto),
     /// A sparse tensor (not supported by import).
     #[prost(message, tag = "8")]
     SparseTensor(OtherTypeProto),
-    /// An optional (not supported by import).
+    /// An optional.
     #[prost(message, tag = "9")]
-    Optional(OtherTypeProto),
+    Optional(ElementTypeProto),
+}
+
+/// What a sequence or an optional holds.
+#[derive(Clone, PartialEq, Message)]
+pub struct ElementTypeProto {
+    /// The type of an element.
+    #[prost(message, optional, boxed, tag = "1")]
+    pub elem_type: Option<Box<TypeProto>>,
 }
 
 /// The contents of a type that import only names in its error.

@@ -6,25 +6,59 @@ use kiln_ir::DType;
 
 use super::ImportOptions;
 use super::error::Problem;
+use super::narrow::NarrowType;
 use super::proto::{DimensionValue, GraphProto, TensorTypeProto, TypeValue, ValueInfoProto};
 use super::tensor::dtype_of;
 
-/// An input whose extents are all known.
-pub(super) struct Input {
+/// An input of the graph, whose extents are all known.
+pub(super) struct TensorInput {
     pub name: String,
     pub dtype: DType,
     pub dims: Vec<usize>,
 }
 
+/// An input of the model.
+pub(super) struct Input {
+    pub name: String,
+    pub value: InputValue,
+}
+
+/// What an input of the model is.
+pub(super) enum InputValue {
+    Tensor(TensorInput),
+    /// A tensor of a type that no dtype of Kiln is, fed in the one that holds it.
+    Narrow(NarrowType, TensorInput),
+    /// One tensor for each element.
+    Sequence {
+        dtype: DType,
+        elements: Vec<TensorInput>,
+    },
+    /// An optional without an element.
+    Absent,
+}
+
+/// Most elements of an input that is a sequence.
+const MOST_ELEMENTS: usize = 1 << 12;
+
+/// What the graph's input for an element of a sequence is called, and its output.
+pub(super) fn element_name(sequence: &str, place: usize) -> String {
+    format!("{sequence}.{place}")
+}
+
 /// An extent as the model states it.
+#[derive(Clone)]
 enum Extent<'a> {
     Fixed(usize),
     Symbol(&'a str),
     Unknown,
 }
 
+/// A tensor that an input of the model is, or holds.
+#[derive(Clone)]
 struct Declared<'a> {
-    name: &'a str,
+    name: String,
+    /// Of a sequence, whose elements need not have equal extents: its shape binds no symbol.
+    element: bool,
     dtype: DType,
     /// `None` where even the rank is unknown.
     extents: Option<Vec<Extent<'a>>>,
@@ -34,35 +68,120 @@ struct Declared<'a> {
 /// an input is a constant, not fed.
 pub(super) fn inputs(graph: &GraphProto, options: &ImportOptions, problems: &mut Vec<Problem>) -> Vec<Input> {
     let constants: BTreeSet<&str> = graph.initializer.iter().filter_map(|t| t.name.as_deref()).collect();
-    let declared: Vec<Declared<'_>> = graph
-        .input
+    let fed: Vec<&ValueInfoProto> =
+        graph.input.iter().filter(|i| !constants.contains(i.name.as_deref().unwrap_or_default())).collect();
+    check_options(&fed, options, problems);
+    // Of each input, the tensors that it is or holds.
+    let declared: Vec<(&str, Kind, Vec<Declared<'_>>)> = fed
         .iter()
-        .filter(|i| !constants.contains(i.name.as_deref().unwrap_or_default()))
-        .filter_map(|i| declare(i).map_err(|p| problems.push(Problem::Signature(p))).ok())
+        .filter_map(|input| declare(input, options).map_err(|p| problems.push(Problem::Signature(p))).ok())
         .collect();
-    let bound = bind(&declared, options, problems);
-    declared.iter().filter_map(|d| resolve(d, options, &bound, problems)).collect()
+    let tensors: Vec<&Declared<'_>> = declared.iter().flat_map(|(_, _, tensors)| tensors).collect();
+    let bound = bind(&tensors, options, problems);
+    let mut inputs = Vec::with_capacity(declared.len());
+    for (name, kind, tensors) in &declared {
+        let mut resolved: Vec<TensorInput> =
+            tensors.iter().filter_map(|d| resolve(d, options, &bound, problems)).collect();
+        let value = match kind {
+            Kind::Absent => InputValue::Absent,
+            Kind::Sequence(dtype) => InputValue::Sequence { dtype: *dtype, elements: resolved },
+            Kind::Tensor(narrow) => match (resolved.pop(), narrow) {
+                (Some(tensor), None) => InputValue::Tensor(tensor),
+                (Some(tensor), Some(ty)) => InputValue::Narrow(*ty, tensor),
+                (None, _) => continue,
+            },
+        };
+        inputs.push(Input { name: (*name).to_owned(), value });
+    }
+    inputs
 }
 
-fn declare(input: &ValueInfoProto) -> Result<Declared<'_>, String> {
+enum Kind {
+    Tensor(Option<NarrowType>),
+    Sequence(DType),
+    Absent,
+}
+
+/// Numbers of elements and absences that are given for inputs of other kinds.
+fn check_options(fed: &[&ValueInfoProto], options: &ImportOptions, problems: &mut Vec<Problem>) {
+    let ty = |name: &str| {
+        let input = fed.iter().find(|i| i.name.as_deref() == Some(name))?;
+        input.r#type.as_ref().and_then(|t| t.value.as_ref())
+    };
+    for (name, &length) in &options.lengths {
+        if !matches!(ty(name).map(present), Some(TypeValue::Sequence(_))) {
+            problems.push(Problem::Option(format!(
+                "a number of elements is given for `{name}`, but no input of this name is a sequence"
+            )));
+        }
+        if length > MOST_ELEMENTS {
+            problems.push(Problem::Option(format!(
+                "`{name}` would have {length} elements; up to {MOST_ELEMENTS} are supported"
+            )));
+        }
+    }
+    for name in &options.absent {
+        if !matches!(ty(name), Some(TypeValue::Optional(_))) {
+            problems.push(Problem::Option(format!("`{name}` is to be absent, but no input of this name is optional")));
+        }
+    }
+}
+
+/// The type of a value, or that of the element of an optional.
+fn present(ty: &TypeValue) -> &TypeValue {
+    match ty {
+        TypeValue::Optional(of) => of.elem_type.as_ref().and_then(|t| t.value.as_ref()).unwrap_or(ty),
+        other => other,
+    }
+}
+
+/// An input's name, what it is, and the tensors that it is or holds.
+fn declare<'a>(
+    input: &'a ValueInfoProto,
+    options: &ImportOptions,
+) -> Result<(&'a str, Kind, Vec<Declared<'a>>), String> {
     let name = input.name.as_deref().unwrap_or_default();
     if name.is_empty() {
         return Err("an input has no name".to_owned());
     }
-    let tensor: &TensorTypeProto = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-        Some(TypeValue::Tensor(tensor)) => tensor,
-        Some(TypeValue::Sequence(_)) => {
-            return Err(format!("input `{name}` is a sequence: only tensors are supported"));
-        }
-        Some(TypeValue::Map(_)) => return Err(format!("input `{name}` is a map: only tensors are supported")),
-        Some(TypeValue::SparseTensor(_)) => {
-            return Err(format!("input `{name}` is sparse: only dense tensors are supported"));
-        }
-        Some(TypeValue::Optional(_)) => return Err(format!("input `{name}` is optional: only tensors are supported")),
-        None => return Err(format!("input `{name}` has no type")),
+    let Some(ty) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(format!("input `{name}` has no type"));
     };
-    let dtype = dtype_of(tensor.elem_type.unwrap_or_default())
-        .map_err(|found| format!("input `{name}`: element type {found} is not supported"))?;
+    if options.absent.contains(name) {
+        return Ok((name, Kind::Absent, Vec::new()));
+    }
+    match present(ty) {
+        TypeValue::Tensor(tensor) => {
+            let narrow = NarrowType::of(tensor.elem_type.unwrap_or_default());
+            Ok((name, Kind::Tensor(narrow), vec![declare_tensor(name.to_owned(), tensor, narrow)?]))
+        }
+        TypeValue::Sequence(of) => {
+            let Some(TypeValue::Tensor(tensor)) = of.elem_type.as_ref().and_then(|t| t.value.as_ref()) else {
+                return Err(format!("input `{name}` is a sequence of other things than tensors"));
+            };
+            let Some(&length) = options.lengths.get(name) else {
+                return Err(format!(
+                    "input `{name}` is a sequence: the number of its elements is not stated; give it with `--length {name}=…`"
+                ));
+            };
+            let element = declare_tensor(name.to_owned(), tensor, None)?;
+            let elements = (0..length.min(MOST_ELEMENTS))
+                .map(|i| Declared { name: element_name(name, i), element: true, ..element.clone() })
+                .collect();
+            Ok((name, Kind::Sequence(element.dtype), elements))
+        }
+        TypeValue::Map(_) => Err(format!("input `{name}` is a map: only tensors are supported")),
+        TypeValue::SparseTensor(_) => Err(format!("input `{name}` is sparse: only dense tensors are supported")),
+        TypeValue::Optional(_) => Err(format!("input `{name}` is an optional of other things than tensors")),
+    }
+}
+
+fn declare_tensor(name: String, tensor: &TensorTypeProto, narrow: Option<NarrowType>) -> Result<Declared<'_>, String> {
+    let dtype = match narrow {
+        Some(ty) => ty.held_in(),
+        None => dtype_of(tensor.elem_type.unwrap_or_default())
+            .map_err(|found| format!("input `{name}`: element type {found} is not supported"))?,
+    };
     let extents = match &tensor.shape {
         None => None,
         Some(shape) => Some(
@@ -81,14 +200,14 @@ fn declare(input: &ValueInfoProto) -> Result<Declared<'_>, String> {
                 .collect::<Result<Vec<_>, String>>()?,
         ),
     };
-    Ok(Declared { name, dtype, extents })
+    Ok(Declared { name, element: false, dtype, extents })
 }
 
 /// What every symbol is bound to: by name, or by the whole shape of an input that has it.
-fn bind(declared: &[Declared<'_>], options: &ImportOptions, problems: &mut Vec<Problem>) -> BTreeMap<String, usize> {
+fn bind(declared: &[&Declared<'_>], options: &ImportOptions, problems: &mut Vec<Problem>) -> BTreeMap<String, usize> {
     let names = || declared.iter().map(|d| format!("`{}`", d.name)).collect::<Vec<_>>().join(", ");
     for name in options.shapes.keys() {
-        if !declared.iter().any(|d| d.name == name) {
+        if !declared.iter().any(|d| d.name == *name) {
             problems.push(Problem::Option(format!("a shape is given for `{name}`, but the inputs are {}", names())));
         }
     }
@@ -108,8 +227,8 @@ fn bind(declared: &[Declared<'_>], options: &ImportOptions, problems: &mut Vec<P
                 .push(Problem::Option(format!("dim `{symbol}` is bound, but the inputs' symbolic dims are: {known}")));
         }
     }
-    for d in declared {
-        let (Some(shape), Some(extents)) = (options.shapes.get(d.name), &d.extents) else { continue };
+    for d in declared.iter().filter(|d| !d.element) {
+        let (Some(shape), Some(extents)) = (options.shapes.get(&d.name), &d.extents) else { continue };
         for (extent, &given) in extents.iter().zip(shape) {
             if let Extent::Symbol(s) = extent {
                 let first = *bound.entry((*s).to_owned()).or_insert(given);
@@ -130,8 +249,8 @@ fn resolve(
     options: &ImportOptions,
     bound: &BTreeMap<String, usize>,
     problems: &mut Vec<Problem>,
-) -> Option<Input> {
-    let given = options.shapes.get(d.name);
+) -> Option<TensorInput> {
+    let given = options.shapes.get(&d.name);
     let Some(extents) = &d.extents else {
         if given.is_none() {
             problems.push(Problem::Signature(format!(
@@ -139,7 +258,7 @@ fn resolve(
                 d.name
             )));
         }
-        return given.map(|dims| Input { name: d.name.to_owned(), dtype: d.dtype, dims: dims.clone() });
+        return given.map(|dims| TensorInput { name: d.name.clone(), dtype: d.dtype, dims: dims.clone() });
     };
     if let Some(given) = given
         && given.len() != extents.len()
@@ -165,13 +284,13 @@ fn resolve(
             (Extent::Symbol(s), None) => match bound.get(*s) {
                 Some(&n) => dims.push(n),
                 None => {
-                    problems.push(Problem::UnboundDim { input: d.name.to_owned(), axis, symbol: Some((*s).to_owned()) })
+                    problems.push(Problem::UnboundDim { input: d.name.clone(), axis, symbol: Some((*s).to_owned()) })
                 }
             },
             (Extent::Unknown, None) => {
-                problems.push(Problem::UnboundDim { input: d.name.to_owned(), axis, symbol: None });
+                problems.push(Problem::UnboundDim { input: d.name.clone(), axis, symbol: None });
             }
         }
     }
-    (dims.len() == extents.len()).then(|| Input { name: d.name.to_owned(), dtype: d.dtype, dims })
+    (dims.len() == extents.len()).then(|| TensorInput { name: d.name.clone(), dtype: d.dtype, dims })
 }

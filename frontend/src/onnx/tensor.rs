@@ -7,12 +7,16 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use half::{bf16, f16};
 use kiln_ir::{DType, Element, Tensor, TensorError};
 
+use super::emit::Operand;
+use super::narrow::{Narrow, NarrowType};
 use super::proto::{DataLocation, TensorDataType, TensorProto};
+use super::value::Value;
 
 /// Why a constant of the model could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -197,26 +201,89 @@ impl ExternalFiles {
     }
 }
 
+fn extents(proto: &TensorProto, name: &str) -> Result<Vec<usize>, TensorProtoError> {
+    proto
+        .dims
+        .iter()
+        .map(|&d| usize::try_from(d))
+        .collect::<Result<Vec<usize>, _>>()
+        .map_err(|_| TensorProtoError::NegativeExtent { tensor: name.to_owned(), dims: proto.dims.clone() })
+}
+
+/// The elements as bytes, where they are not in a typed field.
+fn raw(proto: &TensorProto, name: &str, files: &ExternalFiles) -> Result<Option<Bytes>, TensorProtoError> {
+    if proto.data_location == Some(DataLocation::External as i32) {
+        return files.bytes(name, proto).map(Some);
+    }
+    // Some writers set an empty `raw_data` beside a typed field.
+    Ok(proto.raw_data.clone().filter(|raw| !raw.is_empty()))
+}
+
+/// As [`read_tensor`], but integers of 4 and 16 bits, unsigned ones of 32, and 8-bit floats, which no dtype of Kiln is,
+/// become elements of a wider one that has all their values.
+pub fn read_held(proto: &TensorProto, name: &str, files: &ExternalFiles) -> Result<Tensor, TensorProtoError> {
+    match NarrowType::of(proto.data_type.unwrap_or_default()) {
+        Some(ty) => read_narrow(ty, proto, name, files),
+        None => read_tensor(proto, name, files),
+    }
+}
+
+fn read_narrow(
+    ty: NarrowType,
+    proto: &TensorProto,
+    name: &str,
+    files: &ExternalFiles,
+) -> Result<Tensor, TensorProtoError> {
+    let tensor = || name.to_owned();
+    let (dims, dtype) = (extents(proto, name)?, ty.held_in());
+    let fit = |source| TensorProtoError::Tensor { tensor: tensor(), source };
+    let too_large = || fit(TensorError::TooLarge { dtype, dims: dims.clone() });
+    let expected = kiln_ir::tensor::element_count(&dims).ok_or_else(too_large)?;
+    let packed = match raw(proto, name, files)? {
+        Some(raw) => raw,
+        // Two elements of 4 bits, one of others, each in an integer of 32.
+        None if ty.bits() == 32 => proto.uint64_data.iter().flat_map(|v| (*v as u32).to_le_bytes()).collect(),
+        None if ty.bits() == 16 => proto.int32_data.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect(),
+        None => proto.int32_data.iter().map(|&v| v as u8).collect(),
+    };
+    if expected.checked_mul(ty.bits()).ok_or_else(too_large)?.div_ceil(8) != packed.len() {
+        let found = packed.len() * 8 / ty.bits();
+        return Err(TensorProtoError::Count { tensor: tensor(), dims, expected, found });
+    }
+    Tensor::from_bytes(dtype, &dims, ty.widen(&packed, expected)).map_err(fit)
+}
+
+/// Bytes that reading a constant copies: those of elements in typed fields, and of narrow ones, which are widened.
+pub(super) fn copied_bytes(proto: &TensorProto) -> usize {
+    let narrow = NarrowType::of(proto.data_type.unwrap_or_default());
+    let raw = narrow.and(proto.raw_data.as_ref()).map_or(0, |raw| 4 * raw.len());
+    let short = proto.float_data.len() + proto.int32_data.len();
+    let long = proto.double_data.len() + proto.int64_data.len() + proto.uint64_data.len();
+    raw + 4 * short + 8 * long
+}
+
+/// Reads a constant of any element type, called `name`.
+pub(super) fn read_value(
+    proto: &TensorProto,
+    name: &str,
+    files: &ExternalFiles,
+    called: Option<Arc<str>>,
+) -> Result<Value, TensorProtoError> {
+    let held = Operand::named(read_held(proto, name, files)?, called);
+    Ok(match NarrowType::of(proto.data_type.unwrap_or_default()) {
+        Some(ty) => Value::Narrow(Narrow { ty, held }),
+        None => Value::Tensor(held),
+    })
+}
+
 /// Reads a constant. `name` is used in errors (an attribute's tensor often has no name of its own).
 pub fn read_tensor(proto: &TensorProto, name: &str, files: &ExternalFiles) -> Result<Tensor, TensorProtoError> {
     let tensor = || name.to_owned();
     let dtype = dtype_of(proto.data_type.unwrap_or_default())
         .map_err(|found| TensorProtoError::DType { tensor: tensor(), found })?;
-    let dims = proto
-        .dims
-        .iter()
-        .map(|&d| usize::try_from(d))
-        .collect::<Result<Vec<usize>, _>>()
-        .map_err(|_| TensorProtoError::NegativeExtent { tensor: tensor(), dims: proto.dims.clone() })?;
+    let dims = extents(proto, name)?;
     let fit = |source| TensorProtoError::Tensor { tensor: tensor(), source };
-
-    let raw = if proto.data_location == Some(DataLocation::External as i32) {
-        Some(files.bytes(name, proto)?)
-    } else {
-        // Some writers set an empty `raw_data` beside a typed field.
-        proto.raw_data.clone().filter(|raw| !raw.is_empty())
-    };
-    if let Some(raw) = raw {
+    if let Some(raw) = raw(proto, name, files)? {
         return Tensor::from_bytes(dtype, &dims, raw).map_err(fit);
     }
 

@@ -1,8 +1,8 @@
 //! ONNX files on the command line.
 
 use kiln::onnx::proto::{
-    Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorDataType, TensorShapeProto,
-    TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
+    AttributeProto, AttributeType, Dimension, DimensionValue, ElementTypeProto, GraphProto, ModelProto, NodeProto,
+    OperatorSetIdProto, TensorDataType, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
 };
 use kiln_ir::Tensor;
 use prost::Message;
@@ -66,6 +66,67 @@ fn a_model_is_compiled_and_run() {
     let object = place.kiln("inspect small --dim batch=3 --json").ok().json();
     assert_eq!((&object["format"], &object["name"]), (&"onnx".into(), &"small".into()));
     assert!(place.kiln("import small --dim batch=2").ok().stdout.contains("graph @small(%x: f32[2, 4])"));
+}
+
+/// A model that joins the sequence `xs`; if the optional `extra` has an element, `has` says so.
+fn joining() -> Vec<u8> {
+    let row = value("", vec![DimensionValue::Param("n".into())]).r#type;
+    let of = || ElementTypeProto { elem_type: row.clone().map(Box::new) };
+    let typed = |name: &str, value| ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(TypeProto { value: Some(value) }),
+        ..ValueInfoProto::default()
+    };
+    let axis = AttributeProto {
+        name: Some("axis".into()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(0),
+        ..AttributeProto::default()
+    };
+    let node = |op_type: &str, input: &str, output: &str, attribute| NodeProto {
+        op_type: Some(op_type.into()),
+        input: vec![input.into()],
+        output: vec![output.into()],
+        attribute,
+        ..NodeProto::default()
+    };
+    let graph = GraphProto {
+        name: Some("joining".into()),
+        node: vec![
+            node("ConcatFromSequence", "xs", "y", vec![axis]),
+            node("OptionalHasElement", "extra", "has", Vec::new()),
+        ],
+        input: vec![typed("xs", TypeValue::Sequence(of())), typed("extra", TypeValue::Optional(of()))],
+        output: vec![value("y", Vec::new()), value("has", Vec::new())],
+        ..GraphProto::default()
+    };
+    let opset = OperatorSetIdProto { domain: None, version: Some(18) };
+    let model =
+        ModelProto { ir_version: Some(8), graph: Some(graph), opset_import: vec![opset], ..ModelProto::default() };
+    model.encode_to_vec()
+}
+
+#[test]
+fn sequences_are_one_input_for_each_element_and_optionals_may_be_absent() {
+    let place = Place::new();
+    place.write("joining.onnx", joining());
+    let row = |values: &[f32]| Tensor::from_slice(&[values.len()], values).expect("a tensor");
+    place.write_npz("xs.npz", &[("xs.0", row(&[1.0])), ("xs.1", row(&[2.0, 3.0]))]);
+    let given = "--length xs=2 --shape xs.0=1 --shape xs.1=2 --absent extra";
+    place.kiln(&format!("run joining.onnx {given} --inputs xs.npz --outputs y.npz")).ok();
+    let results = place.read_npz("y.npz");
+    assert_eq!(floats(&results["y"]), [1.0, 2.0, 3.0]);
+    assert_eq!(results["has"], Tensor::scalar(false));
+    place.kiln(&format!("compile joining.onnx {given} -o joining.art")).ok();
+    place.kiln(&format!("run joining.art {given} --inputs xs.npz")).fails(2, &["does not go with an artifact"]);
+
+    let run = place.kiln("compile joining.onnx --absent extra -o x.art").fails(1, &["joining.onnx", "--length xs="]);
+    assert!(!run.stderr.contains("panicked"), "{run:?}");
+    let run = place.kiln(&format!("compile joining.onnx {given} --absent xs -o x.art")).fails(2, &["joining.onnx"]);
+    assert!(run.stderr.contains("`xs` is to be absent, but no input of this name is optional"), "{run:?}");
+    place.kiln(&format!("compile joining.onnx {given} --length extra=1 -o x.art")).fails(2, &["`extra`", "sequence"]);
+    place.write("text.kiln", "kiln 1\ngraph @g(%x: f32[2]) -> (%y: f32[2]) {\n  %y = relu %x : f32[2]\n}\n");
+    place.kiln("compile text.kiln --absent x -o x.art").fails(2, &["--absent is for ONNX models"]);
 }
 
 #[test]

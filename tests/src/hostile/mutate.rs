@@ -395,7 +395,13 @@ fn change_graph(graph: &mut GraphProto, other: Option<&GraphProto>, random: &mut
 fn change_node(node: &mut NodeProto, other: Option<&GraphProto>, name: String, random: &mut Random) {
     let (inputs, attributes) = (node.input.len(), node.attribute.len());
     match random.below(9) {
-        0 | 1 => node.op_type = Some((*random.pick(&supported_operators())).to_owned()),
+        0 | 1 => {
+            let operators = supported_operators();
+            let name = random.pick(&operators);
+            let (domain, op_type) = name.rsplit_once('.').unwrap_or(("", name));
+            node.domain = Some(domain.to_owned());
+            node.op_type = Some(op_type.to_owned());
+        }
         2 if inputs > 0 => node.input[random.below(inputs)] = name,
         3 => drop(node.input.pop()),
         4 => node.input.push(name),

@@ -244,7 +244,8 @@ fn model(
     }
 }
 
-/// ONNX models: between them convolutions, windows, shape arithmetic, branches, functions, quantisation, recurrence and indexing.
+/// ONNX models: between them convolutions, windows, shape arithmetic, branches, functions, quantisation, recurrence, indexing,
+/// loops, sequences, transforms, trees and narrow types.
 fn models() -> Vec<ModelProto> {
     use TensorDataType::{Bool, Float, Int64, Uint8};
     let image = || vec![value("x", Float, &["1", "2", "6", "6"])];
@@ -436,5 +437,201 @@ fn models() -> Vec<ModelProto> {
             TensorProto { dims: vec![], ..numbers("axis", &[1]) },
         ],
     );
-    vec![convolution, shapes, control, quantized, recurrent, pixels, indexing]
+    let mut models = vec![convolution, shapes, control, quantized, recurrent, pixels, indexing];
+    models.extend([loops(), signals(), features(), narrow()]);
+    models
+}
+
+/// A graph with typed inputs, as a subgraph.
+fn subgraph(
+    node: Vec<NodeProto>,
+    input: Vec<ValueInfoProto>,
+    output: &[&str],
+    initializer: Vec<TensorProto>,
+) -> GraphProto {
+    model(node, input, output, initializer).graph.unwrap_or_default()
+}
+
+fn graph(name: &str, graph: GraphProto) -> AttributeProto {
+    AttributeProto { g: Some(graph), ..attribute(name, AttributeType::Graph) }
+}
+
+fn tensor(name: &str, value: TensorProto) -> AttributeProto {
+    AttributeProto { t: Some(value), ..attribute(name, AttributeType::Tensor) }
+}
+
+/// Loops and scans, sequences and optionals.
+fn loops() -> ModelProto {
+    use TensorDataType::{Bool, Float, Int64};
+    let scalar = |name: &str, value: i64| TensorProto { dims: vec![], ..numbers(name, &[value]) };
+    let grow = subgraph(
+        vec![
+            node("Less", &["i", "two"], &["on"], vec![]),
+            node("Cast", &["i"], &["f"], vec![int("to", 1)]),
+            node("Mul", &["x", "f"], &["m"], vec![]),
+            node("SequenceInsert", &["s", "m"], &["t"], vec![]),
+        ],
+        vec![value("i", Int64, &[]), value("go", Bool, &[]), value("s", Float, &["3"])],
+        &["on", "t", "f"],
+        vec![scalar("two", 2)],
+    );
+    let sum = subgraph(
+        vec![node("Add", &["v", "r"], &["w"], vec![]), node("Neg", &["w"], &["n"], vec![])],
+        vec![value("v", Float, &["3"]), value("r", Float, &["3"])],
+        &["w", "n"],
+        vec![],
+    );
+    let twice =
+        subgraph(vec![node("Add", &["a", "a"], &["b"], vec![])], vec![value("a", Float, &["3"])], &["b"], vec![]);
+    model(
+        vec![
+            node("SequenceConstruct", &["x"], &["s0"], vec![]),
+            node("Loop", &["five", "yes", "s0"], &["s1", "fs"], vec![graph("body", grow)]),
+            node("SequenceMap", &["s1"], &["s2"], vec![graph("body", twice)]),
+            node("SequenceErase", &["s2", "minus"], &["s3"], vec![]),
+            node("SequenceLength", &["s3"], &["length"], vec![]),
+            node("SequenceAt", &["s3", "minus"], &["last"], vec![]),
+            node("ConcatFromSequence", &["s3"], &["all"], vec![int("axis", 0), int("new_axis", 1)]),
+            node(
+                "Scan",
+                &["last", "all"],
+                &["total", "so_far"],
+                vec![
+                    graph("body", sum),
+                    int("num_scan_inputs", 1),
+                    ints("scan_input_axes", &[0]),
+                    ints("scan_output_directions", &[1]),
+                ],
+            ),
+            node("SplitToSequence", &["so_far", "two"], &["parts"], vec![int("axis", 1)]),
+            node("Optional", &["parts"], &["maybe"], vec![]),
+            node("OptionalHasElement", &["maybe"], &["has"], vec![]),
+            node("OptionalGetElement", &["maybe"], &["y"], vec![]),
+        ],
+        vec![value("x", Float, &["3"])],
+        &["y", "fs", "length", "has", "total"],
+        vec![
+            scalar("five", 5),
+            scalar("two", 2),
+            scalar("minus", -1),
+            TensorProto { data_type: Some(Bool as i32), int64_data: vec![], int32_data: vec![1], ..scalar("yes", 1) },
+        ],
+    )
+}
+
+/// Fourier transforms and what goes with them.
+fn signals() -> ModelProto {
+    let scalar = |name: &str, value: i64| TensorProto { dims: vec![], ..numbers(name, &[value]) };
+    let hertz = |name: &str, value: f32| TensorProto {
+        dims: vec![],
+        float_data: vec![value],
+        raw_data: None,
+        ..weights(name, &[1])
+    };
+    model(
+        vec![
+            node("HannWindow", &["eight"], &["w"], vec![int("periodic", 0)]),
+            node("STFT", &["x", "four", "w", "eight"], &["s"], vec![int("onesided", 1)]),
+            node("DFT", &["x", "eight"], &["d"], vec![int("axis", 1)]),
+            node("DFT", &["d"], &["i"], vec![int("inverse", 1)]),
+            node("MelWeightMatrix", &["four", "eight", "rate", "low", "high"], &["m"], vec![]),
+            node("ReduceSumSquare", &["s", "last"], &["p"], vec![int("keepdims", 0)]),
+            node("MatMul", &["p", "m"], &["y"], vec![]),
+        ],
+        vec![value("x", TensorDataType::Float, &["1", "24", "1"])],
+        &["y", "i"],
+        vec![
+            scalar("four", 4),
+            scalar("eight", 8),
+            scalar("rate", 8000),
+            numbers("last", &[-1]),
+            hertz("low", 0.0),
+            hertz("high", 4000.0),
+        ],
+    )
+}
+
+/// Trees, n-grams and a step of an optimiser.
+fn features() -> ModelProto {
+    use TensorDataType::{Float, Int64};
+    let within = |domain: &str, node: NodeProto| NodeProto { domain: Some(domain.into()), ..node };
+    let modes = TensorProto { dims: vec![2], int32_data: vec![0, 6], ..byte("modes", 0) };
+    let floats = |name: &str, values: &[f32]| TensorProto {
+        dims: vec![values.len() as i64],
+        float_data: values.to_vec(),
+        raw_data: None,
+        ..weights(name, &[1])
+    };
+    let tree = vec![
+        ints("nodes_featureids", &[0, 1]),
+        tensor("nodes_modes", modes),
+        tensor("nodes_splits", floats("splits", &[0.5, 0.0])),
+        ints("nodes_truenodeids", &[1, 0]),
+        ints("nodes_trueleafs", &[0, 1]),
+        ints("nodes_falsenodeids", &[2, 1]),
+        ints("nodes_falseleafs", &[1, 1]),
+        ints("leaf_targetids", &[0, 1, 0]),
+        tensor("leaf_weights", floats("leaves", &[1.0, 2.0, 4.0])),
+        tensor("membership_values", floats("members", &[0.0, 1.0, f32::NAN])),
+        ints("tree_roots", &[0]),
+        int("n_targets", 2),
+    ];
+    let grams = vec![
+        int("min_gram_length", 1),
+        int("max_gram_length", 2),
+        int("max_skip_count", 1),
+        ints("pool_int64s", &[2, 3, 5, 6]),
+        ints("ngram_counts", &[0, 2]),
+        ints("ngram_indexes", &[1, 0, 2]),
+        string("mode", "TF"),
+    ];
+    let seed = model(
+        vec![
+            within("ai.onnx.ml", node("TreeEnsemble", &["x"], &["t"], tree)),
+            within("ai.onnx.ml", node("Binarizer", &["t"], &["b"], vec![float("threshold", 1.5)])),
+            within("ai.onnx.ml", node("ArrayFeatureExtractor", &["b", "which"], &["f"], vec![])),
+            node("TfIdfVectorizer", &["words"], &["g"], grams),
+            within(
+                "ai.onnx.preview.training",
+                node("Adam", &["r", "n", "g", "g", "g", "g"], &["w", "v", "h"], vec![float("alpha", 0.5)]),
+            ),
+        ],
+        vec![value("x", Float, &["3", "2"]), value("words", Int64, &["6"]), value("r", Float, &[])],
+        &["f", "w", "v"],
+        vec![numbers("which", &[1, 0, 1]), numbers("n", &[1])],
+    );
+    let domains = ["ai.onnx.ml", "ai.onnx.preview.training"];
+    let imports = domains.map(|d| OperatorSetIdProto { domain: Some(d.into()), version: Some(1) });
+    ModelProto { opset_import: seed.opset_import.iter().cloned().chain(imports).collect(), ..seed }
+}
+
+/// Element types that are held in wider ones.
+fn narrow() -> ModelProto {
+    use TensorDataType::{Float, Float8e4m3fn, Int4};
+    let packed = |name: &str, ty: TensorDataType, dims: &[i64], raw: &'static [u8]| TensorProto {
+        name: Some(name.into()),
+        dims: dims.to_vec(),
+        data_type: Some(ty as i32),
+        raw_data: Some(Bytes::from_static(raw)),
+        ..TensorProto::default()
+    };
+    let seed = model(
+        vec![
+            node("Transpose", &["w"], &["t"], vec![ints("perm", &[1, 0])]),
+            node("DequantizeLinear", &["t", "s"], &["d"], vec![int("axis", 0), int("block_size", 2)]),
+            node("MatMul", &["x", "d"], &["m"], vec![]),
+            node("Cast", &["m"], &["c"], vec![int("to", 17), int("saturate", 1)]),
+            node("Cast", &["c"], &["y"], vec![int("to", 1)]),
+            node("QuantizeLinear", &["m", "one", "z"], &["q"], vec![int("axis", 1)]),
+        ],
+        vec![value("x", Float, &["2", "3"])],
+        &["y", "q"],
+        vec![
+            packed("w", Int4, &[2, 3], &[0xe1, 0x83, 0x07]),
+            packed("z", Float8e4m3fn, &[], &[0x38]),
+            weights("s", &[2, 2]),
+            TensorProto { dims: vec![], float_data: vec![0.5], raw_data: None, ..weights("one", &[1]) },
+        ],
+    );
+    ModelProto { opset_import: vec![OperatorSetIdProto { domain: None, version: Some(21) }], ..seed }
 }

@@ -25,6 +25,12 @@ pub struct BindingArgs {
     /// Bind all extents of an input (repeatable)
     #[arg(long = "shape", value_name = "INPUT=1x3x48x320", value_parser = values::shape)]
     shapes: Vec<(String, Vec<usize>)>,
+    /// How many elements an input of an ONNX model has that is a sequence; they become the inputs NAME.0, NAME.1 … (repeatable)
+    #[arg(long = "length", value_name = "NAME=N", value_parser = values::dim)]
+    lengths: Vec<(String, usize)>,
+    /// An optional input of an ONNX model that has no element (repeatable)
+    #[arg(long = "absent", value_name = "NAME")]
+    absent: Vec<String>,
     /// Weights of graph text: tensors that it names by content id, and values of variables by name (repeatable)
     #[arg(long, value_name = "FILE.{safetensors,npz}")]
     weights: Vec<PathBuf>,
@@ -36,6 +42,8 @@ impl BindingArgs {
         let given = [
             ("--dim", self.dims.is_empty()),
             ("--shape", self.shapes.is_empty()),
+            ("--length", self.lengths.is_empty()),
+            ("--absent", self.absent.is_empty()),
             ("--weights", self.weights.is_empty()),
         ];
         match given.iter().find(|(_, absent)| !absent) {
@@ -54,7 +62,12 @@ impl BindingArgs {
                 path.display()
             )));
         }
-        let options = ImportOptions { dims: self.dims()?, shapes: unique(&self.shapes, "--shape")? };
+        let options = ImportOptions {
+            dims: self.dims()?,
+            shapes: unique(&self.shapes, "--shape")?,
+            lengths: unique(&self.lengths, "--length")?,
+            absent: self.absent.iter().cloned().collect(),
+        };
         let imported = spinning("importing", || onnx::import(path, &options));
         let refused = |e: onnx::ImportError| match e.is_about_options() {
             true => Failure::Usage(e.to_string()),
@@ -67,6 +80,10 @@ impl BindingArgs {
 
     /// Parses graph text.
     pub fn parse(&self, text: &str, name: &str) -> Outcome<Source> {
+        let of_onnx = [("--length", self.lengths.is_empty()), ("--absent", self.absent.is_empty())];
+        if let Some((option, _)) = of_onnx.iter().find(|(_, absent)| !absent) {
+            return Err(Failure::Usage(format!("{option} is for ONNX models: the inputs of graph text are tensors")));
+        }
         let (files, mut store) = (self.tensors()?, WeightStore::new());
         for tensor in files.iter().flat_map(|(_, tensors)| tensors.values()) {
             store.insert(tensor.clone());

@@ -197,10 +197,6 @@ pub(super) fn tan(n: &mut NodeContext<'_>) -> Results {
 }
 
 /// The operand as it is.
-pub(super) fn identity(n: &mut NodeContext<'_>) -> Results {
-    Ok(vec![n.input(0, "input")?])
-}
-
 /// (eˣ + e⁻ˣ) / 2.
 pub(super) fn cosh(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "input")?;

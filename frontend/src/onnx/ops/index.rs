@@ -9,7 +9,7 @@ use super::super::node::NodeContext;
 use super::Results;
 
 /// Indices counted from the end become counted from the start; i64.
-fn from_start(e: &mut Emitter, indices: &Operand, extent: usize) -> Result<Operand> {
+pub(super) fn from_start(e: &mut Emitter, indices: &Operand, extent: usize) -> Result<Operand> {
     let indices = e.convert(indices, DType::I64)?;
     if let Some(known) = indices.tensor() {
         let n = extent as i64;

@@ -5,6 +5,7 @@ mod contraction;
 mod conv;
 mod einsum;
 mod elementwise;
+mod features;
 mod index;
 mod linear_algebra;
 mod loss;
@@ -18,7 +19,10 @@ mod reduce;
 mod resize;
 mod sampling;
 mod selection;
+mod sequence;
 mod shape;
+mod signal;
+mod training;
 mod unpool;
 mod window;
 
@@ -27,26 +31,100 @@ use kiln_ir::attribute::{Extreme, Reducer};
 
 use super::emit::Operand;
 use super::error::Result;
-use super::node::Handler;
+use super::narrow::NarrowType;
+use super::node::{Handler, NodeContext, TensorHandler, ValueHandler};
+use super::value::Value;
 use reduce::Kind;
 
 /// What a handler gives: the node's results.
 type Results = Result<Vec<Operand>>;
 
-/// The handler of a standard operator. Operators whose meaning changed between opsets have one
+/// As [`Results`], of an operator that gives other values than tensors.
+type Values = Result<Vec<Value>>;
+
+/// The handler of an operator; the standard domain is the empty name. Operators whose meaning changed between opsets have one
 /// handler that looks at the opset.
-pub(super) fn handler(op_type: &str) -> Option<Handler> {
-    TABLE.iter().find(|(name, _)| *name == op_type).map(|(_, handler)| *handler)
+pub(super) fn handler(domain: &str, op_type: &str) -> Option<Handler> {
+    let tensors = DOMAINS.iter().find(|(name, _)| *name == domain)?.1;
+    if let Some(handler) = find(tensors, op_type) {
+        return Some(Handler::Tensors(handler));
+    }
+    find(VALUES, op_type).filter(|_| domain.is_empty()).map(Handler::Values)
 }
 
-/// The names of all operators, in alphabetical order.
-pub(super) fn names() -> Vec<&'static str> {
-    let mut names: Vec<&str> = TABLE.iter().map(|(name, _)| *name).collect();
-    names.sort_unstable();
-    names
+fn find<H: Copy>(table: &[(&str, H)], op_type: &str) -> Option<H> {
+    table.iter().find(|(name, _)| *name == op_type).map(|(_, handler)| *handler)
 }
 
-static TABLE: &[(&str, Handler)] = &[
+/// The names of all operators, those of other domains than the standard one with their domain.
+pub(super) fn names() -> Vec<String> {
+    let qualified =
+        |domain: &str, name: &str| if domain.is_empty() { name.to_owned() } else { format!("{domain}.{name}") };
+    let tensors = DOMAINS.iter().flat_map(|(domain, table)| table.iter().map(|(name, _)| qualified(domain, name)));
+    tensors.chain(VALUES.iter().map(|(name, _)| (*name).to_owned())).collect()
+}
+
+/// What an operator on tensors makes of narrow ones.
+#[derive(Clone, Copy)]
+pub(super) enum OfNarrow {
+    Nothing,
+    /// Values of the same type.
+    Keeps,
+    /// Integers that lose their higher bits, as in the narrow type.
+    Wraps,
+    /// Truth values.
+    Compares,
+}
+
+/// Makes operands of a narrow type tensors where the operator takes such; says what it makes of them.
+pub(super) fn unwrap_narrow(op_type: &str, n: &mut NodeContext<'_>) -> (Option<NarrowType>, OfNarrow) {
+    let computes = NarrowType::computes;
+    match op_type {
+        "Expand" | "Flatten" | "Gather" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Tile" | "Transpose"
+        | "Unsqueeze" => (n.unwrap_first(), OfNarrow::Keeps),
+        "Concat" => (n.unwrap_all(|_| true), OfNarrow::Keeps),
+        "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Max" | "Min" | "Mod" => (n.unwrap_all(computes), OfNarrow::Keeps),
+        "Add" | "BitwiseNot" | "Div" | "Mul" | "Sub" => (n.unwrap_all(computes), OfNarrow::Wraps),
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => (n.unwrap_all(computes), OfNarrow::Compares),
+        _ => (None, OfNarrow::Nothing),
+    }
+}
+
+/// Operators of the standard domain that take or give values other than tensors of Kiln's dtypes.
+static VALUES: &[(&str, ValueHandler)] = &[
+    ("Cast", shape::cast),
+    ("CastLike", shape::cast_like),
+    ("ConcatFromSequence", sequence::concat),
+    ("Constant", shape::constant),
+    ("DequantizeLinear", quantization::dequantize),
+    ("Identity", sequence::identity),
+    ("Optional", sequence::optional),
+    ("OptionalGetElement", sequence::get_element),
+    ("OptionalHasElement", sequence::has_element),
+    ("QuantizeLinear", quantization::quantize),
+    ("SequenceAt", sequence::at),
+    ("SequenceConstruct", sequence::construct),
+    ("SequenceEmpty", sequence::empty),
+    ("SequenceErase", sequence::erase),
+    ("SequenceInsert", sequence::insert),
+    ("SequenceLength", sequence::length),
+    ("SplitToSequence", sequence::split),
+];
+
+/// The operators of tensors, by domain.
+static DOMAINS: &[(&str, &[(&str, TensorHandler)])] =
+    &[("", TABLE), ("ai.onnx.ml", LEARNING), ("ai.onnx.preview.training", TRAINING)];
+
+static LEARNING: &[(&str, TensorHandler)] = &[
+    ("ArrayFeatureExtractor", features::array_feature_extractor),
+    ("Binarizer", features::binarizer),
+    ("TreeEnsemble", features::tree_ensemble),
+];
+
+static TRAINING: &[(&str, TensorHandler)] =
+    &[("Adagrad", training::adagrad), ("Adam", training::adam), ("Momentum", training::momentum)];
+
+static TABLE: &[(&str, TensorHandler)] = &[
     // Elementwise, one operand.
     ("Abs", elementwise::absolute),
     ("Acos", |n| elementwise::unary(n, Op::Acos {})),
@@ -61,7 +139,6 @@ static TABLE: &[(&str, Handler)] = &[
     ("Erf", |n| elementwise::unary(n, Op::Erf {})),
     ("Exp", |n| elementwise::unary(n, Op::Exp {})),
     ("Floor", |n| elementwise::unary(n, Op::Floor {})),
-    ("Identity", elementwise::identity),
     ("IsInf", elementwise::is_inf),
     ("IsNaN", |n| elementwise::unary(n, Op::IsNan {})),
     ("Log", |n| elementwise::unary(n, Op::Log {})),
@@ -205,9 +282,6 @@ static TABLE: &[(&str, Handler)] = &[
     ("NonZero", selection::non_zero),
     ("Unique", selection::unique),
     // Constants, shapes and dtypes.
-    ("Cast", shape::cast),
-    ("CastLike", shape::cast_like),
-    ("Constant", shape::constant),
     ("ConstantOfShape", shape::constant_of_shape),
     ("Dropout", shape::dropout),
     ("EyeLike", shape::eye_like),
@@ -215,11 +289,17 @@ static TABLE: &[(&str, Handler)] = &[
     ("Shape", shape::shape),
     ("Size", shape::size),
     // Quantisation.
-    ("DequantizeLinear", quantization::dequantize),
     ("DynamicQuantizeLinear", quantization::dynamic_quantize),
     ("QLinearConv", quantization::quantized_conv),
     ("QLinearMatMul", quantization::quantized_matmul),
-    ("QuantizeLinear", quantization::quantize),
+    // Signals.
+    ("BlackmanWindow", |n| signal::window(n, &[0.42, -0.5, 0.08])),
+    ("DFT", signal::dft),
+    ("HammingWindow", |n| signal::window(n, &[25.0 / 46.0, -21.0 / 46.0])),
+    ("HannWindow", |n| signal::window(n, &[0.5, -0.5])),
+    ("MelWeightMatrix", signal::mel_weights),
+    ("STFT", signal::stft),
+    ("TfIdfVectorizer", features::tfidf),
     // Losses.
     ("NegativeLogLikelihoodLoss", loss::negative_log_likelihood),
     ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),

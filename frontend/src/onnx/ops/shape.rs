@@ -6,16 +6,19 @@ use kiln_ir::{DType, Op, Tensor};
 
 use super::super::emit::Operand;
 use super::super::error::{NodeError, Result, invalid, unsupported};
+use super::super::narrow::{Narrow, NarrowType};
 use super::super::node::NodeContext;
-use super::super::tensor::{dtype_of, read_tensor};
-use super::Results;
+use super::super::tensor::{dtype_of, read_tensor, read_value};
+use super::super::value::Value;
 use super::movement::extents;
+use super::{Results, Values};
 
 /// A constant stated by the one attribute that is there.
-pub(super) fn constant(n: &mut NodeContext<'_>) -> Results {
+pub(super) fn constant(n: &mut NodeContext<'_>) -> Values {
     let a = &n.attributes;
     let tensor = if let Some(proto) = a.tensor("value")? {
-        read_tensor(proto, proto.name.as_deref().filter(|s| !s.is_empty()).unwrap_or("value"), n.files)?
+        let name = proto.name.as_deref().filter(|s| !s.is_empty()).unwrap_or("value");
+        return Ok(vec![read_value(proto, name, n.files, None)?]);
     } else if let Some(v) = a.float("value_float")? {
         // The attribute is an f32; widening it was exact.
         Tensor::scalar(v as f32)
@@ -30,7 +33,7 @@ pub(super) fn constant(n: &mut NodeContext<'_>) -> Results {
             "a constant given neither as tensor nor as numbers (strings and sparse tensors are not supported)",
         );
     };
-    Ok(vec![Operand::known(tensor)])
+    Ok(vec![Operand::known(tensor).into()])
 }
 
 /// A tensor of one repeated value.
@@ -80,22 +83,41 @@ pub(super) fn size(n: &mut NodeContext<'_>) -> Results {
     Ok(vec![Operand::known(Tensor::scalar(count as i64))])
 }
 
-pub(super) fn cast(n: &mut NodeContext<'_>) -> Results {
-    let x = n.input(0, "input")?;
-    let to = n.attributes.required_int("to")?;
-    // Saturation is for 8-bit floats only, which are refused below.
-    n.attributes.dismiss("saturate");
-    let dtype = i32::try_from(to)
-        .map_err(|_| format!("number {to}"))
-        .and_then(dtype_of)
-        .map_err(|found| NodeError::Unsupported(format!("a cast to {found}")))?;
-    Ok(vec![n.emit.convert(&x, dtype)?])
+/// What a cast makes.
+enum Target {
+    Kiln(DType),
+    Narrow(NarrowType),
 }
 
-pub(super) fn cast_like(n: &mut NodeContext<'_>) -> Results {
-    let (x, like) = (n.input(0, "input")?, n.input(1, "target_type")?);
-    n.attributes.dismiss("saturate");
-    Ok(vec![n.emit.convert(&x, like.dtype())?])
+pub(super) fn cast(n: &mut NodeContext<'_>) -> Values {
+    let to = n.attributes.required_int("to")?;
+    let target = i32::try_from(to).map_err(|_| format!("number {to}")).and_then(|to| match NarrowType::of(to) {
+        Some(ty) => Ok(Target::Narrow(ty)),
+        None => dtype_of(to).map(Target::Kiln),
+    });
+    let target = target.map_err(|found| NodeError::Unsupported(format!("a cast to {found}")))?;
+    cast_to(n, target)
+}
+
+pub(super) fn cast_like(n: &mut NodeContext<'_>) -> Values {
+    let target = match n.value(1).ok_or(NodeError::MissingInput { index: 1, role: "target_type" })? {
+        Value::Narrow(narrow) => Target::Narrow(narrow.ty),
+        other => Target::Kiln(other.tensor(1)?.dtype()),
+    };
+    cast_to(n, target)
+}
+
+fn cast_to(n: &mut NodeContext<'_>, target: Target) -> Values {
+    // What does not fit an 8-bit float; integers always saturate.
+    let saturate = n.attributes.flag("saturate", true)?;
+    let x = match n.value(0).ok_or(NodeError::MissingInput { index: 0, role: "input" })? {
+        Value::Narrow(narrow) => narrow.held,
+        other => other.tensor(0)?.clone(),
+    };
+    Ok(vec![match target {
+        Target::Kiln(dtype) => n.emit.convert(&x, dtype)?.into(),
+        Target::Narrow(ty) => Value::Narrow(Narrow { ty, held: ty.cast(n.emit, &x, saturate)? }),
+    }])
 }
 
 /// start, start + delta, … short of limit; all known at import.
@@ -147,7 +169,7 @@ fn integer_range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tenso
     Ok(if start.dtype() == DType::I64 { wide } else { Tensor::from_f64(start.dtype(), &[narrow.len()], &narrow)? })
 }
 
-/// Inference: the input as it is, and a mask that keeps everything.
+/// Inference, or training that drops nothing: the input as it is, and a mask that keeps everything.
 pub(super) fn dropout(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "data")?;
     // How many elements training would drop, and by which random numbers.
@@ -159,9 +181,9 @@ pub(super) fn dropout(n: &mut NodeContext<'_>) -> Results {
     }
     if n.opset >= 12 {
         let training = n.known(2, "training_mode")?.is_some_and(|t| t.to_f64_vec().first().is_some_and(|&v| v != 0.0));
-        let drops_nothing = || ratio.as_ref().and_then(Operand::tensor).is_some_and(|r| r.to_f64_vec() == [0.0]);
-        if training && !drops_nothing() {
-            return unsupported("training_mode = true with a ratio that is not known to be 0");
+        let drops_none = ratio.is_some_and(|r| r.tensor().is_some_and(|t| t.to_f64_vec() == [0.0]));
+        if training && !drops_none {
+            return unsupported("training_mode = true, which drops elements at random (a ratio of 0 drops none)");
         }
     }
     if n.outputs < 2 {

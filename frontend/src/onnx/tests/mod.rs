@@ -1,11 +1,15 @@
 //! Models made in the tests, imported, and run by the reference interpreter. Expected values are those of
 //! the operator's specification, or worked out by hand.
 
+mod control_flow;
 mod errors;
+mod features;
 mod folding;
 mod operators;
 mod sampling;
 mod selection;
+mod sequences;
+mod signal;
 mod signature;
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@ fn values(t: &Tensor) -> Vec<f64> {
 }
 
 /// Compares with a tolerance for f32 arithmetic on numbers of moderate size: a few roundings.
-fn assert_close(found: &Tensor, dims: &[usize], expected: &[f64]) {
+pub fn assert_close(found: &Tensor, dims: &[usize], expected: &[f64]) {
     assert_eq!(found.dims(), dims);
     for (i, (f, e)) in values(found).iter().zip(expected).enumerate() {
         assert!((f - e).abs() <= 1e-5 * (1.0 + e.abs()), "element {i}: found {f}, expected {e}\n{found:?}");
@@ -15,7 +15,7 @@ fn assert_close(found: &Tensor, dims: &[usize], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
 }
 
-fn assert_is(found: &Tensor, dims: &[usize], expected: &[f64]) {
+pub fn assert_is(found: &Tensor, dims: &[usize], expected: &[f64]) {
     assert_eq!((found.dims(), values(found).as_slice()), (dims, expected));
 }
 
@@ -415,6 +415,206 @@ fn quantising_rounds_to_even_and_saturates() {
     assert_is(&y, &[6], &[128.0, 129.0, 130.0, 255.0, 1.0, 0.0]);
     let back = apply_to(10, "DequantizeLinear", &y, &[Tensor::scalar(2.0f32), Tensor::scalar(128u8)], vec![]);
     assert_is(&back, &[6], &[0.0, 2.0, 4.0, 254.0, -254.0, -256.0]);
+}
+
+#[test]
+fn blocks_along_an_axis_have_their_own_scales_and_zero_points() {
+    // along the first axis: blocks of 2 of 3 rows, the last one cut short
+    let x = f32s(&[3, 2], &[2.0, 3.0, 4.0, 6.0, 8.0, 1000.0]);
+    let scale = f32s(&[2, 2], &[1.0, 3.0, 2.0, 2.0]);
+    let zero = Tensor::from_slice(&[2, 2], &[0u8, 10, 20, 30]).unwrap();
+    let settings = || vec![int("axis", 0), int("block_size", 2)];
+    let y = apply_to(21, "QuantizeLinear", &x, &[scale.clone(), zero.clone()], settings());
+    assert_is(&y, &[3, 2], &[2.0, 11.0, 4.0, 12.0, 24.0, 255.0]);
+    let back = apply_to(21, "DequantizeLinear", &y, &[scale.clone(), zero.clone()], settings());
+    assert_is(&back, &[3, 2], &[2.0, 3.0, 4.0, 6.0, 8.0, 450.0]);
+    // a block longer than the axis is the axis
+    let long = vec![int("axis", 1), int("block_size", i64::MAX)];
+    let y = apply_to(21, "QuantizeLinear", &x, &[f32s(&[3, 1], &[1.0, 2.0, 4.0])], long);
+    assert_is(&y, &[3, 2], &[2.0, 3.0, 2.0, 3.0, 2.0, 250.0]);
+    let refused = |attributes| {
+        Model::new(21)
+            .input("x", DType::F32, &["3", "2"])
+            .constant("s", &scale)
+            .node("QuantizeLinear", &["x", "s"], &["y"], attributes)
+            .output("y")
+            .error()
+    };
+    let text = refused(vec![int("axis", 1), int("block_size", 2)]);
+    assert!(text.contains("for [3, 2] in blocks of 2 along axis 1; expected [3, 1]"), "{text}");
+    let text = refused(vec![int("block_size", -1)]);
+    assert!(text.contains("`block_size`: expected an integer of at least 0, found -1"), "{text}");
+}
+
+/// A constant of a narrow type, its elements packed as in a file.
+fn packed(name: &str, ty: TensorDataType, dims: &[i64], raw: &'static [u8]) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        dims: dims.to_vec(),
+        data_type: Some(ty as i32),
+        raw_data: Some(Bytes::from_static(raw)),
+        ..TensorProto::default()
+    }
+}
+
+fn with_constants(model: Model, constants: Vec<TensorProto>) -> Model {
+    let mut model = model;
+    model.graph.initializer.extend(constants);
+    model
+}
+
+fn results(model: Model, feeds: &[(&str, Tensor)]) -> Vec<Tensor> {
+    let imported = model.import(&ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let results = interp::run::<f32>(&imported.graph, feeds, None).unwrap_or_else(|e| panic!("{e}"));
+    results.into_iter().map(|(_, t)| t).collect()
+}
+
+#[test]
+fn weights_of_4_bits_are_moved_and_dequantised_in_blocks() {
+    // [[1, -2, 3], [-8, 7, 0]], two elements a byte, the first in the lower half; transposed and in blocks of 2
+    let w = packed("w", TensorDataType::Int4, &[2, 3], &[0xe1, 0x83, 0x07]);
+    let model = Model::new(21)
+        .input("s", DType::F32, &["2", "2"])
+        .node("Transpose", &["w"], &["t"], vec![])
+        .node("DequantizeLinear", &["t", "s"], &["y"], vec![int("axis", 0), int("block_size", 2)])
+        .output("y")
+        .output("t");
+    let found = results(with_constants(model, vec![w]), &[("s", f32s(&[2, 2], &[1.0, 10.0, 0.5, 2.0]))]);
+    assert_is(&found[0], &[3, 2], &[1.0, -80.0, -2.0, 70.0, 1.5, 0.0]);
+    // an output of such a type has the type that holds it
+    assert_eq!(found[1].dtype(), DType::I8);
+    assert_is(&found[1], &[3, 2], &[1.0, -8.0, -2.0, 7.0, 3.0, 0.0]);
+}
+
+#[test]
+fn narrow_types_are_quantised_to_and_cast_to_within_their_range() {
+    let x = f32s(&[4], &[-1e9, -0.7, 2.5, 1e9]);
+    let model = Model::new(21)
+        .input("x", DType::F32, &["4"])
+        .constant("two", &Tensor::scalar(2f32))
+        .constant("wide", &Tensor::from_slice(&[3], &[200i32, -9, 70000]).unwrap())
+        .node("QuantizeLinear", &["x", "two", "z"], &["q"], vec![])
+        .node("Cast", &["x"], &["whole"], vec![int("to", 5)])
+        .node("Cast", &["wide"], &["low"], vec![int("to", 22)])
+        .node("Cast", &["wide"], &["low16"], vec![int("to", 4)])
+        .node("CastLike", &["x", "z"], &["like"], vec![])
+        .node("QuantizeLinear", &["x", "two"], &["f8"], vec![int("output_dtype", 17), int("saturate", 0)]);
+    let model = ["q", "whole", "low", "low16", "like", "f8"].into_iter().fold(model, Model::output);
+    // one zero point, as a vector of one beside a scalar scale
+    let zero = packed("z", TensorDataType::Uint4, &[1], &[0x03]);
+    let found = results(with_constants(model, vec![zero]), &[("x", x)]);
+    assert_is(&found[0], &[4], &[0.0, 3.0, 4.0, 15.0]);
+    assert_is(&found[1], &[4], &[-32768.0, 0.0, 2.0, 32767.0]);
+    // integers drop their higher bits
+    assert_is(&found[2], &[3], &[-8.0, 7.0, 0.0]);
+    assert_is(&found[3], &[3], &[200.0, 65527.0, 4464.0]);
+    assert_is(&found[4], &[4], &[0.0, 0.0, 2.0, 15.0]);
+    assert_eq!(format!("{:?}", values(&found[5])), "[NaN, -0.34375, 1.25, NaN]");
+}
+
+/// An input of an element type that no dtype of Kiln is.
+fn narrow_input(mut model: Model, name: &str, ty: TensorDataType, dims: &[&str]) -> Model {
+    let mut info = value_info(name, DType::F32, dims);
+    if let Some(TypeValue::Tensor(tensor)) = info.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+        tensor.elem_type = Some(ty as i32);
+    }
+    model.graph.input.push(info);
+    model
+}
+
+#[test]
+fn arithmetic_of_16_and_32_bits_loses_the_higher_bits() {
+    let model = narrow_input(Model::new(18), "a", TensorDataType::Uint16, &["3"]);
+    let model = narrow_input(model, "b", TensorDataType::Uint32, &["2"]);
+    let model = narrow_input(model, "c", TensorDataType::Int16, &["2"])
+        .node("Add", &["a", "a"], &["sum"], vec![])
+        .node("BitwiseNot", &["a"], &["not"], vec![])
+        .node("Mul", &["b", "b"], &["product"], vec![])
+        .node("Sub", &["c", "d"], &["difference"], vec![])
+        .node("Max", &["c", "d"], &["greater"], vec![])
+        .node("Less", &["c", "d"], &["less"], vec![])
+        .node("Concat", &["c", "d"], &["joined"], vec![int("axis", 0)]);
+    let names = ["sum", "not", "product", "difference", "greater", "less", "joined"];
+    let model = names.into_iter().fold(model, Model::output);
+    let d = packed("d", TensorDataType::Int16, &[2], &[0x01, 0x00, 0xff, 0xff]);
+    // what is fed is cast: 65536 + 5 is 5 in 16 bits
+    let a = Tensor::from_slice(&[3], &[65541i32, 40000, 65535]).unwrap();
+    let b = Tensor::from_slice(&[2], &[65537i64, 3]).unwrap();
+    let c = Tensor::from_slice(&[2], &[-32768i32, 7]).unwrap();
+    let found = results(with_constants(model, vec![d]), &[("a", a), ("b", b), ("c", c)]);
+    assert_is(&found[0], &[3], &[10.0, 14464.0, 65534.0]);
+    assert_is(&found[1], &[3], &[65530.0, 25535.0, 0.0]);
+    assert_is(&found[2], &[2], &[131073.0, 9.0]);
+    assert_is(&found[3], &[2], &[32767.0, 8.0]);
+    assert_is(&found[4], &[2], &[1.0, 7.0]);
+    assert_is(&found[5], &[2], &[1.0, 0.0]);
+    assert_is(&found[6], &[4], &[-32768.0, 7.0, 1.0, -1.0]);
+    assert_eq!((found[0].dtype(), found[2].dtype(), found[5].dtype()), (DType::I32, DType::I64, DType::Bool));
+}
+
+#[test]
+fn what_is_fed_for_a_narrow_input_becomes_a_value_of_its_type() {
+    let model = narrow_input(Model::new(21), "x", TensorDataType::Float8e4m3fn, &["3"]);
+    let model = narrow_input(model, "n", TensorDataType::Int4, &["3"])
+        .node("Cast", &["x"], &["y"], vec![int("to", 1)])
+        .node("Cast", &["n"], &["m"], vec![int("to", 7)])
+        .output("y")
+        .output("m");
+    let x = Tensor::from_f64(DType::F16, &[3], &[1.0625, 1000.0, -0.3]).unwrap();
+    let n = Tensor::from_slice(&[3], &[7i8, 8, -9]).unwrap();
+    let found = results(model, &[("x", x), ("n", n)]);
+    assert_is(&found[0], &[3], &[1.0, 448.0, -0.3125]);
+    assert_is(&found[1], &[3], &[7.0, -8.0, 7.0]);
+}
+
+#[test]
+fn other_operators_refuse_narrow_types_by_name() {
+    let w = || packed("w", TensorDataType::Float8e5m2, &[2], &[0x3c, 0x40]);
+    let model = |op_type: &str, inputs: &[&str]| {
+        Model::new(21).input("x", DType::F32, &["2"]).node(op_type, inputs, &["y"], vec![]).output("y")
+    };
+    for (model, part) in [
+        (
+            model("Relu", &["w"]),
+            "input 0 must be a tensor, found a tensor of float8e5m2, which this operator does not take",
+        ),
+        (model("Add", &["x", "w"]), "input 1 must be a tensor, found a tensor of float8e5m2"),
+        (model("QuantizeLinear", &["w", "x"]), "input 0 must be a tensor, found a tensor of float8e5m2"),
+        (model("Identity", &["v"]), "tensor `v`: extents [3] say 3 elements, found 2"),
+        (model("Identity", &["u"]), "tensor `u`"),
+    ] {
+        let short = packed("v", TensorDataType::Int4, &[3], &[0x11]);
+        let huge = packed("u", TensorDataType::Int4, &[i64::MAX, i64::MAX], &[0x11]);
+        let text = with_constants(model, vec![w(), short, huge]).error();
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let zero = Model::new(21)
+        .input("x", DType::F32, &["2"])
+        .constant("s", &Tensor::scalar(1f32))
+        .constant("z", &Tensor::scalar(1u8))
+        .node("DequantizeLinear", &["w", "s", "z"], &["y"], vec![])
+        .output("y");
+    let text = with_constants(zero, vec![w()]).error();
+    assert!(text.contains("a zero point of u8 for float8e5m2"), "{text}");
+}
+
+#[test]
+fn dropout_in_training_with_a_ratio_of_0_drops_nothing() {
+    let model = |ratio: f32| {
+        Model::new(17)
+            .input("x", DType::F32, &["2"])
+            .constant("ratio", &Tensor::scalar(ratio))
+            .constant("training", &Tensor::scalar(true))
+            .node("Dropout", &["x", "ratio", "training"], &["y", "mask"], vec![int("seed", 3)])
+            .output("y")
+            .output("mask")
+    };
+    let imported = model(0.0).import(&ImportOptions::default()).unwrap();
+    let results = interp::run::<f32>(&imported.graph, &[("x", f32s(&[2], &[3.0, 4.0]))], None).unwrap();
+    assert_is(&results[0].1, &[2], &[3.0, 4.0]);
+    assert_is(&results[1].1, &[2], &[1.0, 1.0]);
+    let text = model(0.5).error();
+    assert!(text.contains("drops elements at random (a ratio of 0 drops none)"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! What a name of the model stands for: a tensor, a sequence of tensors, or an optional without an element.
+//!
+//! Kiln's graphs know tensors only. How many tensors a sequence has and whether an optional has an element
+//! is therefore decided at import: every operator on them becomes a choice among names, and no node of the graph.
+
+use std::fmt;
+use std::rc::Rc;
+
+use kiln_ir::DType;
+
+use super::emit::Operand;
+use super::error::{NodeError, Result};
+use super::narrow::Narrow;
+
+/// A value of the model during import. An optional with an element is that element.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Tensor(Operand),
+    /// A tensor of an element type that no dtype of Kiln is.
+    Narrow(Narrow),
+    Sequence(Sequence),
+    /// An optional without an element.
+    Absent,
+}
+
+/// A list of tensors of one dtype; extents may differ. [`super::emit::Emitter::sequence`] makes them.
+#[derive(Clone, Debug)]
+pub(super) struct Sequence {
+    /// `None` of a sequence that was made empty without a dtype.
+    pub dtype: Option<DType>,
+    pub elements: Rc<[Operand]>,
+}
+
+impl Value {
+    /// The tensor that input `index` must be.
+    pub fn tensor(&self, index: usize) -> Result<&Operand> {
+        match self {
+            Value::Tensor(operand) => Ok(operand),
+            other => Err(NodeError::Kind { index, expected: "a tensor", found: other.to_string() }),
+        }
+    }
+
+    /// The sequence that input `index` must be.
+    pub fn sequence(&self, index: usize) -> Result<&Sequence> {
+        match self {
+            Value::Sequence(sequence) => Ok(sequence),
+            other => Err(NodeError::Kind { index, expected: "a sequence", found: other.to_string() }),
+        }
+    }
+}
+
+impl From<Operand> for Value {
+    fn from(operand: Operand) -> Value {
+        Value::Tensor(operand)
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Tensor(operand) => write!(f, "a tensor of extents {:?}", operand.dims()),
+            Value::Narrow(narrow) => {
+                write!(f, "a tensor of {}, which this operator does not take", narrow.ty.name())
+            }
+            Value::Sequence(sequence) => write!(f, "a sequence of {} tensors", sequence.elements.len()),
+            Value::Absent => f.write_str("an optional without an element"),
+        }
+    }
+}
