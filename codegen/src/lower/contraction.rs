@@ -122,7 +122,8 @@ pub fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u
 const UNCACHED: i64 = 1 << 20;
 
 /// All ways to cut a product of `rows` × `columns` into tiles, the one that is estimated to be fastest first. `bytes` are those of the
-/// left and the right operand; `single` says whether one loop is reduced, as in a matrix product.
+/// left and the right operand; `single` says whether one loop is reduced over weights known
+/// now, as in a matrix product.
 pub fn blockings(
     machine: Machine,
     dtype: DType,
@@ -189,7 +190,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
             vec![Blocking { rows: groups.rows(l.machine) as u32, vectors, columns_first: false }]
         }
         _ => {
-            let single = nest::collapse(&reduce).len() <= 1;
+            let single = matches!(c.right, Right::Constant { .. }) && nest::collapse(&reduce).len() <= 1;
             blockings(l.machine, accumulator, [row.extent, column.extent], bytes, single)
         }
     };

@@ -165,6 +165,8 @@ impl Importer<'_> {
         if batch == 0 || operands.iter().any(|o| o.rank() == 0 || o.extent(0) != batch) {
             return invalid("initial states and scan inputs must have one batch axis of the same extent, at least 1");
         }
+        // also where there are no steps
+        self.count_inlined(batch.saturating_mul(operands.len()))?;
         let over: Vec<Walk> = directions.iter().map(|&d| Walk { axis: 0, backwards: d == 1 }).collect();
         let along = vec![Walk { axis: 0, backwards: false }; scans];
         self.body(graph, opsets, |importer, body| {

@@ -20,6 +20,9 @@ use super::value::{self, Sequence};
 /// Most axes of a tensor, as in numpy: work on axes grows faster than their number.
 pub(super) const MOST_AXES: usize = 64;
 
+/// Most nodes of the graph that a model makes: one operator may become thousands of them.
+const MOST_NODES: usize = 1 << 20;
+
 /// Most elements of all sequences that import makes, together: a sequence that grows is made anew at every step.
 pub(super) const MOST_ELEMENTS: usize = 1 << 18;
 
@@ -152,6 +155,9 @@ impl Emitter {
             if let Some(results) = fold::evaluate(&op, &types, &known)? {
                 return Ok(results.into_iter().map(Operand::known).collect());
             }
+        }
+        if self.graph.len() >= MOST_NODES {
+            return unsupported(format!("a model that makes a graph of more than {MOST_NODES} nodes"));
         }
         let values = operands.iter().map(|o| self.value(o)).collect::<Result<Vec<Value>>>()?;
         let node = self.graph.add(op, &values, self.name.clone(), self.location.clone())?;

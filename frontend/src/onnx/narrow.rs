@@ -105,6 +105,11 @@ impl NarrowType {
         matches!(self, NarrowType::Integer { bits: 16.., .. })
     }
 
+    /// Whether it has negative values.
+    pub fn signed(self) -> bool {
+        !matches!(self, NarrowType::Integer { least: 0.., .. })
+    }
+
     /// Bits of an element in a file.
     pub fn bits(self) -> usize {
         match self {

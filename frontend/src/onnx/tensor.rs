@@ -59,6 +59,16 @@ pub enum TensorProtoError {
         /// The element type.
         dtype: DType,
     },
+    /// An element outside the range of an element type that Kiln holds in a wider one.
+    #[error("tensor `{tensor}`: element {value} does not fit in {found}")]
+    NarrowRange {
+        /// The tensor's name.
+        tensor: String,
+        /// The element.
+        value: i128,
+        /// The element type.
+        found: &'static str,
+    },
     /// Bytes and extents do not fit together.
     #[error("tensor `{tensor}`: {source}")]
     Tensor {
@@ -98,7 +108,7 @@ pub enum TensorProtoError {
 }
 
 fn supported_types() -> &'static str {
-    "float, double, float16, bfloat16, int8, uint8, int32, int64, bool"
+    "float, double, float16, bfloat16, int8, uint8, int32, int64, bool; held in wider ones int4, uint4, int16, uint16, uint32, float8"
 }
 
 /// The Kiln dtype of an ONNX element type, or the element type's name where there is none.
@@ -237,14 +247,34 @@ fn read_narrow(
     let tensor = || name.to_owned();
     let (dims, dtype) = (extents(proto, name)?, ty.held_in());
     let fit = |source| TensorProtoError::Tensor { tensor: tensor(), source };
+    let range = |value| TensorProtoError::NarrowRange { tensor: tensor(), value, found: ty.name() };
     let too_large = || fit(TensorError::TooLarge { dtype, dims: dims.clone() });
     let expected = kiln_ir::tensor::element_count(&dims).ok_or_else(too_large)?;
     let packed = match raw(proto, name, files)? {
         Some(raw) => raw,
         // Two elements of 4 bits, one of others, each in an integer of 32.
-        None if ty.bits() == 32 => proto.uint64_data.iter().flat_map(|v| (*v as u32).to_le_bytes()).collect(),
-        None if ty.bits() == 16 => proto.int32_data.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect(),
-        None => proto.int32_data.iter().map(|&v| v as u8).collect(),
+        None if ty.bits() == 32 => {
+            let fits = |&v: &u64| u32::try_from(v).map_err(|_| range(i128::from(v)));
+            proto
+                .uint64_data
+                .iter()
+                .map(|v| fits(v).map(u32::to_le_bytes))
+                .collect::<Result<Vec<_>, _>>()?
+                .concat()
+                .into()
+        }
+        None if ty.bits() == 16 => {
+            let signed = |v: i32| i16::try_from(v).map(i16::to_le_bytes);
+            let unsigned = |v: i32| u16::try_from(v).map(u16::to_le_bytes);
+            let fits = |&v: &i32| if ty.signed() { signed(v) } else { unsigned(v) }.map_err(|_| range(i128::from(v)));
+            proto.int32_data.iter().map(fits).collect::<Result<Vec<_>, _>>()?.concat().into()
+        }
+        None => {
+            // some writers fill the upper bits with the sign
+            let byte = |v: i32| u8::try_from(v).or_else(|_| i8::try_from(v).map(|v| v as u8));
+            let fits = |&v: &i32| byte(v).map_err(|_| range(i128::from(v)));
+            proto.int32_data.iter().map(fits).collect::<Result<_, _>>()?
+        }
     };
     if expected.checked_mul(ty.bits()).ok_or_else(too_large)?.div_ceil(8) != packed.len() {
         let found = packed.len() * 8 / ty.bits();
@@ -256,7 +286,12 @@ fn read_narrow(
 /// Bytes that reading a constant copies: those of elements in typed fields, and of narrow ones, which are widened.
 pub(super) fn copied_bytes(proto: &TensorProto) -> usize {
     let narrow = NarrowType::of(proto.data_type.unwrap_or_default());
-    let raw = narrow.and(proto.raw_data.as_ref()).map_or(0, |raw| 4 * raw.len());
+    // wherever its bytes are
+    let widened = |ty: NarrowType| {
+        let extents = proto.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0));
+        extents.fold(ty.held_in().size(), usize::saturating_mul)
+    };
+    let raw = narrow.map_or(0, widened);
     let short = proto.float_data.len() + proto.int32_data.len();
     let long = proto.double_data.len() + proto.int64_data.len() + proto.uint64_data.len();
     raw + 4 * short + 8 * long

@@ -196,7 +196,6 @@ pub(super) fn tan(n: &mut NodeContext<'_>) -> Results {
     Ok(vec![n.emit.div(&sin, &cos)?])
 }
 
-/// The operand as it is.
 /// (eˣ + e⁻ˣ) / 2.
 pub(super) fn cosh(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "input")?;

@@ -14,6 +14,8 @@ use super::index::from_start;
 pub(super) fn binarizer(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "X")?;
     let threshold = n.attributes.float_or("threshold", 0.0)?;
+    // an integer is greater than a number where it is greater than its floor
+    let threshold = if x.dtype().is_float() { threshold } else { threshold.floor() };
     let greater = n.emit.with_scalar(Op::Greater {}, &x, threshold)?;
     Ok(vec![n.emit.convert(&greater, x.dtype())?])
 }
@@ -33,6 +35,8 @@ pub(super) fn array_feature_extractor(n: &mut NodeContext<'_>) -> Results {
 
 /// Most steps from a root to a leaf: each is some ten nodes of the graph.
 const MOST_STEPS: usize = 1 << 10;
+/// Most members of sets, where every node and leaf has room for the largest set.
+const MOST_MEMBERS: usize = 1 << 24;
 
 /// How a node of a tree compares, numbered as `nodes_modes` does.
 const COMPARISONS: [Op; 6] =
@@ -126,6 +130,12 @@ fn walk(e: &mut Emitter, trees: &Trees, x: &Operand, samples: usize, width: usiz
     used.sort_unstable();
     used.dedup();
     let widest = trees.members.iter().map(Vec::len).max().unwrap_or(0);
+    if trees.members.len().saturating_mul(widest) > MOST_MEMBERS {
+        return unsupported(format!(
+            "sets of up to {widest} members for {} nodes and leaves (up to {MOST_MEMBERS} in all)",
+            trees.members.len()
+        ));
+    }
     let members: Vec<f64> =
         trees.members.iter().flat_map(|m| m.iter().copied().chain(std::iter::repeat(f64::NAN)).take(widest)).collect();
     let members = Operand::known(Tensor::from_f64(x.dtype(), &[trees.members.len(), widest], &members)?);

@@ -50,10 +50,10 @@ pub(super) fn max_pool(n: &mut NodeContext<'_>) -> Results {
 fn places_of_maxima(n: &mut NodeContext<'_>, x: &Operand, w: &Window, column_major: bool) -> Result<Option<Operand>> {
     const MOST_ELEMENTS: usize = 1 << 12;
     let taps: usize = w.kernel.iter().fold(1, |n, &k| n.saturating_mul(k));
-    let least = match x.dtype() {
-        t if t.is_float() => f64::NEG_INFINITY,
-        DType::I8 => f64::from(i8::MIN),
-        DType::U8 => 0.0,
+    // what is less than all of x, so that no window takes its padding for the first of its largest elements
+    let (wide, least) = match x.dtype() {
+        t if t.is_float() => (t, f64::NEG_INFINITY),
+        DType::I8 | DType::U8 => (DType::I32, f64::from(i32::MIN)),
         // a pool takes no other types
         _ => return Ok(None),
     };
@@ -61,6 +61,7 @@ fn places_of_maxima(n: &mut NodeContext<'_>, x: &Operand, w: &Window, column_maj
         return Ok(None);
     }
     let e = &mut *n.emit;
+    let x = &e.convert(x, wide)?;
     let spatial = w.kernel.len();
     let padded = e.pad(x, &[&[Padding::NONE; 2], w.reach.as_slice()].concat(), least)?;
     let windows = [&x.dims()[..2], &w.extents].concat();

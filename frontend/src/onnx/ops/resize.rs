@@ -166,7 +166,7 @@ fn crop_all(
         let places: Vec<f32> = (0..to).map(place).collect();
         // a filter is widened by how much of the input an element of the output stands for
         let scale = to as f32 / (from as f32 * (end - start).abs());
-        y = along(e, &y, at, to, &taps(&places, from, scale, method))?;
+        y = along(e, &y, at, to, &taps(&places, from, scale, method)?)?;
         let beyond: Vec<bool> = places.iter().map(|&v| !(0.0..=last).contains(&v)).collect();
         if beyond.contains(&true) {
             let line = Operand::known(Tensor::from_slice(&[to], &beyond)?);
@@ -254,7 +254,7 @@ fn resize_all(e: &mut Emitter, x: &Operand, dims: &[usize], scales: &[f32], meth
         let kept = method.mode == "nearest" && from == to && scale == 1.0;
         let place = |i: usize| if kept { i as f32 } else { coordinate(i, from, to, scale, method.coordinates) };
         let places: Vec<f32> = (0..to).map(place).collect();
-        let taps = taps(&places, from, scale, method);
+        let taps = taps(&places, from, scale, method)?;
         y = along(e, &y, at, to, &taps)?;
     }
     Ok(y)
@@ -295,14 +295,24 @@ fn coordinate(i: usize, from: usize, to: usize, scale: f32, mode: &str) -> f32 {
     }
 }
 
+/// Most elements that an antialiasing filter takes in for all results along an axis.
+const MOST_FILTERED: usize = 1 << 26;
+
 /// The taps for output elements that lie at `places` in an input of extent `from`.
-fn taps(places: &[f32], from: usize, scale: f32, method: Method) -> Vec<Tap> {
+fn taps(places: &[f32], from: usize, scale: f32, method: Method) -> Result<Vec<Tap>> {
     let to = places.len();
     let clamp = |v: f32| v.clamp(0.0, (from - 1) as f32) as usize;
     if method.antialias && scale < 1.0 && method.mode != "nearest" {
-        return filtered(places, from, method, scale);
+        if places.len() as f64 / f64::from(scale) > MOST_FILTERED as f64 {
+            return unsupported(format!(
+                "antialias where {} elements take {} each (up to {MOST_FILTERED} in all)",
+                places.len(),
+                1.0 / scale
+            ));
+        }
+        return Ok(filtered(places, from, method, scale));
     }
-    match method.mode {
+    Ok(match method.mode {
         "nearest" => {
             let round = |v: f32| match method.nearest {
                 // Before opset 11: the nearest element not beyond the coordinate when enlarging, not
@@ -327,7 +337,7 @@ fn taps(places: &[f32], from: usize, scale: f32, method: Method) -> Vec<Tap> {
             ]
         }
         _ => filtered(places, from, method, 1.0),
-    }
+    })
 }
 
 /// The filter of a method at distance `t`: linear, or cubic convolution (Keys 1981) with parameter `a`.

@@ -52,7 +52,7 @@ fn frequencies(n: &NodeContext<'_>, length: usize, parts: usize, default: bool) 
 /// by `length` where the transform is the inverse one.
 fn matrix(samples: usize, parts: usize, count: usize, length: usize, inverse: bool) -> Result<Vec<f64>> {
     let elements = samples.checked_mul(parts).and_then(|n| n.checked_mul(count)).and_then(|n| n.checked_mul(2));
-    if elements.is_none_or(|n| n > MOST) {
+    if elements.is_none_or(|n| n > MOST) || length > MOST {
         return unsupported(format!(
             "a transform of {samples} samples to {count} frequencies, whose matrix has more than {MOST} elements"
         ));
@@ -96,10 +96,10 @@ pub(super) fn dft(n: &mut NodeContext<'_>) -> Results {
     }
     let length = positive(n, 1, "dft_length")?.unwrap_or(x.extent(at));
     let inverse = n.attributes.flag("inverse", false)?;
-    let count = frequencies(n, length, parts, false)?;
-    if inverse && count != length {
+    if inverse && n.attributes.flag("onesided", false)? {
         return unsupported("onesided = 1 of an inverse transform");
     }
+    let count = frequencies(n, length, parts, false)?;
     // Samples beyond the length do not count; those that are missing are 0.
     let samples = x.extent(at).min(length);
     let weights =

@@ -154,6 +154,14 @@ fn a_scan_before_opset_9_scans_each_entry_of_the_batch() {
     let results = interp::run::<f32>(&imported.graph, &[("x", x)], None).unwrap();
     assert_eq!(values(&results)[0], ("total", vec![2, 2], vec![6.0, 9.0, 124.0, 27.0]));
     assert_eq!(results[1].1.dims(), [2, 3, 2]);
+    // entries count though there are no steps
+    let mut model = scan(8, &["2"], vec![], &["", "start", "none"]).proto();
+    for (name, dims) in [("start", vec![1 << 36, 0]), ("none", vec![1 << 36, 0, 2])] {
+        let empty = Tensor::zeros(DType::F32, &dims).unwrap();
+        model.graph.as_mut().unwrap().initializer.push(tensor_proto(name, &empty));
+    }
+    let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("expand to more than"), "{text}");
 }
 
 #[test]

@@ -144,6 +144,22 @@ fn constants_that_cannot_be_read_are_named() {
     model.graph.as_mut().unwrap().initializer.push(broken);
     let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
     assert!(text.contains(": tensor `w`: extents [3] say 3 elements, found 1"), "{text}");
+    // uint16, int16, uint32, uint4
+    for (data_type, value, name) in
+        [(4, 70_000_i64, "uint16"), (5, 40_000, "int16"), (12, 1 << 40, "uint32"), (21, 256, "uint4")]
+    {
+        let broken = TensorProto {
+            name: Some("w".into()),
+            data_type: Some(data_type),
+            dims: vec![1],
+            int32_data: if data_type == 12 { vec![] } else { vec![value as i32] },
+            uint64_data: if data_type == 12 { vec![value as u64] } else { vec![] },
+            ..TensorProto::default()
+        };
+        *model.graph.as_mut().unwrap().initializer.last_mut().unwrap() = broken;
+        let text = import_proto(&model, &ImportOptions::default()).unwrap_err().to_string();
+        assert!(text.contains(&format!("tensor `w`: element {value} does not fit in {name}")), "{text}");
+    }
 }
 
 #[test]

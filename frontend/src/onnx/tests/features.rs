@@ -109,6 +109,9 @@ fn features_are_thresholded_and_chosen() {
     let results = run(model, &[("x", count(&[2, 3]))]);
     assert_is(&results[0], &[2, 3], &[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
     assert_is(&results[1], &[2, 2], &[2.0, 0.0, 5.0, 3.0]);
+    let below = node("Binarizer", &["x"], &["a"], vec![float("threshold", -0.5)]);
+    let model = Model::new(20).input("x", DType::I64, &["3"]).add(in_domain("ai.onnx.ml", below)).output("a");
+    assert_is(&run(model, &[("x", i64s(&[-1, 0, 1]))])[0], &[3], &[0.0, 1.0, 1.0]);
 }
 
 fn ngrams(extra: Vec<AttributeProto>) -> Vec<AttributeProto> {

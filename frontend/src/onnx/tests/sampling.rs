@@ -203,6 +203,12 @@ fn resize_crops_a_region_and_puts_a_value_where_there_is_no_input() {
     let model = model.constant("r", &f32s(&[2], &[0.0, 1.0]));
     let text = model.node("Resize", &["x", "r", "s"], &["y"], mode()).output("y").error();
     assert!(text.contains("roi must have a start and an end for each of 2 axes, found 2"), "{text}");
+    // a region whose filter would take in more than memory holds
+    let wide = vec![int("antialias", 1), string("mode", "linear"), ints("axes", &[1])];
+    let model = Model::new(19).input("x", DType::F32, &["1", "5"]).constant("r", &f32s(&[2], &[0.0, 1e30]));
+    let model = model.constant("n", &i64s(&[4])).node("Resize", &["x", "r", "", "n"], &["y"], [mode(), wide].concat());
+    let text = model.output("y").error();
+    assert!(text.contains("antialias where 4 elements take"), "{text}");
 }
 
 #[test]
@@ -257,6 +263,10 @@ fn max_pools_say_where_their_maxima_were() {
     assert_eq!(pooled(&f32s(&[1, 1, 2, 2], &[f32::NEG_INFINITY; 4]), padded).1, [0.0]);
     let bytes = Tensor::from_slice(&[1, 1, 3], &[-128i8, -128, -5]).unwrap();
     assert_eq!(pooled(&bytes, vec![ints("kernel_shape", &[2]), ints("pads", &[1, 0])]).1, [0.0, 0.0, 2.0]);
+    // the padding of bytes is no 0 that comes first, beside elements a step apart
+    let bytes = Tensor::from_slice(&[1, 1, 5], &[9u8, 0, 0, 0, 5]).unwrap();
+    let apart = vec![ints("kernel_shape", &[2]), ints("pads", &[1, 0]), ints("dilations", &[2])];
+    assert_eq!(pooled(&bytes, apart), (vec![0.0, 9.0, 0.0, 5.0], vec![1.0, 0.0, 1.0, 4.0]));
     // every second element, from the padding on: 1, then 1 and 3
     let spread =
         vec![ints("kernel_shape", &[2]), ints("pads", &[1, 0]), ints("dilations", &[2]), ints("strides", &[2])];

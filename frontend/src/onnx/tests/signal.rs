@@ -120,6 +120,13 @@ fn what_transforms_and_windows_cannot_do_is_named() {
             "onesided = 1 of an inverse transform",
         ),
         (
+            x(&["1"])
+                .constant("none", &Tensor::zeros(DType::F32, &[1, 0, 1]).unwrap())
+                .constant("n", &number(1 << 42))
+                .node("DFT", &["none", "n"], &["y"], vec![]),
+            "a transform of 0 samples to 4398046511104 frequencies",
+        ),
+        (
             x(&["1", "4", "1"]).constant("n", &number(0)).node("DFT", &["x", "n"], &["y"], vec![]),
             "dft_length must be one integer of at least 1, found [0]",
         ),

@@ -152,7 +152,7 @@ pub(crate) fn roi_align(b: &mut Builder, x: Value, regions: Value, images: Value
         RoiPooling::Average => {
             let values = sum(b, &pixels);
             let total = b.reduce(values, &[2, 4], Reducer::Sum);
-            with(b, Builder::div, total, (samples[0] * samples[1]) as f64)
+            with(b, Builder::div, total, samples[0] as f64 * samples[1] as f64)
         }
         RoiPooling::Max => {
             let largest = pixels[1..].iter().fold(pixels[0], |so_far, &next| b.maximum(so_far, next));
