@@ -17,6 +17,7 @@ const LIMITS: &[(&str, &str, &str)] = &[
     ("64 times the nodes of the file, or 4096", "frontend/src/onnx/graph.rs", "LEAST_INLINED: usize = 1 << 12"),
     ("1000", "frontend/src/onnx/graph.rs", "MOST_PROBLEMS: usize = 1000"),
     ("65536", "frontend/src/onnx/fold.rs", "LIMIT: usize = 1 << 16"),
+    ("1048576 (2^20)", "codegen/src/lower/context.rs", "MOST_STEPS: usize = 1 << 20"),
     ("1024", "runtime/src/artifact/layout.rs", "MOST_SECTIONS: usize = 1024"),
     ("16", "runtime/src/artifact/contents.rs", "MOST_READS: usize = 16"),
     ("1024", "runtime/src/validate.rs", "MOST_ARGUMENTS: usize = 1024"),
