@@ -453,6 +453,28 @@ fn recurrent_weights_are_packed_once_for_all_steps() {
 }
 
 #[test]
+fn a_layer_of_more_steps_than_a_plan_may_have_is_refused_before_they_are_made() {
+    for (cell, reverse) in [(Cell::Rnn, false), (Cell::Lstm, true), (Cell::GruResetBefore, false)] {
+        let mut c = Case::new(11);
+        let sums = cell.gates() * 2;
+        let x = c.b.placeholder("x", DType::F32, &[1 << 50, 1, sums].map(kiln_ir::Dim::Fixed));
+        let (w, h) = (c.constant(DType::F32, &[sums, 2]), c.input(DType::F32, &[1, 2]));
+        let operands = if cell == Cell::Lstm { vec![x, w, h, h] } else { vec![x, w, h] };
+        let op = Op::Recurrent { cell, activations: Vec::new(), reverse };
+        let results = c.b.add_node(op, &operands, if cell == Cell::Lstm { 2 } else { 1 });
+        c.b.output("y", results[0]);
+        let graph = c.b.finish().expect("well-formed");
+        let refused = compile(&graph, &Target::host().expect("supported"), CompileOptions::default());
+        let refused = refused.map(drop).expect_err("too many steps");
+        let CompileError::Lower(LowerError::TooManySteps { op: "recurrent", steps, .. }) = &refused else {
+            panic!("{refused}");
+        };
+        let text = refused.to_string();
+        assert!(text.contains(&steps.to_string()) && text.contains("at most 1048576"), "{text}");
+    }
+}
+
+#[test]
 fn a_layer_over_an_empty_batch_makes_no_step() {
     let mut c = Case::new(7);
     let (x, w, h) = (c.input(DType::F32, &[3, 0, 8]), c.constant(DType::F32, &[8, 2]), c.input(DType::F32, &[0, 2]));

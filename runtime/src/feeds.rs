@@ -178,6 +178,11 @@ pub(crate) fn check_tensors(signature: &Signature, inputs: &[&Tensor]) -> Result
     finish(problems)
 }
 
+/// Refuses feeds that are not the inputs of a program with this signature, each once, with everything that is wrong about them.
+pub fn check_feeds(signature: &Signature, feeds: &[(&str, &Tensor)]) -> Result<(), FeedError> {
+    by_name(signature, feeds).map(drop)
+}
+
 /// Brings named feeds into signature order.
 pub(crate) fn by_name<'t>(signature: &Signature, feeds: &[(&str, &'t Tensor)]) -> Result<Vec<&'t Tensor>, FeedError> {
     let mut problems = Vec::new();

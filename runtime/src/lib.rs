@@ -110,7 +110,7 @@ pub use artifact::{Artifact, ArtifactError};
 pub use code_memory::{KernelCode, KernelRange};
 pub use executable::{Executable, ExecutableError};
 pub use executor::{Executor, MemoryError, RunError};
-pub use feeds::{FeedError, FeedProblem};
+pub use feeds::{FeedError, FeedProblem, check_feeds};
 pub use interpreted::Interpreted;
 pub use kernel::{KernelFn, KernelTable};
 pub use plan::{ALIGNMENT, Access, Argument, Buffer, Plan, Split, StateSpec, Step, Work};

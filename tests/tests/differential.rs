@@ -26,19 +26,44 @@ fn regrouped(tolerances: &[f64]) -> Vec<f64> {
     tolerances.iter().map(|t| 4.0 * t).collect()
 }
 
+/// Fails unless the graph computes the same by all these ways as by the interpreter.
+fn agree(random: &RandomGraph, ways: impl IntoIterator<Item = Way>) -> Result<(), TestCaseError> {
+    let expected = interpret(&random.graph, random)?;
+    for way in ways {
+        let found = way.run(&random.graph, &random.inputs).map_err(|e| TestCaseError::fail(format!("{way:?}: {e}")))?;
+        check_close(&expected, &found, &regrouped(&random.tolerances))
+            .map_err(|e| TestCaseError::fail(format!("{way:?}: {e}")))?;
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(config(150))]
 
     #[test]
     fn a_compiled_graph_computes_what_the_graph_does(random in random_graph(Options::default())) {
-        let expected = interpret(&random.graph, &random)?;
         let none = Way::Compiled(PassOptions::none());
         let compiled = [none, Way::Compiled(PassOptions::default()), Way::NativeArtifact, Way::PortableArtifact];
-        for way in compiled.into_iter().chain(Way::whatever_the_target()) {
-            let found = way.run(&random.graph, &random.inputs).map_err(|e| TestCaseError::fail(format!("{way:?}: {e}")))?;
-            check_close(&expected, &found, &regrouped(&random.tolerances))
-                .map_err(|e| TestCaseError::fail(format!("{way:?}: {e}")))?;
-        }
+        agree(&random, compiled.into_iter().chain(Way::whatever_the_target()))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(10))]
+
+    #[test]
+    fn a_few_graphs_compiled_with_each_pass_off_compute_what_the_graph_does(random in random_graph(Options::default())) {
+        agree(&random, Way::all())?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(2000))]
+
+    #[test]
+    #[ignore = "takes minutes: --release -- --ignored"]
+    fn two_thousand_graphs_compute_the_same_by_every_way_and_with_each_pass_off(random in random_graph(Options::default())) {
+        agree(&random, Way::all())?;
     }
 }
 

@@ -24,8 +24,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// Cases of each format that `cargo test` runs, and that the whole run has.
 fn amounts(format: Format) -> (u64, u64) {
     match format {
-        Format::Text | Format::Onnx => (900, 30_000),
-        Format::Artifact => (500, 30_000),
+        Format::Text | Format::Onnx => (900, 35_000),
+        Format::Artifact => (500, 35_000),
         Format::Safetensors | Format::Npy | Format::Npz | Format::Tuning => (500, 4_000),
         Format::Kir | Format::Image => (300, 4_000),
     }

@@ -25,6 +25,7 @@ const LIMITS: &[(&str, &str, &str)] = &[
     ("67108864 (2^26)", "frontend/src/onnx/ops/signal.rs", "MOST: usize = 1 << 26"),
     ("1000", "frontend/src/onnx/graph.rs", "MOST_PROBLEMS: usize = 1000"),
     ("65536", "frontend/src/onnx/fold.rs", "LIMIT: usize = 1 << 16"),
+    ("1048576 (2^20)", "codegen/src/lower/context.rs", "MOST_STEPS: usize = 1 << 20"),
     ("1024", "runtime/src/artifact/layout.rs", "MOST_SECTIONS: usize = 1024"),
     ("16", "runtime/src/artifact/contents.rs", "MOST_READS: usize = 16"),
     ("1024", "runtime/src/validate.rs", "MOST_ARGUMENTS: usize = 1024"),

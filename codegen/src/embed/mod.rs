@@ -38,7 +38,7 @@ use crate::lower::LowerError;
 use crate::native::TargetError;
 use memory::Memory;
 use names::Members;
-pub use names::default_name;
+pub use names::{check_name, default_name};
 
 /// Where the weights go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ pub enum WeightPlace {
 pub enum EmbedError {
     /// The name cannot begin C identifiers.
     #[error(
-        "`{name}` cannot begin the names of C functions: expected a letter, then letters, digits and underscores (ASCII); \
+        "`{name}` cannot begin the names of C functions: expected a letter, then letters, digits and single underscores between them (ASCII); \
          choose another name, such as `{proposal}`"
     )]
     Name {
@@ -156,7 +156,7 @@ const FILE_MAGIC: [u8; 8] = *b"KILNWTS\x01";
 impl<'m> Embedding<'m> {
     /// Prepares `module` to be embedded. Every identifier of its header begins with `name`.
     pub fn new(module: &'m NativeModule, name: &str, place: WeightPlace) -> Result<Embedding<'m>, EmbedError> {
-        names::check(name)?;
+        check_name(name)?;
         let plan = module.module().plan();
         plan.validate()?;
         executable::check(module.module())?;

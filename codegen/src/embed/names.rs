@@ -114,7 +114,7 @@ const KEYWORDS: &[&str] = &[
 const LONGEST: usize = 100;
 
 /// Whether `name` can begin the identifiers of a header.
-pub(super) fn check(name: &str) -> Result<(), EmbedError> {
+pub fn check_name(name: &str) -> Result<(), EmbedError> {
     let letter = name.starts_with(|c: char| c.is_ascii_alphabetic());
     // two underscores in a row are the implementation's in C++
     if letter
@@ -194,7 +194,7 @@ mod tests {
             ("", "model"),
         ] {
             assert_eq!(default_name(text), expected, "{text}");
-            assert!(check(&default_name(text)).is_ok(), "{text}");
+            assert!(check_name(&default_name(text)).is_ok(), "{text}");
         }
         assert_eq!(default_name(&"long ".repeat(1000)).len(), LONGEST);
     }
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_name_that_is_none_is_refused_with_one_that_is() {
         for name in ["", "7", "_x", "x_", "a-b", "a b", "naïve", "a__b", "x\0"] {
-            let error = check(name).unwrap_err().to_string();
+            let error = check_name(name).unwrap_err().to_string();
             assert!(error.contains(&format!("`{}`", default_name(name))), "{error}");
         }
     }

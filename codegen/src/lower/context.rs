@@ -49,6 +49,9 @@ enum Held {
     Literal(Literal),
 }
 
+/// Steps of a program, at most: each takes a few hundred bytes, however little its kernel does.
+pub(super) const MOST_STEPS: usize = 1 << 20;
+
 /// A graph on its way to a program.
 pub struct Lowering<'g> {
     /// The graph.
@@ -602,6 +605,16 @@ impl<'g> Lowering<'g> {
     /// The number of the step that is appended next.
     pub fn next_step(&self) -> usize {
         self.program.steps.len()
+    }
+
+    /// Refuses a node that appends `steps` more steps, where the program then has more than [`MOST_STEPS`].
+    pub fn check_steps(&self, id: NodeId, steps: usize) -> Result<(), LowerError> {
+        let steps = self.program.steps.len().saturating_add(steps);
+        if steps <= MOST_STEPS {
+            return Ok(());
+        }
+        let node = self.graph.node(id);
+        Err(LowerError::TooManySteps { op: node.op.mnemonic(), steps, location: node.location.clone() })
     }
 
     /// Appends the steps from `third` on `times` times more, each time moved on as they are from those between `second` and `third`, and

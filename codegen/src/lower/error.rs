@@ -2,6 +2,7 @@
 
 use kiln_ir::Location;
 
+use super::context::MOST_STEPS;
 use crate::kir::VerifyErrors;
 
 /// Why a graph was not lowered.
@@ -20,6 +21,19 @@ pub enum LowerError {
         op: &'static str,
         /// The type.
         ty: String,
+        /// Where the node comes from.
+        location: Option<Location>,
+    },
+    /// A loop that is unrolled to more steps than a program may have.
+    #[error(
+        "{}`{op}` makes a program of {steps} steps, but at most {MOST_STEPS} are compiled: use a shorter sequence, and more runs",
+        at(location)
+    )]
+    TooManySteps {
+        /// The op.
+        op: &'static str,
+        /// Steps of the program with all of the op's.
+        steps: usize,
         /// Where the node comes from.
         location: Option<Location>,
     },

@@ -56,13 +56,16 @@ pub fn recurrent(
         View { offset: view.offset + step * bytes, dims, ..view.clone() }
     };
     let mut hidden = first;
-    let mut starts = Vec::new();
+    let mut starts: Vec<usize> = Vec::new();
     for step in 0..steps {
         if let [.., second, third] = *starts
             && step == LOWERED
-            && l.repeat(id, second, third, steps - step)
         {
-            break;
+            // each of those that are left takes as many steps as the last one
+            l.check_steps(id, (l.next_step() - third).saturating_mul(steps - step))?;
+            if l.repeat(id, second, third, steps - step) {
+                break;
+            }
         }
         starts.push(l.next_step());
         let step = if reverse { steps - 1 - step } else { step };

@@ -14,7 +14,7 @@ use crate::clif::signature;
 #[derive(Debug, thiserror::Error)]
 pub enum JitError {
     /// The code is for another machine.
-    #[error("code for {target} cannot run on this machine, {host}")]
+    #[error("code for {target} cannot run on this machine, {host}: choose a target that does, such as `host`")]
     ForeignTarget {
         /// What the code is for.
         target: String,

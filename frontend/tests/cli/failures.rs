@@ -135,10 +135,11 @@ fn a_full_disk_is_reported() {
 fn outputs_that_cannot_be_written_leave_nothing_behind() {
     let place = Place::new();
     place.write("double.kiln", DOUBLE);
-    place.kiln("compile double.kiln --dim n=1 -o no/such/folder/x.kiln").fails(1, &["no/such/folder/x.kiln"]);
-    place.kiln("opt double.kiln --dim n=1 -o no/such/x.kiln").fails(1, &["no/such/x.kiln"]);
     fs::create_dir(place.path("folder")).expect("a directory");
-    place.kiln("compile double.kiln --dim n=1 -o folder").fails(1, &["folder"]);
+    // found out before anything is compiled, so that it is wrong usage
+    place.kiln("compile double.kiln -o no/such/folder/x.kiln").fails(2, &["no/such/folder"]);
+    place.kiln("opt double.kiln -o no/such/x.kiln").fails(2, &["no/such"]);
+    place.kiln("compile double.kiln -o folder").fails(2, &["folder"]);
     assert_eq!(place.names(), ["double.kiln", "folder"]);
 }
 

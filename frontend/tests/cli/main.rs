@@ -7,5 +7,6 @@ mod fault;
 mod harness;
 mod look;
 mod onnx;
+mod texts;
 mod tune;
 mod usage;

@@ -21,16 +21,16 @@ pub struct BenchArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Runs before measuring
-    #[arg(long, value_name = "W", default_value_t = 10)]
+    #[arg(long, value_name = "W", default_value_t = 10, value_parser = values::whole::<usize>, allow_negative_numbers = true)]
     warmup: usize,
     /// Runs measured
-    #[arg(long, value_name = "R", default_value_t = 100, value_parser = values::at_least_one)]
+    #[arg(long, value_name = "R", default_value_t = 100, value_parser = values::at_least_one, allow_negative_numbers = true)]
     runs: usize,
     /// Measure every kernel too, in as many runs again
     #[arg(long)]
     profile: bool,
     /// Seed of the random inputs
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    #[arg(long, value_name = "SEED", default_value_t = 0, value_parser = values::whole::<u64>, allow_negative_numbers = true)]
     seed: u64,
     #[command(flatten)]
     engine: EngineArgs,

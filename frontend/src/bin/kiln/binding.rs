@@ -142,7 +142,11 @@ impl BindingArgs {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(Failure::Usage(format!("--shape {input}: no such input; the inputs are {known}")));
             };
-            let misfit = || Failure::Usage(format!("--shape {input}: {extents:?} does not fit {ty}"));
+            let misfit = || {
+                Failure::Usage(format!(
+                    "--shape {input}: {extents:?} does not fit {ty}: expected one extent for each, equal where it is a number"
+                ))
+            };
             if ty.dims.len() != extents.len() {
                 return Err(misfit());
             }
@@ -153,7 +157,7 @@ impl BindingArgs {
                     Dim::Symbol(name) => match dims.insert(name.to_string(), extent) {
                         Some(other) if other != extent => {
                             return Err(Failure::Usage(format!(
-                                "--shape {input}: `{name}` is {extent} here and {other} elsewhere"
+                                "--shape {input}: `{name}` is {extent} here and {other} elsewhere: give it one value"
                             )));
                         }
                         _ => {}
@@ -178,7 +182,7 @@ fn unique<T: Clone>(pairs: &[(String, T)], option: &str) -> Outcome<BTreeMap<Str
     let mut map = BTreeMap::new();
     for (name, value) in pairs {
         if map.insert(name.clone(), value.clone()).is_some() {
-            return Err(Failure::Usage(format!("{option} {name} is given twice")));
+            return Err(Failure::Usage(format!("{option} {name} is given twice: keep one")));
         }
     }
     Ok(map)

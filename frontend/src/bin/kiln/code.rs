@@ -35,7 +35,7 @@ pub struct CodeArgs {
 pub struct TuningThreads {
     /// Use the measurements of --tuning that were made on N threads, for a model that will run on as many; all cores where it is not
     /// given
-    #[arg(long, value_name = "N", value_parser = threads, requires = "tuning")]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true, requires = "tuning")]
     tuning_threads: Option<usize>,
 }
 

@@ -18,6 +18,7 @@ use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts};
 use crate::passes::{PassArgs, report_json, report_text};
 use crate::progress::spinning;
+use crate::values;
 
 /// Compile a model to an artifact: one file that runs without the compiler. Or to an object file and a C header, for programs without Kiln.
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ pub struct CompileArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// The artifact to write; with --emit, the name of the files
-    #[arg(short, long, value_name = "OUT.kiln")]
+    #[arg(short, long, value_name = "OUT.kiln", value_parser = values::output_file())]
     output: PathBuf,
     #[command(flatten)]
     emit: EmitArgs,

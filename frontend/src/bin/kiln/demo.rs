@@ -22,11 +22,16 @@ use crate::picture::draw;
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Which digit to read
-    #[arg(long, value_name = "0-9", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=9))]
+    #[arg(long, value_name = "0-9", default_value_t = 3, value_parser = digit, allow_negative_numbers = true)]
     digit: u8,
     /// Show every embedded digit that the network reads, not the graph
     #[arg(long, conflicts_with = "digit")]
     all: bool,
+}
+
+/// A decimal digit.
+fn digit(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|digit| *digit <= 9).ok_or_else(|| "expected a digit from 0 to 9".to_owned())
 }
 
 /// Runs that the latency is measured over.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use kiln::compile::{CompileError, Compiled};
-use kiln_codegen::embed::{EmbedError, WeightPlace, default_name};
+use kiln_codegen::embed::{EmbedError, WeightPlace, check_name, default_name};
 use kiln_codegen::native::Target;
 use kiln_runtime::atomic_file::write_atomically;
 
 use crate::failure::{Failure, Outcome};
+use crate::values;
 
 /// What is written, and how programs see it.
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub struct EmitArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Write the weights to FILE, which the program loads, and not into the object
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = values::output_file())]
     weights_file: Option<PathBuf>,
 }
 
@@ -85,10 +86,13 @@ impl EmitArgs {
         if let Some(option) = artifact_option {
             problems.push(format!("{option} is about artifacts: leave it out, or leave out --emit"));
         }
+        if let Some(Err(e)) = self.name.as_deref().map(check_name) {
+            problems.push(with_option(&e));
+        }
         let known = output.extension().is_some_and(|e| ["o", "obj", "h", "kiln"].iter().any(|known| e == *known));
         let stem = if known { output.with_extension("") } else { output.to_owned() };
-        let Some(file) = stem.file_name().filter(|_| !output.is_dir()) else {
-            problems.push(format!("--output `{}` is a folder: expected the name of a file in it", output.display()));
+        let Some(file) = stem.file_name() else {
+            problems.push(format!("--output `{}` names no file: expected one", output.display()));
             return refuse(problems).map(|()| None);
         };
         let name = self.name.clone().unwrap_or_else(|| default_name(&file.to_string_lossy()));
@@ -128,7 +132,10 @@ impl Files {
 
     /// Writes them, each whole or not at all; the header last. Gives also the bytes of memory that the program wants of its caller.
     pub fn write(&self, compiled: &Compiled) -> Outcome<(Vec<Written>, usize)> {
-        let embedding = compiled.embedding(&self.name, self.place()).map_err(refused)?;
+        let embedding = compiled.embedding(&self.name, self.place()).map_err(|e| match e {
+            CompileError::Embed(e) => Failure::Work(with_option(&e)),
+            other => other.into(),
+        })?;
         let mut written = Vec::new();
         let mut file = |what, path: &Option<PathBuf>, write: Writer<'_>| {
             if let Some(path) = path {
@@ -158,10 +165,10 @@ fn write_file(path: &Path, write: Writer<'_>) -> Outcome {
 }
 
 /// What keeps a program from being embedded, with the option that helps.
-fn refused(error: CompileError) -> Failure {
+fn with_option(error: &EmbedError) -> String {
     match error {
-        CompileError::Embed(e @ EmbedError::Name { .. }) => Failure::Usage(format!("{e} with --name")),
-        CompileError::Embed(e @ EmbedError::Weights { .. }) => Failure::Work(format!("{e} with --weights-file")),
-        other => other.into(),
+        EmbedError::Name { .. } => format!("{error} with --name"),
+        EmbedError::Weights { .. } => format!("{error} with --weights-file"),
+        other => other.to_string(),
     }
 }

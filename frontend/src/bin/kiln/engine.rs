@@ -26,7 +26,7 @@ use crate::progress::spinning;
 #[command(next_help_heading = "Execution")]
 pub struct EngineArgs {
     /// Threads to run on; all cores where it is not given
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     threads: Option<usize>,
     /// Run no machine code of an artifact: verify its portable graph and compile it here. For files from elsewhere
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! What a run reads: arrays and images from files, bound to the model's inputs by name.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -121,7 +122,7 @@ impl PreprocessArgs {
 fn read_json(path: &Path) -> Outcome<ImagePreprocess> {
     let text = std::fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
     serde_json::from_str(&text)
-        .map_err(|e| Failure::Work(format!("`{}` is not an image preprocessing: {e}", path.display())))
+        .map_err(|e| Failure::Work(format!("`{}` is not an image preprocessing: {e}; expected an object such as {{\"scale\": 0.5}}, of the names that the options have", path.display())))
 }
 
 /// Tensors by input name.
@@ -177,8 +178,21 @@ fn read_file(path: &Path, preprocess: &ImagePreprocess) -> Outcome<Tensor> {
         "npy" => Ok(npy::read(path)?),
         _ if is_image(path) => Ok(preprocess.load(path)?),
         "npz" => Err(Failure::Usage(format!("`{}` is an archive: give it with --inputs", path.display()))),
-        _ => Err(Failure::Usage(format!("`{}` is neither .npy nor .png nor .jpg", path.display()))),
+        _ => Err(Failure::Usage(format!(
+            "`{}` is neither .npy nor .png nor .jpg: name an array or an image",
+            path.display()
+        ))),
     }
+}
+
+/// Why a run failed, with the options that feed inputs where some were not fed.
+pub fn unfed(error: impl Display, signature: &Signature, feeds: &Feeds) -> Failure {
+    let fed = |name: &str| feeds.iter().any(|(n, _)| n == name);
+    let how = match signature.inputs.iter().any(|spec| !fed(&spec.name)) {
+        true => "\nfeed one input with --input NAME=FILE, several with --inputs FILE.npz",
+        false => "",
+    };
+    Failure::Work(format!("{error}{how}"))
 }
 
 /// Random tensors for every input that `feeds` lacks. The same seed gives the same.

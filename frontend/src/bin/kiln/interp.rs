@@ -6,7 +6,7 @@ use kiln_ir::interp;
 use kiln_runtime::Signature;
 
 use crate::failure::Outcome;
-use crate::inputs::{Feeds, InputArgs};
+use crate::inputs::{Feeds, InputArgs, unfed};
 use crate::model::ModelArgs;
 use crate::output::Output;
 use crate::progress::spinning;
@@ -30,15 +30,16 @@ impl InterpArgs {
     /// Interprets and reports.
     pub fn run(self, output: Output) -> Outcome {
         let graph = self.model.source()?.specialized()?;
-        let feeds = self.inputs.read(&Signature::of(&graph)?)?;
-        let results = interpret(&graph, feeds, self.f64)?;
+        let results = interpret(&graph, &self.inputs, self.f64)?;
         self.results.report(&results, output)
     }
 }
 
-/// The outputs of `graph`, worked out by the reference interpreter in f32 or f64.
-pub fn interpret(graph: &Graph, feeds: Feeds, f64: bool) -> Outcome<Feeds> {
-    let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+/// The outputs of `graph` on what the options feed it, worked out by the reference interpreter in f32 or f64.
+pub fn interpret(graph: &Graph, inputs: &InputArgs, f64: bool) -> Outcome<Feeds> {
+    let signature = Signature::of(graph)?;
+    let read = inputs.read(&signature)?;
+    let feeds: Vec<_> = read.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
     let run = || if f64 { interp::run::<f64>(graph, &feeds, None) } else { interp::run::<f32>(graph, &feeds, None) };
-    Ok(spinning("interpreting", run)?)
+    spinning("interpreting", run).map_err(|e| unfed(e, &signature, &read))
 }

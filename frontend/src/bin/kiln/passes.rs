@@ -5,6 +5,7 @@ use kiln_passes::{Options, PASSES, Report, rule_names};
 use serde_json::{Value, json};
 
 use crate::output::table;
+use crate::values;
 
 /// Which passes run.
 #[derive(Debug, Args)]
@@ -19,7 +20,7 @@ pub struct PassArgs {
     #[arg(long = "no-opt", conflicts_with_all = ["until", "disable"])]
     none: bool,
     /// Let rules fire at most this often in all; to find a harmful firing by bisection
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::whole::<u64>, allow_negative_numbers = true)]
     fuel: Option<u64>,
 }
 
@@ -62,7 +63,7 @@ fn pass_or_rule(text: &str) -> Result<String, String> {
     known(text, "pass or rule", all, &listed)
 }
 
-/// `text`, if it is one of the names; or else that there is no such `what`, the name that was meant, and what is `listed`.
+/// `text`, if it is one of the names; or else that there is no such `what`, and the name that was meant or what is `listed`.
 fn known<'n>(
     text: &str,
     what: &str,
@@ -72,8 +73,11 @@ fn known<'n>(
     if names.clone().any(|name| name == text) {
         return Ok(text.to_owned());
     }
-    let meant = near_miss(text, names).map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
-    Err(format!("there is no {what} `{text}`{meant}; {listed}"))
+    // a list of all rules would hide the name that was meant
+    Err(match near_miss(text, names) {
+        Some(name) => format!("there is no {what} `{text}`; did you mean `{name}`?"),
+        None => format!("there is no {what} `{text}`; {listed}"),
+    })
 }
 
 /// The name that is most like `text`, if one is.

@@ -21,6 +21,7 @@ use crate::model::ModelArgs;
 use crate::output::{Output, facts};
 use crate::progress::{bar, spinning};
 use crate::trial::TrialArgs;
+use crate::values;
 
 /// Shrink a model that is compiled wrongly, or not at all, to a small graph for which it still happens.
 ///
@@ -33,7 +34,7 @@ pub struct ReduceArgs {
     model: ModelArgs,
     /// The small graph's text. Tensors of more than a few elements are written beside it as OUT.safetensors, inputs that were given
     /// as OUT.npz
-    #[arg(short, long, value_name = "OUT.kiln")]
+    #[arg(short, long, value_name = "OUT.kiln", value_parser = values::output_file())]
     output: PathBuf,
     /// In place of the comparison, a command for `sh` that ends with exit code 0 as long as the graph is of interest; `{}` in it stands for
     /// the graph's file, `{weights}` for the file of its larger tensors

@@ -17,10 +17,10 @@ use crate::values;
 #[command(next_help_heading = "Outputs")]
 pub struct ResultArgs {
     /// Write the outputs to a NumPy archive, by name
-    #[arg(long, value_name = "OUT.npz")]
+    #[arg(long, value_name = "OUT.npz", value_parser = values::output_file())]
     pub outputs: Option<PathBuf>,
     /// Show the K best classes of every row of the output
-    #[arg(long, value_name = "K", value_parser = values::at_least_one)]
+    #[arg(long, value_name = "K", value_parser = values::at_least_one, allow_negative_numbers = true)]
     top_k: Option<usize>,
     /// Class names, one a line
     #[arg(long, value_name = "FILE", requires = "top_k")]

@@ -1,11 +1,10 @@
 //! `kiln run`: a model on inputs from files.
 
 use clap::Args;
-use kiln_runtime::Signature;
 
 use crate::engine::EngineArgs;
 use crate::failure::Outcome;
-use crate::inputs::{InputArgs, borrowed};
+use crate::inputs::{InputArgs, borrowed, unfed};
 use crate::interp::interpret;
 use crate::model::ModelArgs;
 use crate::output::Output;
@@ -39,12 +38,13 @@ impl RunArgs {
     pub fn run(self, output: Output) -> Outcome {
         let results = if self.interpret {
             let graph = self.model.source()?.specialized()?;
-            let feeds = self.inputs.read(&Signature::of(&graph)?)?;
-            interpret(&graph, feeds, false)?
+            interpret(&graph, &self.inputs, false)?
         } else {
             let engine = self.engine.load(&self.model)?;
-            let feeds = self.inputs.read(engine.executable.signature())?;
-            self.engine.executor(&engine.executable)?.run_named(&borrowed(&feeds))?
+            let signature = engine.executable.signature();
+            let feeds = self.inputs.read(signature)?;
+            let results = self.engine.executor(&engine.executable)?.run_named(&borrowed(&feeds));
+            results.map_err(|e| unfed(e, signature, &feeds))?
         };
         self.results.report(&results, output)
     }

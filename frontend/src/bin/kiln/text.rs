@@ -10,16 +10,17 @@ use kiln_ir::Graph;
 use kiln_ir::text::{PrintOptions, WeightStore, print_into};
 
 use crate::failure::Outcome;
+use crate::values;
 
 /// Where graph text goes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Graph text")]
 pub struct TextArgs {
     /// Write the text to a file
-    #[arg(short, long, value_name = "OUT.kiln")]
+    #[arg(short, long, value_name = "OUT.kiln", value_parser = values::output_file())]
     output: Option<PathBuf>,
     /// Write the tensors that the text names by content id; read them back with --weights
-    #[arg(long, value_name = "OUT.safetensors")]
+    #[arg(long, value_name = "OUT.safetensors", value_parser = values::output_file())]
     save_weights: Option<PathBuf>,
     /// Print where each node comes from
     #[arg(long)]
@@ -27,6 +28,8 @@ pub struct TextArgs {
     #[arg(
         long,
         value_name = "N",
+        value_parser = values::whole::<usize>,
+        allow_negative_numbers = true,
         help = format!(
             "Print constants of at most this many elements; larger ones by content id [default: {}]",
             PrintOptions::default().elements

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use kiln::fault::Trial;
-use kiln_ir::Graph;
-use kiln_runtime::{PoolHandle, Signature};
+use kiln::random_feeds::random_feeds;
+use kiln_ir::{Graph, Tensor};
+use kiln_runtime::{PoolHandle, Signature, check_feeds};
 use serde_json::{Value, json};
 
 use crate::code::CodeArgs;
@@ -20,13 +21,13 @@ use crate::values;
 pub struct TrialArgs {
     /// The error that is no fault, relative to the largest number of an output; without it 1e-4, 1e-9 where all floats are f64,
     /// 1e-2 where some are f16, 5e-2 where some are bf16, and 0 where there are none
-    #[arg(long, value_name = "ERROR", value_parser = values::tolerance)]
+    #[arg(long, value_name = "ERROR", value_parser = values::tolerance, allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     /// Seed of the random inputs
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    #[arg(long, value_name = "SEED", default_value_t = 0, value_parser = values::whole::<u64>, allow_negative_numbers = true)]
     pub seed: u64,
     /// Threads to run on; all cores where it is not given
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     threads: Option<usize>,
     #[command(flatten)]
     pub inputs: InputArgs,
@@ -41,7 +42,12 @@ impl TrialArgs {
     pub fn trial(&self, graph: &Graph) -> Outcome<Trial> {
         let threads = self.threads.unwrap_or_else(available_threads);
         let options = self.code.options(self.code.target("host")?, threads, &self.passes)?;
-        let given = self.inputs.read(&Signature::of(graph)?)?;
+        let signature = Signature::of(graph)?;
+        let given = self.inputs.read(&signature)?;
+        // smaller graphs take of the feeds what fits, so that it must be known here whether all of it does
+        let random = random_feeds(&signature, &given, self.seed)?;
+        let all: Vec<(&str, &Tensor)> = given.iter().chain(&random).map(|(name, t)| (name.as_str(), t)).collect();
+        check_feeds(&signature, &all)?;
         let pool = PoolHandle::new(threads);
         Ok(Trial { options, given, seed: self.seed, tolerance: self.tolerance, pool, ..Trial::default() })
     }

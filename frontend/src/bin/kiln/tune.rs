@@ -29,19 +29,19 @@ pub struct TuneArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// The database: made where there is none, added to otherwise
-    #[arg(short, long, value_name = "DATABASE.json")]
+    #[arg(short, long, value_name = "DATABASE.json", value_parser = values::output_file())]
     output: PathBuf,
     /// Seconds to measure for each number of threads, about; what was measured until then counts
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = values::at_least_one)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = values::at_least_one, allow_negative_numbers = true)]
     budget: usize,
     /// Threads to run on; several numbers between commas are tuned one after another; all cores where it is not given
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = threads)]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = threads, allow_negative_numbers = true)]
     threads: Vec<usize>,
     /// What code is made for: host, x86-64-v2, x86-64-v3 or x86-64-v4; it must run here
     #[arg(long, value_name = "TARGET", default_value = "host")]
     target: String,
     /// Seed of the random inputs
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    #[arg(long, value_name = "SEED", default_value_t = 0, value_parser = values::whole::<u64>, allow_negative_numbers = true)]
     seed: u64,
     #[command(flatten)]
     code: CodeArgs,

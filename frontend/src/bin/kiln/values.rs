@@ -1,14 +1,44 @@
 //! Parsers of command-line values. What they refuse is wrong usage, which clap reports.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use serde::de::DeserializeOwned;
 
 /// `NAME=N`, as in `batch=1`.
 pub fn dim(text: &str) -> Result<(String, usize), String> {
     let (name, extent) = text.split_once('=').ok_or("expected NAME=N, as in batch=1")?;
-    let extent = extent.parse().map_err(|_| format!("`{extent}` is not an extent: expected a whole number"))?;
-    if name.is_empty() { Err("the name before `=` is missing".into()) } else { Ok((name.to_owned(), extent)) }
+    let extent = whole(extent).map_err(|e| format!("`{extent}` is not an extent: {e}"))?;
+    if name.is_empty() {
+        Err("the name before `=` is missing: expected NAME=N, as in batch=1".into())
+    } else {
+        Ok((name.to_owned(), extent))
+    }
+}
+
+/// A whole number that is not negative, for an unsigned type.
+pub fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|e: ParseIntError| match e.kind() {
+        IntErrorKind::PosOverflow => "it is too large: expected a whole number below 2^64".to_owned(),
+        _ => "expected a whole number from 0 up".to_owned(),
+    })
+}
+
+/// A path of a file to write, refused where it can be told now that there can be none: not after minutes of work.
+pub fn output_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if path.is_dir() {
+            return Err("it is a folder: expected the name of a file in it".to_owned());
+        }
+        match path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
+            Some(parent) => {
+                Err(format!("there is no folder `{}`: make it, or name a file elsewhere", parent.display()))
+            }
+            None => Ok(path),
+        }
+    })
 }
 
 /// `INPUT=1x3x48x320`; no extents after the `=` for a scalar.
@@ -16,22 +46,22 @@ pub fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
     // Input names may contain `=`, extents do not.
     let (name, extents) = text.rsplit_once('=').ok_or("expected INPUT=1x3x224x224")?;
     if name.is_empty() {
-        return Err("the input's name before `=` is missing".into());
+        return Err("the input's name before `=` is missing: expected INPUT=1x3x224x224".into());
     }
     if extents.is_empty() {
         return Ok((name.to_owned(), Vec::new()));
     }
     let extents = extents
         .split(['x', ','])
-        .map(|n| n.trim().parse().map_err(|_| format!("`{n}` is not an extent: expected whole numbers between `x`")));
+        .map(|n| whole(n.trim()).map_err(|e| format!("`{n}` is not an extent: {e}; extents stand between `x`")));
     Ok((name.to_owned(), extents.collect::<Result<_, _>>()?))
 }
 
 /// `NAME=FILE`, or `FILE` alone for a model's only input.
 pub fn feed(text: &str) -> Result<(Option<String>, PathBuf), String> {
     match text.split_once('=') {
-        Some(("", _)) => Err("the input's name before `=` is missing".into()),
-        Some((_, "")) => Err("the file after `=` is missing".into()),
+        Some(("", _)) => Err("the input's name before `=` is missing: expected NAME=FILE, or FILE alone".into()),
+        Some((_, "")) => Err("the file after `=` is missing: expected NAME=FILE".into()),
         Some((name, file)) => Ok((Some(name.to_owned()), file.into())),
         None => Ok((None, text.into())),
     }
@@ -66,12 +96,20 @@ pub fn tolerance(text: &str) -> Result<f64, String> {
 
 /// A number or a fraction of two: `0.5`, `1/255`.
 pub fn real(text: &str) -> Result<f32, String> {
-    let number = |n: &str| n.trim().parse::<f64>().map_err(|_| format!("`{n}` is not a number"));
+    let number = |n: &str| {
+        n.trim()
+            .parse::<f64>()
+            .map_err(|_| format!("`{n}` is not a number: expected one such as 0.5, or a fraction such as 1/255"))
+    };
     let value = match text.split_once('/') {
         Some((above, below)) => number(above)? / number(below)?,
         None => number(text)?,
     } as f32;
-    if value.is_finite() { Ok(value) } else { Err(format!("`{text}` is not a finite number")) }
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(format!("`{text}` is not finite: expected a number such as 0.5, or a fraction such as 1/255"))
+    }
 }
 
 /// A whole number from 1 on.
@@ -101,7 +139,8 @@ pub fn channels(text: &str) -> Result<[f32; 3], String> {
 
 /// A value by the name that it has in JSON.
 pub fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|e| e.to_string())
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|e| e.to_string().replace("unknown variant", "there is no"))
 }
 
 #[cfg(test)]
