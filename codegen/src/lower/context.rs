@@ -607,7 +607,7 @@ impl<'g> Lowering<'g> {
         self.program.steps.len()
     }
 
-    /// Refuses a node that appends `steps` more steps, where the program then has more than [`MOST_STEPS`].
+    /// Refuses a node that appends `steps` more steps, where the program then has more than `MOST_STEPS`.
     pub fn check_steps(&self, id: NodeId, steps: usize) -> Result<(), LowerError> {
         let steps = self.program.steps.len().saturating_add(steps);
         if steps <= MOST_STEPS {
