@@ -470,7 +470,7 @@ fn a_layer_of_more_steps_than_a_plan_may_have_is_refused_before_they_are_made() 
             panic!("{refused}");
         };
         let text = refused.to_string();
-        assert!(text.contains(&steps.to_string()) && text.contains("at most 1048576"), "{text}");
+        assert!(text.contains(&steps.to_string()) && text.contains("at most 262144"), "{text}");
     }
 }
 

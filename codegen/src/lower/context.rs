@@ -49,8 +49,8 @@ enum Held {
     Literal(Literal),
 }
 
-/// Steps of a program, at most: each takes a few hundred bytes, however little its kernel does.
-pub(super) const MOST_STEPS: usize = 1 << 20;
+/// Steps of a program, at most: while it is compiled, each takes about a kilobyte, however little its kernel does.
+pub(super) const MOST_STEPS: usize = 1 << 18;
 
 /// A graph on its way to a program.
 pub struct Lowering<'g> {
@@ -607,7 +607,7 @@ impl<'g> Lowering<'g> {
         self.program.steps.len()
     }
 
-    /// Refuses a node that appends `steps` more steps, where the program then has more than [`MOST_STEPS`].
+    /// Refuses a node that appends `steps` more steps, where the program then has more than `MOST_STEPS`.
     pub fn check_steps(&self, id: NodeId, steps: usize) -> Result<(), LowerError> {
         let steps = self.program.steps.len().saturating_add(steps);
         if steps <= MOST_STEPS {

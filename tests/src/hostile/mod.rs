@@ -94,15 +94,25 @@ impl Examined {
     }
 }
 
+/// What an error says that blames Kiln.
+const OURS: [&str; 3] = ["bug in Kiln", "a bug,", "internal error"];
+
+/// How the finding begins that an error blames Kiln.
+const BLAMED: &str = "blamed on Kiln: ";
+
 /// An error that says that Kiln is wrong, not the bytes, is a finding.
 fn blames_the_bytes(error: &str) -> Result<(), String> {
-    let ours = ["bug in Kiln", "a bug,", "internal error"];
-    if ours.iter().any(|words| error.contains(words)) { Err(format!("blamed on Kiln: {error}")) } else { Ok(()) }
+    if OURS.iter().any(|words| error.contains(words)) { Err(format!("{BLAMED}{error}")) } else { Ok(()) }
+}
+
+/// Whether errors that quote the bytes may blame Kiln in their words.
+fn may_be_quoted(bytes: &[u8]) -> bool {
+    OURS.iter().any(|words| bytes.windows(words.len()).any(|found| found == words.as_bytes()))
 }
 
 /// Reads `bytes` as `format` in every way there is, and goes on with what they are. An error is a finding; so is a panic.
 pub fn examine(format: Format, bytes: &[u8]) -> Result<Examined, String> {
-    match format {
+    let examined = match format {
         Format::Text => graph::examine_text(bytes),
         Format::Onnx => graph::examine_onnx(bytes),
         Format::Artifact => artifact::examine(bytes),
@@ -112,5 +122,24 @@ pub fn examine(format: Format, bytes: &[u8]) -> Result<Examined, String> {
         Format::Image => files::image(bytes),
         Format::Tuning => files::tuning(bytes),
         Format::Kir => kernel::examine(bytes),
+    };
+    match examined {
+        Err(error) if error.starts_with(BLAMED) && may_be_quoted(bytes) => {
+            Ok(Examined { refused: Some(error), ..Examined::default() })
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_quotes_the_words_by_which_kiln_blames_itself_is_no_finding() {
+        let text = b"kiln 1\ngraph @g(%x: f32[2]) -> (%y) {\n  %y = add a bug, %x\n}\n";
+        let examined = examine(Format::Text, text).expect("the text is wrong, Kiln is not");
+        assert!(examined.refused.is_some_and(|error| error.contains("a bug,")));
+        assert!(blames_the_bytes("this is a bug in Kiln, please report it").is_err());
     }
 }
