@@ -169,6 +169,8 @@ fn float_unary(r: &Range) -> Vec<(Op, Range)> {
     let least = r.least_magnitude();
     // √ is steep at 0: only an exact operand may be there.
     let root_ok = if r.is_exact() { low >= 0.0 } else { low >= 0.01 };
+    // so is arcosh at 1
+    let hyperbolic_ok = if r.is_exact() { low >= 1.0 } else { low >= 1.01 };
     let candidates: Vec<(Op, Option<Range>)> = vec![
         (Op::Relu {}, same(from_zero(low), from_zero(high))),
         (Op::Neg {}, same(-high, -low)),
@@ -187,6 +189,10 @@ fn float_unary(r: &Range) -> Vec<(Op, Range)> {
         (Op::Cos {}, smooth(1.0, -1.0, 1.0)),
         (Op::Atan {}, smooth(1.0, low.atan(), high.atan())),
         (Op::Asinh {}, smooth(1.0, low.asinh(), high.asinh())),
+        (Op::Asin {}, when(top <= 0.9, smooth(2.3, low.asin(), high.asin()))),
+        (Op::Acos {}, when(top <= 0.9, smooth(2.3, high.acos(), low.acos()))),
+        (Op::Acosh {}, when(hyperbolic_ok, smooth(7.1, low.acosh(), high.acosh()))),
+        (Op::Atanh {}, when(top <= 0.9, smooth(5.3, low.atanh(), high.atanh()))),
         (Op::Log1p {}, when(low >= -0.5, smooth(1.0 / (1.0 + low), low.ln_1p(), high.ln_1p()))),
         (Op::Erf {}, smooth(1.2, -1.0, 1.0)),
         (Op::Floor {}, whole(low.floor(), high.floor())),
