@@ -2,8 +2,11 @@
 
 use std::cell::RefCell;
 
+use kiln_ir::DType;
+
 use super::error::{NodeError, Result};
 use super::proto::{AttributeProto, AttributeType, GraphProto, TensorProto};
+use super::tensor::dtype_of;
 
 /// The attributes of one node. Every attribute must be taken or dismissed: what is left is an error.
 pub(super) struct Attributes<'a> {
@@ -46,6 +49,13 @@ impl<'a> Attributes<'a> {
 
     pub fn int_or(&self, name: &str, default: i64) -> Result<i64> {
         Ok(self.int(name)?.unwrap_or(default))
+    }
+
+    /// The attribute that names an element type; `None` where it is missing.
+    pub fn dtype(&self, name: &str) -> Result<Option<DType>> {
+        let Some(number) = self.int(name)? else { return Ok(None) };
+        let dtype = i32::try_from(number).map_err(|_| format!("number {number}")).and_then(dtype_of);
+        dtype.map(Some).map_err(|found| NodeError::Unsupported(format!("{name} {found}")))
     }
 
     pub fn required_int(&self, name: &str) -> Result<i64> {
@@ -149,4 +159,13 @@ impl<'a> Attributes<'a> {
             .map(str::to_owned)
             .collect()
     }
+}
+
+/// The `value` of the attribute `name`, which must be at least `least` (which is not negative).
+pub fn at_least(name: &str, value: i64, least: i64) -> Result<usize> {
+    usize::try_from(value).ok().filter(|_| value >= least).ok_or_else(|| NodeError::Attribute {
+        name: name.to_owned(),
+        expected: format!("an integer of at least {least}"),
+        found: value.to_string(),
+    })
 }

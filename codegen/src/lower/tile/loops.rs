@@ -3,7 +3,7 @@
 use super::Tile;
 use super::ahead::Turns;
 use super::dealing::{Chunks, ENOUGH_PARALLEL, ROW_CHUNK, balanced};
-use crate::kir::{Buffer, Condition, Index, KernelBuilder};
+use crate::kir::{Buffer, Condition, Index, KernelBuilder, Var};
 use crate::lower::nest::{Axis, volume};
 use crate::lower::walk::advance;
 
@@ -60,18 +60,11 @@ impl Emitter<'_> {
             at = tile.at_column(&at, &(group * columns));
         }
         let this = Emitter { tile, buffers: self.buffers.clone(), turns: Turns::once(), ..*self };
-        let (full, rest) = (tile.row.extent / rows, tile.row.extent % rows);
-        let chunk = b.parallel(full + i64::from(rest > 0));
-        let whole = |b: &mut KernelBuilder, first: &Index, count: i64| {
+        let chunk = b.parallel((tile.row.extent - 1) / rows + 1);
+        in_chunk(b, chunk, tile.row.extent, rows, &|b, first, count| {
             let mut at = at.clone();
             advance(&mut at, &tile.row, first);
             this.columns(b, &at, false, &mut |b, at, width| this.tiles(b, at, count, tile.rows, width, false));
-        };
-        if rest == 0 {
-            return whole(b, &(chunk * rows), rows);
-        }
-        either(b, Index::constant(full - 1) - chunk, &mut |b| whole(b, &(chunk * rows), rows), &mut |b| {
-            whole(b, &Index::constant(full * rows), rest)
         });
     }
 
@@ -79,7 +72,6 @@ impl Emitter<'_> {
     fn columns_first(&self, b: &mut KernelBuilder, serial: &[Axis], at: &[Index]) {
         let tile = self.tile;
         let rows = tile.row_chunk();
-        let (full, rest) = (tile.row.extent / rows, tile.row.extent % rows);
         let sums_of = volume(serial) * rows;
         let parts = tile.depth_parts(sums_of);
         let sums = (parts > 1).then(|| b.scratch("sums", tile.accumulator, sums_of * i64::from(tile.lanes)));
@@ -97,18 +89,9 @@ impl Emitter<'_> {
             let all = &Index::constant(0);
             return self.columns(b, at, true, &mut |b, at, width| panel(b, at, all, tile.row.extent, width));
         }
-        let chunk = b.parallel(full + i64::from(rest > 0));
+        let chunk = b.parallel((tile.row.extent - 1) / rows + 1);
         self.columns(b, at, true, &mut |b, at, width| {
-            if rest == 0 {
-                return panel(b, at, &(chunk * rows), rows, width);
-            }
-            let last = Index::constant(full * rows);
-            either(
-                b,
-                Index::constant(full - 1) - chunk,
-                &mut |b| panel(b, at, &(chunk * rows), rows, width),
-                &mut |b| panel(b, at, &last, rest, width),
-            );
+            in_chunk(b, chunk, tile.row.extent, rows, &|b, first, count| panel(b, at, first, count, width));
         });
     }
 
@@ -238,6 +221,18 @@ pub fn in_parts(b: &mut KernelBuilder, parts: i64, emit: impl Fn(&mut KernelBuil
     if parts > 1 {
         emit(b, &Index::constant(parts - 1), (true, false));
     }
+}
+
+/// Emits the chunk of rows number `chunk` of those that `extent` rows are cut into: `emit` is told its first row and how many it
+/// has, `rows` but in the last one.
+fn in_chunk(b: &mut KernelBuilder, chunk: Var, extent: i64, rows: i64, emit: &dyn Fn(&mut KernelBuilder, &Index, i64)) {
+    let (full, rest) = (extent / rows, extent % rows);
+    if rest == 0 {
+        return emit(b, &(chunk * rows), rows);
+    }
+    either(b, Index::constant(full - 1) - chunk, &mut |b| emit(b, &(chunk * rows), rows), &mut |b| {
+        emit(b, &Index::constant(full * rows), rest);
+    });
 }
 
 /// `first` where `index` ≥ 0, else `second`.

@@ -3,6 +3,7 @@
 use kiln_ir::attribute::{ConvLayout, Padding};
 use kiln_ir::{DType, Op};
 
+use super::super::attributes::at_least;
 use super::super::emit::{Emitter, Operand};
 use super::super::error::{NodeError, Result, invalid};
 use super::super::node::NodeContext;
@@ -18,12 +19,7 @@ pub(super) fn spatial_rank(x: &Operand, role: &str) -> Result<usize> {
 }
 
 fn groups(n: &NodeContext<'_>) -> Result<usize> {
-    let group = n.attributes.int_or("group", 1)?;
-    usize::try_from(group).ok().filter(|&g| g >= 1).ok_or_else(|| NodeError::Attribute {
-        name: "group".into(),
-        expected: "an integer of at least 1".into(),
-        found: group.to_string(),
-    })
+    at_least("group", n.attributes.int_or("group", 1)?, 1)
 }
 
 /// The kernel's extents: those of the weights, which the attribute must repeat where it is there.

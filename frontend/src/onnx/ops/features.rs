@@ -3,6 +3,7 @@
 use kiln_ir::attribute::Reducer;
 use kiln_ir::{DType, Op, Tensor};
 
+use super::super::attributes::at_least;
 use super::super::emit::{Emitter, Operand, fixed};
 use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::node::NodeContext;
@@ -303,14 +304,7 @@ pub(super) fn tfidf(n: &mut NodeContext<'_>) -> Results {
         let missing = || NodeError::MissingAttribute { name: name.to_owned(), expected: "a list of integers" };
         Ok(n.attributes.ints(name)?.ok_or_else(missing)?.to_vec())
     };
-    let count = |name: &str, least: i64| -> Result<usize> {
-        let value = n.attributes.required_int(name)?;
-        usize::try_from(value).ok().filter(|_| value >= least).ok_or_else(|| NodeError::Attribute {
-            name: name.to_owned(),
-            expected: format!("an integer of at least {least}"),
-            found: value.to_string(),
-        })
-    };
+    let count = |name: &str, least: i64| at_least(name, n.attributes.required_int(name)?, least);
     let (pool, starts, columns) = (list("pool_int64s")?, list("ngram_counts")?, list("ngram_indexes")?);
     let (shortest, longest) = (count("min_gram_length", 1)?, count("max_gram_length", 1)?);
     let skips = count("max_skip_count", 0)?;

@@ -97,22 +97,22 @@ pub(super) fn unsqueeze(n: &mut NodeContext<'_>) -> Results {
 pub(super) fn expand(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "input")?;
     let shape = n.required_integers(1, "shape")?;
-    let dims = joint_dims(x.dims(), &extents(&shape)?)?;
+    let dims = joint_dims(x.dims(), &extents(&shape, "extents")?)?;
     Ok(vec![n.emit.broadcast_to(&x, &dims)?])
 }
 
-/// A list of extents, none negative.
-pub(super) fn extents(list: &[i64]) -> Result<Vec<usize>> {
+/// A list of extents, called `role`, none negative.
+pub(super) fn extents(list: &[i64], role: &str) -> Result<Vec<usize>> {
     list.iter()
         .map(|&d| usize::try_from(d))
         .collect::<std::result::Result<_, _>>()
-        .map_err(|_| NodeError::Invalid(format!("extents must not be negative, found {list:?}")))
+        .map_err(|_| NodeError::Invalid(format!("{role} must not be negative, found {list:?}")))
 }
 
 /// Each axis is split in two, [repeats, extent], of which the first is broadcast.
 pub(super) fn tile(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "input")?;
-    let repeats = extents(&n.required_integers(1, "repeats")?)?;
+    let repeats = extents(&n.required_integers(1, "repeats")?, "extents")?;
     if repeats.len() != x.rank() {
         return invalid(format!("{} repeats for rank {}", repeats.len(), x.rank()));
     }
@@ -145,7 +145,7 @@ pub(super) fn split(n: &mut NodeContext<'_>) -> Results {
     let at = axis(n.attributes.int_or("axis", 0)?, x.rank())?;
     let extent = x.extent(at);
     let sizes = match n.integers_since(13, "split", 1, "split")? {
-        Some(sizes) => extents(&sizes)?,
+        Some(sizes) => extents(&sizes, "extents")?,
         None => {
             let parts = if n.opset >= 18 { n.attributes.int("num_outputs")? } else { None };
             let parts = match parts {

@@ -46,7 +46,7 @@ pub(super) fn pad(n: &mut NodeContext<'_>) -> Results {
 /// Crops or pads with zeros around the middle; of an odd difference the end gets more.
 pub(super) fn center_crop_pad(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "input_data")?;
-    let shape = super::movement::extents(&n.required_integers(1, "shape")?)?;
+    let shape = super::movement::extents(&n.required_integers(1, "shape")?, "extents")?;
     let places = match n.attributes.ints("axes")? {
         Some(list) => {
             axes(list, x.rank())?;

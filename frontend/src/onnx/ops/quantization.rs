@@ -3,6 +3,7 @@
 use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::{DType, Op};
 
+use super::super::attributes::at_least;
 use super::super::emit::{Emitter, Operand, axis, set};
 use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::narrow::{Narrow, NarrowType};
@@ -70,13 +71,7 @@ fn scheme(n: &mut NodeContext<'_>, x: &Operand, scale: &Operand, stated: Option<
         _ => 0,
     };
     let block = if n.opset >= 21 { n.attributes.int_or("block_size", 0)? } else { 0 };
-    let Ok(block) = usize::try_from(block) else {
-        return Err(NodeError::Attribute {
-            name: "block_size".into(),
-            expected: "an integer of at least 0".into(),
-            found: block.to_string(),
-        });
-    };
+    let block = at_least("block_size", block, 0)?;
     let (ty, zero) = match n.value(2) {
         Some(zero) => {
             let (ty, zero) = Quantized::of(&zero, 2)?;

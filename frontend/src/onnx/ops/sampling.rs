@@ -81,16 +81,20 @@ pub(super) fn affine_grid(n: &mut NodeContext<'_>) -> Results {
     Ok(vec![n.emit.compose(&[&theta], |b, v| affine_points(b, v[0], spatial, align_corners))?])
 }
 
-pub(super) fn roi_aligned(n: &mut NodeContext<'_>) -> Results {
-    let (x, regions, images) = (n.input(0, "X")?, n.input(1, "rois")?, n.input(2, "batch_indices")?);
-    let a = &n.attributes;
-    let extent = |name: &str| match a.int_or(name, 1)? {
+/// An attribute that counts something, 1 where it is missing.
+fn count(n: &NodeContext<'_>, name: &str) -> Result<usize> {
+    match n.attributes.int_or(name, 1)? {
         found @ 1.. => Ok(usize::try_from(found).unwrap_or(usize::MAX)),
         found => {
             Err(NodeError::Attribute { name: name.into(), expected: "at least 1".into(), found: found.to_string() })
         }
-    };
-    let bins = (extent("output_height")?, extent("output_width")?);
+    }
+}
+
+pub(super) fn roi_aligned(n: &mut NodeContext<'_>) -> Results {
+    let (x, regions, images) = (n.input(0, "X")?, n.input(1, "rois")?, n.input(2, "batch_indices")?);
+    let a = &n.attributes;
+    let bins = (count(n, "output_height")?, count(n, "output_width")?);
     let pooling = match a.word("mode", &["avg", "max"])? {
         "max" => RoiPooling::Max,
         _ => RoiPooling::Average,
@@ -150,13 +154,7 @@ pub(super) fn deformable_conv(n: &mut NodeContext<'_>) -> Results {
     }
     let (strides, dilations) = (per_axis(n, "strides", 2)?, per_axis(n, "dilations", 2)?);
     let pads = explicit_pads(n, 2)?;
-    let count = |name: &str| match n.attributes.int_or(name, 1)? {
-        found @ 1.. => Ok(usize::try_from(found).unwrap_or(usize::MAX)),
-        found => {
-            Err(NodeError::Attribute { name: name.into(), expected: "at least 1".into(), found: found.to_string() })
-        }
-    };
-    let (groups, offset_groups) = (count("group")?, count("offset_group")?);
+    let (groups, offset_groups) = (count(n, "group")?, count(n, "offset_group")?);
     let (channels, filters) = (x.extent(1), w.extent(0));
     if channels % groups != 0 || w.extent(1) != channels / groups || filters % groups != 0 {
         return invalid(format!(

@@ -5,7 +5,6 @@ use kiln_ir::{DType, Tensor};
 use super::super::emit::{Operand, axis};
 use super::super::error::{NodeError, Result, invalid};
 use super::super::node::NodeContext;
-use super::super::tensor::dtype_of;
 use super::super::value::{Sequence, Value};
 use super::Values;
 use super::movement::extents;
@@ -25,13 +24,7 @@ pub(super) fn construct(n: &mut NodeContext<'_>) -> Values {
 }
 
 pub(super) fn empty(n: &mut NodeContext<'_>) -> Values {
-    let dtype = match n.attributes.int("dtype")? {
-        None => DType::F32,
-        Some(d) => i32::try_from(d)
-            .map_err(|_| format!("number {d}"))
-            .and_then(dtype_of)
-            .map_err(|found| NodeError::Unsupported(format!("dtype {found}")))?,
-    };
+    let dtype = n.attributes.dtype("dtype")?.unwrap_or(DType::F32);
     Ok(vec![n.emit.sequence(Vec::new(), Some(dtype))?])
 }
 
@@ -96,7 +89,7 @@ pub(super) fn split(n: &mut NodeContext<'_>) -> Values {
     let extent = x.extent(at);
     let split = match n.value(1) {
         None => None,
-        Some(value) => Some((value.tensor(1)?.rank() == 0, extents(&n.required_integers(1, "split")?)?)),
+        Some(value) => Some((value.tensor(1)?.rank() == 0, extents(&n.required_integers(1, "split")?, "extents")?)),
     };
     let sizes = match &split {
         Some((false, sizes)) => {

@@ -38,7 +38,7 @@ pub(super) fn constant(n: &mut NodeContext<'_>) -> Values {
 
 /// A tensor of one repeated value.
 pub(super) fn constant_of_shape(n: &mut NodeContext<'_>) -> Results {
-    let dims = extents(&n.required_integers(0, "input")?)?;
+    let dims = extents(&n.required_integers(0, "input")?, "extents")?;
     let value = match n.attributes.tensor("value")? {
         Some(proto) => read_tensor(proto, "value", n.files)?,
         None => Tensor::scalar(0.0f32),
@@ -197,13 +197,7 @@ pub(super) fn dropout(n: &mut NodeContext<'_>) -> Results {
 pub(super) fn eye_like(n: &mut NodeContext<'_>) -> Results {
     let x = n.input(0, "input")?;
     let k = n.attributes.int_or("k", 0)?;
-    let dtype = match n.attributes.int("dtype")? {
-        None => x.dtype(),
-        Some(d) => i32::try_from(d)
-            .map_err(|_| format!("number {d}"))
-            .and_then(dtype_of)
-            .map_err(|found| NodeError::Unsupported(format!("dtype {found}")))?,
-    };
+    let dtype = n.attributes.dtype("dtype")?.unwrap_or(x.dtype());
     let [_, _] = *x.dims() else { return invalid(format!("input must be a matrix, found {:?}", x.dims())) };
     let e = &mut *n.emit;
     let iota = |axis: usize| Op::Iota { dtype: DType::I64, dims: super::super::emit::fixed(x.dims()), axis };

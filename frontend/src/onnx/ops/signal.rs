@@ -10,7 +10,6 @@ use kiln_ir::{DType, Op, Tensor};
 use super::super::emit::{Operand, axis};
 use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::node::NodeContext;
-use super::super::tensor::dtype_of;
 use super::Results;
 
 /// Most elements of the matrix of a transform, and of a window or a filter bank.
@@ -169,11 +168,7 @@ pub(super) fn stft(n: &mut NodeContext<'_>) -> Results {
 
 /// The element type that `output_datatype` says.
 fn output_dtype(n: &NodeContext<'_>) -> Result<DType> {
-    let stated = n.attributes.int_or("output_datatype", 1)?;
-    i32::try_from(stated)
-        .map_err(|_| format!("number {stated}"))
-        .and_then(dtype_of)
-        .map_err(|found| NodeError::Unsupported(format!("output_datatype {found}")))
+    Ok(n.attributes.dtype("output_datatype")?.unwrap_or(DType::F32))
 }
 
 /// A sum of cosines: Σ `coefficients[i]`·cos(2πi·t/N), where N is the length of a periodic window, one less of a symmetric one.

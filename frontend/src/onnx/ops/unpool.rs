@@ -10,6 +10,7 @@ use super::super::node::NodeContext;
 use super::Results;
 use super::conv::spatial_rank;
 use super::index::row_major_strides;
+use super::movement::extents;
 use super::window::{check_length, explicit_pads, per_axis};
 
 /// Tensors are built whole, so a few bytes of file must not ask for all memory.
@@ -20,12 +21,6 @@ fn checked_size(dims: &[usize]) -> Result<usize> {
         Some(count) if count <= MOST_ELEMENTS => Ok(count),
         _ => unsupported(format!("a result of extents {dims:?}")),
     }
-}
-
-/// Extents that are known at import.
-fn extents(values: &[i64], role: &str) -> Result<Vec<usize>> {
-    let extents: Option<Vec<usize>> = values.iter().map(|&v| usize::try_from(v).ok()).collect();
-    extents.ok_or_else(|| NodeError::Invalid(format!("{role} must not be negative, found {values:?}")))
 }
 
 /// Elements at the places that a `MaxPool` gave, zeros elsewhere.
