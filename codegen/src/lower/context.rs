@@ -66,9 +66,7 @@ pub struct Lowering<'g> {
     held: HashMap<Value, Held>,
     /// Where a value should be made, because what it becomes a part of lies there.
     reserved: HashMap<Value, View>,
-    /// The same for values that become parts of a wider tensor.
-    slots: HashMap<Value, Slot>,
-    /// Values made in a slot that has room around it.
+    /// Values that are, or will be, inside a wider tensor.
     halos: HashMap<Value, Halo>,
     /// Transposes that are not made: their users read the operand.
     seen_through: HashSet<Value>,
@@ -114,7 +112,6 @@ impl<'g> Lowering<'g> {
             program: Program::new(signature),
             held: HashMap::new(),
             reserved: HashMap::new(),
-            slots: HashMap::new(),
             halos: HashMap::new(),
             seen_through: HashSet::new(),
             pending: Vec::new(),
@@ -346,11 +343,10 @@ impl<'g> Lowering<'g> {
 
     /// Where a value goes that is written by strides.
     pub fn slot(&mut self, v: Value) -> Slot {
-        match self.slots.get(&v) {
-            Some(slot) => {
-                let slot = slot.clone();
-                self.pending[slot.view.storage.0] += self.uses(v);
-                self.held.insert(v, Held::Placed(slot.view.storage));
+        match self.reserved_halo(v) {
+            Some(halo) => {
+                let slot = halo.slot();
+                self.place(v, halo);
                 slot
             }
             None => Slot::whole(self.result(v)),
@@ -359,34 +355,18 @@ impl<'g> Lowering<'g> {
 
     /// Whether `v` has its place in a wider tensor.
     pub fn has_slot(&self, v: Value) -> bool {
-        self.slots.contains_key(&v)
+        self.halos.contains_key(&v)
     }
 
-    /// Asks for `v`, which has one use and is written by strides, to be made in a part of a wider tensor. Returns
-    /// whether it will be.
-    pub fn reserve_slot(&mut self, v: Value, slot: Slot) -> bool {
-        let free = self.uses(v) == 1 && !self.reserved.contains_key(&v) && !self.slots.contains_key(&v);
-        if free {
-            self.slots.insert(v, slot);
-        }
-        free
-    }
-
-    /// The part of a wider tensor where `v` will be made.
-    pub fn reserved_slot(&self, v: Value) -> Option<&Slot> {
-        self.slots.get(&v)
-    }
-
-    /// Asks for `v`, which is written by strides, to be made where its users have the room that they want. They find it
-    /// there with [`halo`](Lowering::halo).
-    pub fn reserve_halo(&mut self, v: Value, slot: Slot, halo: Halo) {
-        if !self.reserved.contains_key(&v) && !self.slots.contains_key(&v) {
-            self.slots.insert(v, slot);
-            self.halos.insert(v, halo);
+    /// Asks for `v`, which is written by strides, to be made inside a wider tensor, where its users find it with
+    /// [`halo`](Lowering::halo). The first wish counts.
+    pub fn reserve_halo(&mut self, v: Value, halo: Halo) {
+        if !self.reserved.contains_key(&v) {
+            self.halos.entry(v).or_insert(halo);
         }
     }
 
-    /// The room in which `v` will be made.
+    /// Where `v` is, or will be made, inside a wider tensor.
     pub fn reserved_halo(&self, v: Value) -> Option<Halo> {
         self.halos.get(&v).cloned()
     }

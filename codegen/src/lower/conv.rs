@@ -164,13 +164,14 @@ pub fn reads_by_element(l: &Lowering<'_>, id: NodeId) -> bool {
         && !others.contains(&x)
 }
 
-/// Whether `v` is a convolution that is a matrix product over all pixels, whose tiles would not fit its rows of pixels.
-pub fn needs_whole_images(l: &Lowering<'_>, v: Value) -> bool {
+/// Whether `v` is a convolution that is a matrix product over all pixels, and `room` would part these into rows that its tiles do not fit.
+pub fn needs_whole_images(l: &Lowering<'_>, v: Value, room: &[Padding]) -> bool {
     let Some(a) = attributes(&l.graph.node(v.node).op) else { return false };
     let (w, y) = (l.dims(l.operand(v.node, 1)), l.dims(v));
     let rank = y.len();
     let (channel, first, _, _, ws) = conv_dims(a.layout, rank);
     let window = a.window(rank - 2);
+    let parted = room[first + rank - 3] != Padding::NONE;
     let product = unit(&w[ws..ws + rank - 2])
         && unit(&window.strides)
         && unit(&window.lhs_dilation)
@@ -181,7 +182,7 @@ pub fn needs_whole_images(l: &Lowering<'_>, v: Value) -> bool {
         ConvLayout::ChannelsLast => pixels % tile(pixels, channels).1,
         ConvLayout::ChannelsFirst => pixels % i64::from(tile(channels, pixels).0),
     };
-    product && whole != 0
+    parted && product && whole != 0
 }
 
 /// Decides how to compute the convolution of an x of extents `x_dims`.

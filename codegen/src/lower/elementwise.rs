@@ -5,6 +5,7 @@ use kiln_ir::{DType, NodeId, Value};
 
 use super::context::{Lowering, Slot};
 use super::error::LowerError;
+use super::halo::Halo;
 use super::nest::{self, Axis};
 use super::scalar::{TypedExpr, load, store};
 use super::walk::{Body, walk};
@@ -28,11 +29,6 @@ impl Operand {
         Operand { view: view.clone(), strides: nest::row_major(&view.dims), start: 0 }
     }
 
-    /// The view repeated along its axes of extent 1.
-    pub fn broadcast(view: &View) -> Operand {
-        Operand { view: view.clone(), strides: nest::broadcast_strides(&view.dims), start: 0 }
-    }
-
     /// A vector along `axis` of a walk over `rank` axes (or a scalar: the same everywhere).
     pub fn along(view: &View, axis: usize, rank: usize) -> Operand {
         let mut strides = vec![0; rank];
@@ -40,6 +36,15 @@ impl Operand {
             *stride = 1;
         }
         Operand { view: view.clone(), strides, start: 0 }
+    }
+}
+
+/// A value, repeated along its axes of extent 1.
+impl From<&Halo> for Operand {
+    fn from(halo: &Halo) -> Operand {
+        let along = halo.strides().into_iter().zip(halo.dims());
+        let strides = along.map(|(stride, extent)| if extent == 1 { 0 } else { stride }).collect();
+        Operand { view: halo.tensor.clone(), strides, start: halo.start() }
     }
 }
 
@@ -70,8 +75,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, expr: &ScalarExpr) -> Result<(), 
     let dims = l.dims(v);
     // an operand that is broadcast is read several times: its memory cannot become the result's
     let whole: Vec<usize> = (0..operands.len()).filter(|&i| l.dims(operands[i]) == dims).collect();
-    let views: Vec<View> = operands.iter().map(|&o| l.view(o)).collect();
-    let inputs: Vec<Operand> = views.iter().map(Operand::broadcast).collect();
+    let inputs: Vec<Operand> = operands.iter().map(|&o| Operand::from(&l.halo(o))).collect();
     let result = l.slot_in_place(id, v, &whole).into();
     pointwise(l, id, &dims, result, &inputs, expr)
 }
@@ -110,7 +114,9 @@ pub fn pointwise(
     walk(&mut b, &axes, &start, lanes, &mut Pointwise { out, buffers: &buffers, inner, expr: &typed, copies });
     let mut uses: Vec<_> =
         std::iter::once(&result).chain(&inputs).map(|o| o.view.used(kiln_runtime::Access::Read)).collect();
-    uses[0].strided = count != result.view.len();
+    for (used, operand) in uses.iter_mut().zip(std::iter::once(&result).chain(&inputs)) {
+        used.strided = count < operand.view.len();
+    }
     l.step_with(l.label(id), b, uses, flops)
 }
 

@@ -24,7 +24,7 @@ use kiln_ir::{NodeId, Op, Value};
 use super::context::{Lowering, Slot};
 use super::conv;
 use super::error::LowerError;
-use super::movement::{padded, writes_by_strides};
+use super::movement::{padded, reads_by_strides, writes_by_strides};
 use super::nest::{self, Axis};
 use super::walk::{Body, run};
 use crate::kir::{Bits, Buffer, Index, KernelBuilder, VType, Value as KirValue};
@@ -37,6 +37,8 @@ pub struct Halo {
     pub tensor: View,
     /// What of the tensor is not the value, by axis of the value; never negative.
     pub room: Vec<Padding>,
+    /// Whether that is zeros; it is other values around a part of a concatenation.
+    zeros: bool,
     /// The axis of the tensor that each axis of the value is: a transpose that nobody made has its operand's memory.
     axes: Vec<usize>,
 }
@@ -44,7 +46,7 @@ pub struct Halo {
 impl Halo {
     /// A value in the middle of a tensor.
     pub fn new(tensor: View, room: Vec<Padding>) -> Halo {
-        Halo { axes: (0..room.len()).collect(), tensor, room }
+        Halo { axes: (0..room.len()).collect(), zeros: true, tensor, room }
     }
 
     /// A value without room around it.
@@ -55,6 +57,22 @@ impl Halo {
     /// The transpose of `x` in the memory of x: its axis i is axis `perm[i]` of x.
     pub fn transposed(x: View, perm: &[usize]) -> Halo {
         Halo { axes: perm.to_vec(), ..Halo::none(x) }
+    }
+
+    /// The part of the value that has `extent` of its places along `axis`, the first of them `first`.
+    pub fn part(&self, axis: usize, first: usize, extent: usize) -> Halo {
+        let mut room = self.room.clone();
+        let rest = self.dims()[axis] - first - extent;
+        room[axis].low += first as i64;
+        room[axis].high += rest as i64;
+        Halo { room, zeros: false, ..self.clone() }
+    }
+
+    /// What lies in the tensor with other room around it, which leaves something of it.
+    pub fn with_room(&self, room: Vec<Padding>) -> Option<Halo> {
+        let fits = |(&axis, p): (&usize, &Padding)| p.low + p.high < self.tensor.dims[axis] as i64;
+        let fits = self.axes.iter().zip(&room).all(fits);
+        fits.then(|| Halo { room, zeros: false, ..self.clone() })
     }
 
     /// Extents of the value.
@@ -82,12 +100,14 @@ impl Halo {
     }
 
     /// Where the step that makes the value writes it.
-    fn slot(&self) -> Slot {
-        Slot { view: self.tensor.clone(), strides: self.strides(), start: self.start(), partial: true }
+    pub fn slot(&self) -> Slot {
+        let partial = self.room.iter().any(|p| *p != Padding::NONE);
+        Slot { view: self.tensor.clone(), strides: self.strides(), start: self.start(), partial }
     }
 
     fn has_room(&self, around: &[Padding]) -> bool {
-        self.room.iter().zip(around).all(|(room, p)| room.low >= p.low && room.high >= p.high)
+        let fits = |(room, p): (&Padding, &Padding)| room.low >= p.low && room.high >= p.high;
+        around.iter().all(|p| *p == Padding::NONE) || (self.zeros && self.room.iter().zip(around).all(fits))
     }
 }
 
@@ -98,7 +118,7 @@ pub fn surrounded(l: &mut Lowering<'_>, id: NodeId, x: Halo, around: &[Padding])
     }
     let lying = Halo::new(x.tensor.clone(), x.by_tensor(&x.room));
     let tensor = padded(l, id, &lying, &x.by_tensor(around), &vec![1; around.len()], 0.0)?;
-    Ok(Halo { tensor, room: around.to_vec(), axes: x.axes })
+    Ok(Halo { tensor, room: around.to_vec(), zeros: true, axes: x.axes })
 }
 
 /// Room that users want around values, collected from users to producers.
@@ -108,11 +128,22 @@ pub struct Wishes {
     by_value: HashMap<Value, (Vec<Padding>, usize)>,
     /// Uses of a value by convolutions that do not care in which order it lies.
     in_any_order: HashMap<Value, usize>,
+    /// Uses of a value by steps that find it wherever it lies.
+    anywhere: HashMap<Value, usize>,
+    /// Those of them that concatenate.
+    joined: HashMap<Value, usize>,
 }
 
 impl Wishes {
-    /// Notes what the node wants around its first operand.
+    /// Notes what the node wants of its operands.
     pub fn note(&mut self, l: &Lowering<'_>, id: NodeId) {
+        let node = l.graph.node(id);
+        for (_, &v) in node.operands.iter().enumerate().filter(|(i, _)| reads_by_strides(&node.op, *i)) {
+            *self.anywhere.entry(v).or_default() += 1;
+            if matches!(node.op, Op::Concat { .. }) {
+                *self.joined.entry(v).or_default() += 1;
+            }
+        }
         if conv::reads_by_element(l, id) {
             *self.in_any_order.entry(l.operand(id, 0)).or_default() += 1;
         }
@@ -133,7 +164,7 @@ impl Wishes {
             l.see_through(v);
         }
         let Some((room, uses)) = self.by_value.remove(&v) else { return };
-        if uses != l.uses(v) || !makes_rows(l, v) {
+        if uses != l.uses(v) || !makes(l, v, &room) {
             return;
         }
         let wide = |(&n, p): (&usize, &Padding)| n.checked_add((p.low + p.high) as usize);
@@ -142,22 +173,33 @@ impl Wishes {
         // a copy of that size is refused where it is made
         if bytes.is_some_and(|n| n <= isize::MAX as usize / 2) {
             let tensor = l.temporary(l.dtype(v), &dims);
-            let halo = Halo::new(tensor, room);
-            l.reserve_halo(v, halo.slot(), halo);
+            l.reserve_halo(v, Halo::new(tensor, room));
         }
+    }
+
+    /// Whether all that use `v` find it wherever it lies.
+    pub fn anywhere(&self, l: &Lowering<'_>, v: Value) -> bool {
+        self.anywhere.get(&v) == Some(&l.uses(v))
+    }
+
+    /// How many uses of `v` are those of a concatenation.
+    pub fn joined(&self, v: Value) -> usize {
+        self.joined.get(&v).copied().unwrap_or(0)
     }
 }
 
-/// Whether the step that makes `v` can write it row by row without being slower for that.
-pub fn makes_rows(l: &Lowering<'_>, v: Value) -> bool {
-    writes_by_strides(l, v) && !conv::needs_whole_images(l, v)
+/// Whether the step that makes `v` can write it with `room` around without being slower for that.
+pub fn makes(l: &Lowering<'_>, v: Value, room: &[Padding]) -> bool {
+    writes_by_strides(l, v) && !conv::needs_whole_images(l, v, room)
 }
 
-/// Fills the room around the node's value, if it has any.
+/// Fills the room around the node's value with zeros, if it has such room.
 pub fn fill_room(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
     match l.reserved_halo(l.graph.value(id)) {
-        Some(Halo { tensor, room, .. }) => border(l, id, &tensor, &room, Bits::from_f64(tensor.dtype, 0.0)),
-        None => Ok(()),
+        Some(Halo { tensor, room, zeros: true, .. }) => {
+            border(l, id, &tensor, &room, Bits::from_f64(tensor.dtype, 0.0))
+        }
+        _ => Ok(()),
     }
 }
 

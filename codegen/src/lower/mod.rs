@@ -13,6 +13,7 @@
 //! middle of its padding (see `halo`). Ops without elements make no step.
 
 mod attention;
+mod concat;
 mod context;
 mod contraction;
 mod conv;
@@ -89,14 +90,12 @@ fn literals(l: &mut Lowering<'_>) -> Result<(), LowerError> {
 /// Wishes of users for where their operands are made, users first.
 fn reserve(l: &mut Lowering<'_>) {
     let mut wishes = halo::Wishes::default();
-    for id in l.graph.node_ids().rev() {
-        if !l.is_live(id) {
-            continue;
-        }
-        wishes.note(l, id);
+    let live: Vec<NodeId> = l.graph.node_ids().filter(|&id| l.is_live(id)).collect();
+    live.iter().for_each(|&id| wishes.note(l, id));
+    for &id in live.iter().rev() {
         wishes.grant(l, id);
         match &l.graph.node(id).op {
-            Op::Concat { axis } => movement::reserve_parts(l, id, *axis),
+            Op::Concat { axis } => concat::reserve_parts(l, &wishes, id, *axis),
             Op::Transpose { perm } => movement::reserve_transposed(l, id, perm),
             Op::Reshape { .. } => {
                 let (v, x) = (l.graph.value(id), l.operand(id, 0));
@@ -160,7 +159,7 @@ fn node(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
         Op::Broadcast { axes, .. } => movement::broadcast(l, id, axes),
         Op::Slice { start, stride, .. } => movement::slice(l, id, start, stride),
         Op::Pad { padding, interior, value } => movement::pad(l, id, padding, interior, value.0),
-        Op::Concat { axis } => movement::concat(l, id, *axis),
+        Op::Concat { axis } => concat::lower(l, id, *axis),
         Op::Reverse { axes } => movement::reverse(l, id, axes),
         Op::Reduce { axes, reducer } => reduce::lower(l, id, axes, *reducer, &ScalarExpr::identity()),
         Op::FusedReduce { axes, reducer, prologue } => reduce::lower(l, id, axes, *reducer, prologue),

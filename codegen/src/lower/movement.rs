@@ -6,7 +6,7 @@ use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{NodeId, Op, Tensor, Value};
 use kiln_runtime::Access;
 
-use super::context::{Lowering, Slot};
+use super::context::Lowering;
 use super::elementwise::{Operand, pointwise};
 use super::error::LowerError;
 use super::halo::{self, Halo};
@@ -32,9 +32,8 @@ pub fn reshape(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
 
 /// Axis i of the result is axis `perm[i]` of x.
 pub fn transpose(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) -> Result<(), LowerError> {
-    if let Some(slot) = l.reserved_slot(l.operand(id, 0)).filter(|slot| !slot.partial) {
-        let view = slot.view.clone();
-        l.bind(l.graph.value(id), view);
+    if let Some(made) = l.reserved_halo(l.operand(id, 0)) {
+        l.bind(l.graph.value(id), made.tensor);
         return Ok(());
     }
     let x = l.view(l.operand(id, 0));
@@ -53,18 +52,17 @@ pub fn transpose(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) -> Result<(),
 pub fn reserve_transposed(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) {
     let (v, x) = (l.graph.value(id), l.operand(id, 0));
     let scatters = matches!(l.graph.node(x.node).op, Op::FusedAttention { .. });
-    let Some(last) = perm.len().checked_sub(1).filter(|&last| scatters && perm[last] == last) else { return };
-    if l.uses(x) != 1 || l.has_slot(v) {
+    let rows = perm.last().is_some_and(|&last| last + 1 == perm.len());
+    if !scatters || !rows || l.uses(x) != 1 || l.has_slot(v) {
         return;
     }
     let view = match l.reservation(v) {
         Some(view) => view.clone(),
         None => l.temporary(l.dtype(v), &l.dims(v)),
     };
-    let dense = nest::row_major(&view.dims);
-    let mut strides = vec![1; last + 1];
-    perm.iter().zip(dense).for_each(|(&p, stride)| strides[p] = stride);
-    l.reserve_slot(x, Slot { view, strides, start: 0, partial: false });
+    let mut inverse = vec![0; perm.len()];
+    perm.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
+    l.reserve_halo(x, Halo::transposed(view, &inverse));
 }
 
 /// Repeats along new axes and axes of extent 1.
@@ -214,7 +212,7 @@ fn padded_into(
         halo::border(l, id, result, &room.collect::<Vec<_>>(), element)?;
     }
     let (from, to) = (x.strides(), nest::row_major(&result.dims));
-    let mut source = Operand { view: x.tensor.clone(), strides: from.clone(), start: x.start() };
+    let mut source = Operand::from(x);
     let mut target = Operand { view: result.clone(), strides: Vec::new(), start: 0 };
     for (axis, &(first, _)) in kept.iter().enumerate() {
         let d = dilation[axis] as i64;
@@ -225,63 +223,13 @@ fn padded_into(
     pointwise(l, id, &dims, target, &[source], &ScalarExpr::identity())
 }
 
-/// Joins along an axis. Parts that were made in their place cost nothing.
-pub fn concat(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerError> {
-    let v = l.graph.value(id);
-    let parts: Vec<Value> = l.graph.node(id).operands.to_vec();
-    let Slot { view: result, strides, mut start, .. } = l.slot(v);
-    for &part in &parts {
-        if l.has_slot(part) {
-            start += l.dims(part)[axis] as i64 * strides[axis];
-            continue;
-        }
-        let view = &l.view(part);
-        let target = Operand { view: result.clone(), strides: strides.clone(), start };
-        let in_place =
-            view.storage == result.storage && view.offset == result.offset + start as usize * result.dtype.size();
-        start += view.dims[axis] as i64 * strides[axis];
-        if !in_place {
-            pointwise(l, id, &view.dims, target, &[Operand::dense(view)], &ScalarExpr::identity())?;
-        }
-    }
-    Ok(())
-}
-
-/// Asks for the operands of a concatenation to be made in their places: any where these are contiguous, elsewhere
-/// those that are written by strides and used here alone. A concatenation within a wider tensor is contiguous nowhere.
-pub fn reserve_parts(l: &mut Lowering<'_>, id: NodeId, axis: usize) {
-    let v = l.graph.value(id);
-    let dims = l.dims(v);
-    let parts: Vec<Value> = l.graph.node(id).operands.to_vec();
-    let wider = l.reserved_slot(v).cloned();
-    let strided = wider.is_some() || dims[..axis].iter().any(|&d| d != 1);
-    let haloed = l.reserved_halo(v).is_some();
-    let takes = |l: &Lowering<'_>, part| if haloed { halo::makes_rows(l, part) } else { writes_by_strides(l, part) };
-    if strided && !parts.iter().any(|&p| takes(l, p)) {
-        return;
-    }
-    let mut whole = wider.unwrap_or_else(|| {
-        let view = match l.reservation(v) {
-            Some(view) => view.clone(),
-            None => l.temporary(l.dtype(v), &dims),
-        };
-        l.reserve(v, view.clone());
-        Slot { partial: true, ..Slot::whole(view) }
-    });
-    if strided {
-        for part in parts {
-            if takes(l, part) {
-                l.reserve_slot(part, whole.clone());
-            }
-            whole.start += l.dims(part)[axis] as i64 * whole.strides[axis];
-        }
-        return;
-    }
-    let mut offset = whole.view.offset;
-    for part in parts {
-        let view = View { offset, dims: l.dims(part), ..whole.view.clone() };
-        offset += view.bytes();
-        l.reserve(part, view);
+/// Whether the op's step finds operand `position` wherever that lies, inside a wider tensor too.
+pub fn reads_by_strides(op: &Op, position: usize) -> bool {
+    match op {
+        Op::Conv { .. } | Op::FusedConv { .. } | Op::ReduceWindow { .. } => position == 0,
+        Op::Quantize { .. } | Op::Dequantize { .. } | Op::BatchNorm { .. } => position == 0,
+        Op::Concat { .. } => true,
+        _ => op.scalar().is_some(),
     }
 }
 

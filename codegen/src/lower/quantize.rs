@@ -12,7 +12,7 @@ use super::error::LowerError;
 pub fn along_axis(l: &mut Lowering<'_>, id: NodeId, axis: usize, expr: &ScalarExpr) -> Result<(), LowerError> {
     let v = l.graph.value(id);
     let dims = l.dims(v);
-    let mut inputs = vec![Operand::dense(&l.view(l.operand(id, 0)))];
+    let mut inputs = vec![Operand::from(&l.halo(l.operand(id, 0)))];
     for i in 1..l.graph.node(id).operands.len() {
         let view = l.view(l.operand(id, i));
         inputs.push(Operand::along(&view, axis, dims.len()));

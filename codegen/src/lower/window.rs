@@ -30,27 +30,29 @@ pub fn reduce_window(
     let (strides, dilation) = (filled(strides, rank, 1), filled(dilation, rank, 1));
     let mut padding = padding_or_none(padding, rank);
     let dims = l.dims(v);
-    let mut x = l.view(l.operand(id, 0));
+    let mut x = l.halo(l.operand(id, 0));
     if dims.contains(&0) {
         l.slot(v);
         return Ok(());
     }
-    l.check_window(id, x.len(), &padding, &[&strides, &dilation, window])?;
-    let dtype = compute_dtype(x.dtype);
+    l.check_window(id, x.tensor.len(), &padding, &[&strides, &dilation, window])?;
+    let of = x.tensor.dtype;
+    let dtype = compute_dtype(of);
     let (op, identity) = combiner(reducer, dtype);
     // vectors run along the last axis that is not 1: there is no asking in the middle of a vector
     let vector = (0..rank).rev().find(|&i| dims[i] != 1).unwrap_or(0);
     if padding.get(vector).is_some_and(|p| *p != Padding::NONE) {
         let mut here = vec![Padding::NONE; rank];
         here[vector] = std::mem::take(&mut padding[vector]);
-        x = padded(l, id, &Halo::none(x), &here, &vec![1; rank], identity.to_f64(dtype))?;
+        x = Halo::none(padded(l, id, &x, &here, &vec![1; rank], identity.to_f64(dtype))?);
     }
     let slot = l.slot(v);
     let result = &slot.view;
     let guarded: Vec<usize> = (0..rank).filter(|&i| padding[i] != Padding::NONE).collect();
+    let x_dims = x.dims();
     let guards =
-        guarded.iter().map(|&i| Guard { extent: x.dims[i] as i64, start: -padding[i].low }).collect::<Vec<_>>();
-    let (ys, xs) = (slot.strides.clone(), nest::row_major(&x.dims));
+        guarded.iter().map(|&i| Guard { extent: x_dims[i] as i64, start: -padding[i].low }).collect::<Vec<_>>();
+    let (ys, xs) = (slot.strides.clone(), x.strides());
     let axis = |i: usize, extent: usize, y: i64, step: usize| {
         let mut moves = vec![y, xs[i] * step as i64];
         moves.extend(guarded.iter().map(|&g| if g == i { step as i64 } else { 0 }));
@@ -58,7 +60,7 @@ pub fn reduce_window(
     };
     let kept: Vec<Axis> = (0..rank).map(|i| axis(i, dims[i], ys[i], strides[i])).collect();
     let reduce: Vec<Axis> = (0..rank).map(|i| axis(i, window[i], 0, dilation[i])).collect();
-    let start = -guarded.iter().map(|&i| padding[i].low * xs[i]).sum::<i64>();
+    let start = x.start() - guarded.iter().map(|&i| padding[i].low * xs[i]).sum::<i64>();
     let operands = 2 + guards.len();
     let mut outer = nest::collapse(&kept);
     let column = outer.pop().unwrap_or_else(|| Axis::unit(operands));
@@ -67,7 +69,7 @@ pub fn reduce_window(
         name: "window",
         buffers: vec![
             TileBuffer { dtype: result.dtype, len: result.len() as i64, start: slot.start },
-            TileBuffer { dtype: x.dtype, len: x.len() as i64, start },
+            TileBuffer { dtype: of, len: x.tensor.len() as i64, start },
         ],
         inputs: 1,
         guards,
@@ -75,10 +77,10 @@ pub fn reduce_window(
         row,
         column,
         reduce: nest::collapse(&reduce),
-        combine: Combine::Fold { op, identity, prologue: TypedExpr::identity(x.dtype) },
+        combine: Combine::Fold { op, identity, prologue: TypedExpr::identity(of) },
         accumulator: dtype,
-        reduced: x.dtype,
-        epilogue: TypedExpr::identity(x.dtype),
+        reduced: of,
+        epilogue: TypedExpr::identity(of),
         panels: false,
         lanes: l.machine.stream_lanes(dtype, false),
         rows: 1,
@@ -87,7 +89,7 @@ pub fn reduce_window(
         inside: None,
         fetch: Vec::new(),
     };
-    let mut uses = vec![result.used(Access::Write), x.used(Access::Read)];
+    let mut uses = vec![result.used(Access::Write), x.tensor.used(Access::Read)];
     uses[0].strided = slot.partial;
     l.step_with(l.label(id), tile.emit(), uses, tile.flops())
 }
