@@ -2,7 +2,7 @@
 
 mod graph;
 
-use graph::{Case, check};
+use graph::{Case, Numbers, check};
 use kiln_codegen::CompiledModule;
 use kiln_ir::attribute::ConvLayout::ChannelsLast;
 use kiln_ir::attribute::{Padding, Reducer};
@@ -173,4 +173,97 @@ fn a_result_does_not_overwrite_a_tensor_whose_parts_are_still_to_be_read() {
     c.b.output("u", u);
     let graph = c.b.finish().expect("it is well formed");
     check(&graph, &c.feeds, TOLERANCE);
+}
+
+#[test]
+fn a_narrower_concatenation_is_a_view_where_parts_follow_one_another() {
+    let mut c = Case::new(7);
+    let inputs: Vec<Value> = (0..3).map(|_| c.input(DType::F32, &[1, 8, 4])).collect();
+    let parts: Vec<Value> = inputs.iter().map(|&x| c.b.exp(x)).collect();
+    let some = c.b.concat(&parts[..2], 1);
+    let y = c.b.softmax(some, 2);
+    let all = c.b.concat(&parts, 1);
+    let z = c.b.softmax(all, 2);
+    assert_eq!(copies(&c.check(&[y, z], TOLERANCE)), 0);
+}
+
+/// One of `n`.
+fn below(numbers: &mut Numbers, n: usize) -> usize {
+    (numbers.next() >> 20) as usize % n
+}
+
+/// Concatenations of concatenations and of the same parts in any order along any axis, with all kinds of readers between them.
+fn tangle(seed: u64) -> Case {
+    let mut c = Case::new(seed);
+    let [batch, height, width] = [[1, 2], [1, 4], [1, 5]].map(|choices| choices[below(&mut c.numbers, 2)]);
+    let mut values: Vec<(Value, [usize; 4])> = Vec::new();
+    for _ in 0..=below(&mut c.numbers, 3) {
+        let dims = [batch, height, width, [1, 3, 4, 16][below(&mut c.numbers, 4)]];
+        let x = c.input(DType::F32, &dims);
+        // tame: what is multiplied again and again must not grow
+        let x = if below(&mut c.numbers, 3) > 0 { c.b.tanh(x) } else { x };
+        values.push((x, dims));
+    }
+    for _ in 0..4 + below(&mut c.numbers, 9) {
+        let recent = values.len().saturating_sub(5);
+        let at = recent + below(&mut c.numbers, values.len() - recent);
+        let (x, dims) = values[at];
+        let same = |values: &[(Value, [usize; 4])], but: Option<usize>, like: [usize; 4]| {
+            let alike = |d: &[usize; 4]| (0..4).all(|i| Some(i) == but || d[i] == like[i]);
+            values.iter().filter(|(_, d)| alike(d)).copied().collect::<Vec<_>>()
+        };
+        let made = match below(&mut c.numbers, 10) {
+            0..4 => {
+                let axis = [3, 3, 3, 1, 2][below(&mut c.numbers, 5)];
+                let others = same(&values, Some(axis), dims);
+                let mut parts: Vec<_> =
+                    (0..=below(&mut c.numbers, 3)).map(|_| others[below(&mut c.numbers, others.len())]).collect();
+                parts.insert(below(&mut c.numbers, parts.len() + 1), (x, dims));
+                let mut wide = dims;
+                wide[axis] = parts.iter().map(|(_, d)| d[axis]).sum();
+                if wide[axis] > 40 {
+                    continue;
+                }
+                let parts: Vec<Value> = parts.iter().map(|&(v, _)| v).collect();
+                (c.b.concat(&parts, axis), wide)
+            }
+            4..6 => {
+                let (taps, outputs) = ([1, 3][below(&mut c.numbers, 2)], [3, 4, 16][below(&mut c.numbers, 3)]);
+                let y = conv(&mut c, x, taps, [dims[3], outputs]);
+                let y = c.b.tanh(y);
+                (y, [dims[0], dims[1], dims[2], outputs])
+            }
+            6 => {
+                let padding = vec![Padding::NONE, Padding::same(1), Padding::same(1), Padding::NONE];
+                let o = WindowOptions { window: vec![1, 3, 3, 1], padding, ..WindowOptions::default() };
+                (c.b.max_pool(x, &o), dims)
+            }
+            7 => (c.b.neg(x), dims),
+            8 => (c.b.softmax(x, 3), dims),
+            _ => {
+                let others = same(&values, None, dims);
+                let other = others[below(&mut c.numbers, others.len())].0;
+                (c.b.maximum(x, other), dims)
+            }
+        };
+        values.push(made);
+    }
+    let mut outputs = vec![values[values.len() - 1].0];
+    for _ in 0..below(&mut c.numbers, 3) {
+        let v = values[below(&mut c.numbers, values.len())].0;
+        if !outputs.contains(&v) {
+            outputs.push(v);
+        }
+    }
+    outputs.iter().enumerate().for_each(|(i, &v)| c.b.output(&format!("y{i}"), v));
+    c
+}
+
+#[test]
+fn tangled_concatenations_are_right() {
+    for seed in 100..400 {
+        let Case { b, feeds, .. } = tangle(seed);
+        let graph = b.finish().expect("it is well formed");
+        check(&graph, &feeds, TOLERANCE);
+    }
 }

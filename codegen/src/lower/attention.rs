@@ -256,8 +256,7 @@ impl Attention<'_> {
                 |b| body(b, &Index::constant(full * size), rest),
             );
         }
-        let mut uses = vec![self.y.view.used(Access::Write)];
-        uses[0].strided = self.y.partial;
+        let mut uses = vec![self.y.written()];
         uses.extend(self.views.iter().chain(&self.extras).map(|view| view.used(Access::Read)));
         let count = volume(&self.outer).saturating_mul(self.queries).saturating_mul(self.keys) as u64;
         let each = 2 * (self.depth + self.columns) as u64 + self.epilogue.cost() - 1 + 25;

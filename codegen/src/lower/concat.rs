@@ -3,10 +3,13 @@
 //! ```text
 //!     y = concat(a, b)    z = concat(a, b, c)         a value that several concatenations take is made in the last of them, and
 //!    ┌─────────────────┬────────────┐                 one whose parts lie there side by side already is a part of that: no step
-//!    │   a    │   b    │     c      │  one tensor     makes it. A copy is left where another user of a part wants it dense, or
-//!    └─────────────────┴────────────┘                 where concatenations take the same value to different places.
+//!    │   a    │   b    │     c      │  one tensor     makes it, and its users read it by strides
+//!    └─────────────────┴────────────┘
 //!    │←───── y ───────→│
 //! ```
+//!
+//! A copy is left where a part cannot be made in its place (an input, a product), where one of its users takes only what is dense (a
+//! reduction), where concatenations take it to different places, and where its place would cost more than it saves.
 
 use kiln_ir::attribute::Padding;
 use kiln_ir::scalar::ScalarExpr;
@@ -25,6 +28,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerE
     let known = l.reserved_halo(v);
     let Slot { view, strides, mut start, .. } = l.slot(v);
     let whole = known.unwrap_or_else(|| Halo::none(view.clone()));
+    let strided = l.has_slot(v) || l.dims(v)[..axis].iter().any(|&d| d != 1);
     let mut first = 0;
     for &part in &parts {
         let lies = l.halo(part);
@@ -33,8 +37,13 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerE
         let in_place = lies == whole.part(axis, first, dims[axis])
             || (!l.has_slot(part) && tensor.storage == view.storage && tensor.offset == view.offset + offset);
         if !in_place {
-            let target = Operand { view: view.clone(), strides: strides.clone(), start };
-            pointwise(l, id, &dims, target, &[Operand::from(&lies)], &ScalarExpr::identity())?;
+            let elements = dims.iter().product();
+            let target = match strided {
+                true => Slot { view: view.clone(), strides: strides.clone(), start, elements },
+                false => Slot::whole(View { offset: view.offset + offset, dims: dims.clone(), ..view.clone() }),
+            };
+            let label = l.label(id);
+            pointwise(l, (id, label), &dims, target, &[Operand::from(&lies)], &ScalarExpr::identity())?;
         }
         first += dims[axis];
         start += dims[axis] as i64 * strides[axis];
@@ -59,7 +68,7 @@ pub fn reserve_parts(l: &mut Lowering<'_>, wishes: &Wishes, id: NodeId, axis: us
     }
     let whole = l.reserved_halo(v);
     // what lies in a wide tensor from early on keeps other values out of the caches and comes from memory in the end: a value that is
-    // read elsewhere too is worth that if it saves more than one copy
+    // read elsewhere too is worth that if it saves more than one copy (a U-Net became 3 % slower where its skip connections did)
     let pays = |l: &Lowering<'_>, part: Value| {
         let joined = wishes.joined(part);
         joined == l.uses(part) || joined > 1 || matches!(l.graph.node(part.node).op, Op::Concat { .. })
@@ -71,7 +80,7 @@ pub fn reserve_parts(l: &mut Lowering<'_>, wishes: &Wishes, id: NodeId, axis: us
         let mut room = whole.as_ref().map_or_else(|| vec![Padding::NONE; dims.len()], |whole| whole.room.clone());
         // however wide the others are
         room[axis].high += (dims[axis] - extent) as i64;
-        if wishes.anywhere(l, part) && pays(l, part) && makes(l, part, &room) {
+        if !l.is_reserved(part) && wishes.anywhere(l, part) && pays(l, part) && makes(l, part, &room) {
             takes.push((part, first, extent));
         }
         first += extent;
@@ -92,9 +101,15 @@ pub fn reserve_parts(l: &mut Lowering<'_>, wishes: &Wishes, id: NodeId, axis: us
 
 /// The same where parts follow one another in memory.
 fn reserve_contiguous(l: &mut Lowering<'_>, v: Value, parts: &[Value]) {
-    let whole = match l.reservation(v) {
-        Some(view) => view.clone(),
-        None => l.temporary(l.dtype(v), &l.dims(v)),
+    let known: Option<Vec<&View>> = parts.iter().map(|&part| l.reservation(part)).collect();
+    let follow = |known: &Vec<&View>| {
+        known.windows(2).all(|w| w[0].storage == w[1].storage && w[0].offset + w[0].bytes() == w[1].offset)
+    };
+    let first = known.filter(follow).and_then(|known| known.first().copied().cloned());
+    let whole = match (l.reservation(v).cloned(), first) {
+        (Some(view), _) => view,
+        (None, Some(first)) => View { dims: l.dims(v), ..first },
+        (None, None) => l.temporary(l.dtype(v), &l.dims(v)),
     };
     l.reserve(v, whole.clone());
     let mut offset = whole.offset;

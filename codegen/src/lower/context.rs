@@ -27,14 +27,19 @@ pub struct Slot {
     pub strides: Vec<i64>,
     /// First element.
     pub start: i64,
-    /// Whether the value is only a part of the tensor.
-    pub partial: bool,
+    /// Elements of the value; where they are not all, it is a part of the tensor.
+    pub elements: usize,
 }
 
 impl Slot {
     /// All of a view.
     pub fn whole(view: View) -> Slot {
-        Slot { strides: super::nest::row_major(&view.dims), view, start: 0, partial: false }
+        Slot { strides: super::nest::row_major(&view.dims), elements: view.len(), view, start: 0 }
+    }
+
+    /// What a step does that makes the value.
+    pub fn written(&self) -> Use {
+        self.view.used_in_part(Access::Write, self.elements)
     }
 }
 
@@ -82,6 +87,8 @@ pub struct Lowering<'g> {
     packed: HashMap<Relayout, Vec<(Tensor, StorageId)>>,
     /// The first step of the node that is being lowered.
     node_starts: usize,
+    /// A value that some step looked for where it is not.
+    misplaced: Option<Value>,
 }
 
 impl<'g> Lowering<'g> {
@@ -121,6 +128,7 @@ impl<'g> Lowering<'g> {
             literals: HashMap::new(),
             packed: HashMap::new(),
             node_starts: 0,
+            misplaced: None,
         };
         lowering.find_live();
         lowering.check_sizes()?;
@@ -213,8 +221,11 @@ impl<'g> Lowering<'g> {
         let literal = match self.held.get(&v) {
             Some(Held::View(view)) => return view.clone(),
             Some(Held::Literal(literal)) => literal.clone(),
-            // operands are lowered before their users, and a placed value's users do not look at it here
-            None | Some(Held::Placed(_)) => return self.result(v),
+            // operands are lowered before their users, which look for a placed value where it lies
+            None | Some(Held::Placed(_)) => {
+                self.misplaced.get_or_insert(v);
+                return self.temporary(self.dtype(v), &self.dims(v));
+            }
         };
         let tensor = literal.tensor();
         let storage = match self.literals.get(&literal) {
@@ -361,9 +372,14 @@ impl<'g> Lowering<'g> {
     /// Asks for `v`, which is written by strides, to be made inside a wider tensor, where its users find it with
     /// [`halo`](Lowering::halo). The first wish counts.
     pub fn reserve_halo(&mut self, v: Value, halo: Halo) {
-        if !self.reserved.contains_key(&v) {
-            self.halos.entry(v).or_insert(halo);
+        if !self.is_reserved(v) {
+            self.halos.insert(v, halo);
         }
+    }
+
+    /// Whether some user of `v` has said where it is to be made.
+    pub fn is_reserved(&self, v: Value) -> bool {
+        self.reserved.contains_key(&v) || self.halos.contains_key(&v)
     }
 
     /// Where `v` is, or will be made, inside a wider tensor.
@@ -413,7 +429,9 @@ impl<'g> Lowering<'g> {
 
     /// Asks for `v` to be made at `view`. The first wish counts.
     pub fn reserve(&mut self, v: Value, view: View) {
-        self.reserved.entry(v).or_insert(view);
+        if !self.is_reserved(v) {
+            self.reserved.insert(v, view);
+        }
     }
 
     /// Says that the node has been lowered: its operands have one use less.
@@ -533,7 +551,7 @@ impl<'g> Lowering<'g> {
 
     /// Like [`step`](Lowering::step) for uses with gaps; their access is taken from the kernel.
     pub fn step_with(&mut self, label: String, b: KernelBuilder, uses: Vec<Use>, flops: u64) -> Result<(), LowerError> {
-        let bytes = uses.iter().map(|u| u.len as u64).sum();
+        let bytes = uses.iter().map(|u| u.touched as u64).sum();
         self.step_moving(label, b, uses, flops, bytes)
     }
 
@@ -619,6 +637,18 @@ impl<'g> Lowering<'g> {
         let of_node = self.program.decisions.iter_mut().rev().take_while(|d| d.node == id);
         of_node.for_each(|d| d.steps.end += appended);
         true
+    }
+
+    /// Refuses a program in which some step reads what no step has written.
+    pub fn check_places(&self) -> Result<(), LowerError> {
+        let Some(v) = self.misplaced else { return Ok(()) };
+        let node = self.graph.node(v.node);
+        Err(LowerError::Unsupported {
+            op: node.op.mnemonic(),
+            reason: "its result lies where one of its users does not look: this is a bug in Kiln, please report it"
+                .into(),
+            location: node.location.clone(),
+        })
     }
 
     /// Says that the steps that follow are those of another node.

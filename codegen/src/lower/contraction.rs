@@ -11,7 +11,7 @@ use super::machine::Machine;
 use super::nest::{self, Axis, volume};
 use super::tile::{Combine, ENOUGH_PARALLEL, Guard, ROW_CHUNK, Tile, TileBuffer};
 use crate::kir::MAX_LANES;
-use crate::plan::program::View;
+use crate::plan::program::{Use, View};
 use crate::tuning::{Algorithm, Blocking};
 
 /// The dtype in which products of `dtype` are summed. Wrapping sums of 8-bit products are those of 32 bits, cut off.
@@ -30,6 +30,23 @@ pub struct Input {
     pub view: View,
     /// First element.
     pub start: i64,
+    /// Elements that the loops touch.
+    pub elements: usize,
+}
+
+impl Input {
+    /// All of a view.
+    pub fn whole(view: View) -> Input {
+        Input { elements: view.len(), view, start: 0 }
+    }
+
+    fn used(&self) -> Use {
+        self.view.used_in_part(Access::Read, self.elements)
+    }
+
+    fn bytes(&self) -> i64 {
+        (self.elements * self.view.dtype.size()) as i64
+    }
 }
 
 /// Loops by role. Strides are per operand: result, x, w, extras, guards.
@@ -77,8 +94,6 @@ pub struct Contraction<'a> {
     pub name: &'static str,
     /// Result.
     pub result: Input,
-    /// Whether the loops leave out some of the result.
-    pub partial: bool,
     /// First operand.
     pub left: Input,
     /// Second operand.
@@ -178,10 +193,10 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let mut reduce = roles.reduce;
     let moved = |axes: &[Axis]| axes.iter().filter(|a| a.strides[2] != 0).map(|a| a.extent).product::<i64>();
     let right_bytes = match &c.right {
-        Right::Strided(input) => input.view.bytes() as i64,
+        Right::Strided(input) => input.bytes(),
         _ => moved(&outer) * column.extent * volume(&reduce) * dtype.size() as i64,
     };
-    let bytes = [c.left.view.bytes() as i64, right_bytes];
+    let bytes = [c.left.bytes(), right_bytes];
     let vector = l.machine.lanes(accumulator);
     let blockings = match &c.right {
         // these have one shape of tile
@@ -208,7 +223,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         Right::Constant { tensor, start } => {
             let relayout = panels(&mut outer, &column, &mut reduce, i64::from(lanes), start);
             column.strides[2] = 1;
-            (Input { view: l.packed(id, &tensor, relayout)?, start: 0 }, true)
+            (Input::whole(l.packed(id, &tensor, relayout)?), true)
         }
         Right::Narrow { filter, start, channels, groups } => {
             lanes = groups.lanes;
@@ -230,7 +245,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
                 outer.push(Axis { extent: vectors.extent / inside, strides });
                 Axis { extent: inside, ..vectors }
             });
-            (Input { view: l.packed(id, &filter, relayout)?, start: 0 }, false)
+            (Input::whole(l.packed(id, &filter, relayout)?), false)
         }
     };
     let outer = nest::collapse(&outer);
@@ -262,8 +277,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         fetch,
         inside: vectors.filter(|axis| axis.extent > 1),
     };
-    let mut uses: Vec<_> = inputs.iter().map(|i| i.view.used(Access::Read)).collect();
-    uses[0].strided = c.partial;
+    let uses = inputs.iter().map(|i| i.used()).collect();
     l.step_with(l.label(id), tile.emit(), uses, tile.flops())?;
     l.decided(decision);
     Ok(())

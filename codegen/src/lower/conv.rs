@@ -12,7 +12,6 @@ use kiln_ir::{DType, NodeId, Op, Tensor, Value};
 
 use super::context::{Lowering, Slot};
 use super::contraction::{Contraction, Input, Right, Roles, accumulator, blockings, emit, tile_shape};
-use super::elementwise::Operand;
 use super::error::LowerError;
 use super::grouped::Narrow;
 use super::halo::{Halo, surrounded};
@@ -285,7 +284,6 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
             let strides = x.strides();
             // the corner of the first tile
             let start = x.start() - window.padding.iter().zip(&strides[1..]).map(|(p, s)| p.low * s).sum::<i64>();
-            let x = Operand { view: x.tensor, strides, start };
             let extras: Vec<View> = l.graph.node(id).operands[2..].iter().map(|&e| l.view(e)).collect();
             let y = result(l, id);
             let filter = (filter, filter_strides);
@@ -293,7 +291,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
             ways.extend(winograd.into_iter().filter(|way| *way != choice.algorithm()));
             ways.extend(direct_ways(l, id, layer));
             let decision = l.decide(id, l.layer(id).unwrap_or_default(), ways);
-            winograd::lower(l, Convolution { id, choice, decision, layer, x, filter, y, extras, epilogue })
+            winograd::lower(l, Convolution { id, choice, decision, layer, x, start, filter, y, extras, epilogue })
         }
         Method::Direct { phases, guarded } => direct(l, id, a, &x, (&phases, guarded), epilogue, winograd),
     }
@@ -344,6 +342,7 @@ fn direct(
         extras: extras.iter().map(|e| nest::broadcast_strides(&e.dims)).collect(),
         guards: if guarded { n } else { 0 },
     };
+    let phase_count: usize = axes.iter().map(Vec::len).product();
     for chosen in choices(axes) {
         let narrow = match (a.layout, &filter) {
             (ConvLayout::ChannelsLast, Some(_)) if !depthwise => {
@@ -365,29 +364,32 @@ fn direct(
             chosen.iter().zip(strides).map(|(phase, stride)| at(phase) * stride).sum::<i64>()
         };
         let guards = (0..moves.guards).map(|i| Guard { extent: x_dims[first + i] as i64, start: chosen[i].x.0 });
-        let pixels = Input { view: x.tensor.clone(), start: x.start() + sum(&moves.x[first..], &|p| p.x.0) };
+        let start = x.start() + sum(&moves.x[first..], &|p| p.x.0);
+        let pixels = Input { view: x.tensor.clone(), start, elements: x.len() };
+        let filter_from = |start, view: View| Input { start, ..Input::whole(view) };
         let weights = sum(&moves.w[ws..], &|p| p.w.0);
         let (left, right) = match (a.layout, &filter) {
-            (ConvLayout::ChannelsFirst, _) => {
-                (Input { view: l.view(operands[1]), start: weights }, Right::Strided(pixels))
-            }
+            (ConvLayout::ChannelsFirst, _) => (filter_from(weights, l.view(operands[1])), Right::Strided(pixels)),
             (_, Some(tensor)) if let Some(groups) = narrow => {
                 let (filter, channels) = (tensor.clone(), [moves.w[wc], moves.w[wk]]);
                 (pixels, Right::Narrow { filter, start: weights, channels, groups })
             }
             (_, Some(tensor)) if !depthwise => (pixels, Right::Constant { tensor: tensor.clone(), start: weights }),
-            _ => (pixels, Right::Strided(Input { view: l.view(operands[1]), start: weights })),
+            _ => (pixels, Right::Strided(filter_from(weights, l.view(operands[1])))),
         };
         let contraction = Contraction {
             name: "conv",
-            result: Input { view: slot.view.clone(), start: slot.start + sum(&moves.y[first..], &|p| p.y.0) },
-            partial: slot.partial || axes.iter().any(|phases| phases.len() > 1),
+            result: Input {
+                view: slot.view.clone(),
+                start: slot.start + sum(&moves.y[first..], &|p| p.y.0),
+                elements: slot.elements / phase_count.max(1),
+            },
             left,
             right,
             extras: extras
                 .iter()
                 .zip(&moves.extras)
-                .map(|(e, strides)| Input { view: e.clone(), start: sum(&strides[first..], &|p| p.y.0) })
+                .map(|(e, strides)| Input { start: sum(&strides[first..], &|p| p.y.0), ..Input::whole(e.clone()) })
                 .collect(),
             guards: guards.collect(),
             epilogue,

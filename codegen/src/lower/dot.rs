@@ -73,16 +73,14 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axes: DotAxes<'_>, epilogue: &Sca
             if columns.is_empty() || (column_stride != 1 && few) {
                 return by_rows(l, id, &result, [left_view, view], &extras, &roles, epilogue);
             }
-            let input =
-                if column_stride == 1 { Input { view, start: 0 } } else { transposed(l, id, view, &mut roles)? };
+            let input = if column_stride == 1 { Input::whole(view) } else { transposed(l, id, view, &mut roles)? };
             Right::Strided(input)
         }
     };
-    let input = |view: View| Input { view, start: 0 };
+    let input = Input::whole;
     let contraction = Contraction {
         name: "dot",
         result: input(result),
-        partial: false,
         left: input(left_view),
         right,
         extras: extras.into_iter().map(input).collect(),
@@ -137,7 +135,7 @@ pub fn transposed(l: &mut Lowering<'_>, id: NodeId, view: View, roles: &mut Role
         axis.strides[W] = stride;
     }
     copy_into(l, id, &result, &dims, Operand { view, strides, start: 0 })?;
-    Ok(Input { view: result, start: 0 })
+    Ok(Input::whole(result))
 }
 
 /// Every element as a dot product of two rows.

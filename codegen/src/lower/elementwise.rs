@@ -2,6 +2,7 @@
 
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, NodeId, Value};
+use kiln_runtime::Access;
 
 use super::context::{Lowering, Slot};
 use super::error::LowerError;
@@ -10,7 +11,7 @@ use super::nest::{self, Axis};
 use super::scalar::{TypedExpr, load, store};
 use super::walk::{Body, walk};
 use crate::kir::{Buffer, Index, KernelBuilder, Value as KirValue};
-use crate::plan::program::View;
+use crate::plan::program::{Use, View};
 
 /// An operand of a pointwise kernel: a view walked with these strides from this element.
 #[derive(Clone, Debug)]
@@ -48,12 +49,6 @@ impl From<&Halo> for Operand {
     }
 }
 
-impl From<Slot> for Operand {
-    fn from(Slot { view, strides, start, .. }: Slot) -> Operand {
-        Operand { view, strides, start }
-    }
-}
-
 impl Operand {
     /// The same walk over no more of the memory than it touches, so that equal walks at other places are equal kernels.
     fn trimmed(&self, dims: &[usize]) -> Operand {
@@ -66,6 +61,12 @@ impl Operand {
         let view = View { offset, dims: vec![(high - low + 1) as usize], ..self.view.clone() };
         Operand { view, strides: self.strides.clone(), start: self.start - low }
     }
+
+    /// What a walk over `dims` reads.
+    fn read(&self, dims: &[usize]) -> Use {
+        let moved = self.strides.iter().zip(dims).filter(|(stride, _)| **stride != 0);
+        self.view.used_in_part(Access::Read, moved.map(|(_, &extent)| extent).product())
+    }
 }
 
 /// Lowers an elementwise node. Operands have the result's dims, or 1 where they are broadcast.
@@ -76,34 +77,36 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, expr: &ScalarExpr) -> Result<(), 
     // an operand that is broadcast is read several times: its memory cannot become the result's
     let whole: Vec<usize> = (0..operands.len()).filter(|&i| l.dims(operands[i]) == dims).collect();
     let inputs: Vec<Operand> = operands.iter().map(|&o| Operand::from(&l.halo(o))).collect();
-    let result = l.slot_in_place(id, v, &whole).into();
-    pointwise(l, id, &dims, result, &inputs, expr)
+    let result = l.slot_in_place(id, v, &whole);
+    let label = l.label(id);
+    pointwise(l, (id, label), &dims, result, &inputs, expr)
 }
 
-/// Appends a step that computes `expr` over a walk of extents `dims`.
+/// Appends a step of the node that computes `expr` over a walk of extents `dims`, those of the result.
 pub fn pointwise(
     l: &mut Lowering<'_>,
-    id: NodeId,
+    (id, label): (NodeId, String),
     dims: &[usize],
-    result: Operand,
+    result: Slot,
     inputs: &[Operand],
     expr: &ScalarExpr,
 ) -> Result<(), LowerError> {
     if dims.contains(&0) {
         return Ok(());
     }
-    let result = result.trimmed(dims);
     let inputs: Vec<Operand> = inputs.iter().map(|o| o.trimmed(dims)).collect();
     let dtypes: Vec<DType> = inputs.iter().map(|o| o.view.dtype).collect();
     let typed = l.typed(id, expr, &dtypes)?;
-    let strides: Vec<Vec<i64>> = std::iter::once(&result).chain(&inputs).map(|o| o.strides.clone()).collect();
+    let strides: Vec<Vec<i64>> =
+        std::iter::once(&result.strides).chain(inputs.iter().map(|o| &o.strides)).cloned().collect();
     let mut axes = nest::collapse(&nest::axes(dims, &strides));
     vectorise_along_memory(&mut axes);
     let mut b = KernelBuilder::new(l.graph.node(id).op.mnemonic());
     let out = b.output("y", result.view.dtype, result.view.len() as i64);
     let buffers: Vec<Buffer> =
         inputs.iter().enumerate().map(|(i, o)| b.input(format!("x{i}"), o.view.dtype, o.view.len() as i64)).collect();
-    let start: Vec<Index> = std::iter::once(&result).chain(&inputs).map(|o| Index::constant(o.start)).collect();
+    let start: Vec<Index> =
+        std::iter::once(result.start).chain(inputs.iter().map(|o| o.start)).map(Index::constant).collect();
     let widest = dtypes.iter().copied().max_by_key(|d| d.size()).unwrap_or(result.view.dtype);
     let lanes = l.machine.stream_lanes(widest, typed.is_heavy());
     let count: usize = dims.iter().product();
@@ -112,12 +115,8 @@ pub fn pointwise(
     let inner = axes.last().unwrap_or(&unit).strides.clone();
     let copies = expr.is_identity() && dtypes == [result.view.dtype];
     walk(&mut b, &axes, &start, lanes, &mut Pointwise { out, buffers: &buffers, inner, expr: &typed, copies });
-    let mut uses: Vec<_> =
-        std::iter::once(&result).chain(&inputs).map(|o| o.view.used(kiln_runtime::Access::Read)).collect();
-    for (used, operand) in uses.iter_mut().zip(std::iter::once(&result).chain(&inputs)) {
-        used.strided = count < operand.view.len();
-    }
-    l.step_with(l.label(id), b, uses, flops)
+    let uses = std::iter::once(result.written()).chain(inputs.iter().map(|o| o.read(dims))).collect();
+    l.step_with(label, b, uses, flops)
 }
 
 /// Puts the loop in which most operands go through memory in order innermost, where the innermost one is short.

@@ -20,6 +20,7 @@ use std::collections::HashMap;
 
 use kiln_ir::attribute::Padding;
 use kiln_ir::{NodeId, Op, Value};
+use kiln_runtime::Access;
 
 use super::context::{Lowering, Slot};
 use super::conv;
@@ -28,7 +29,7 @@ use super::movement::{padded, reads_by_strides, writes_by_strides};
 use super::nest::{self, Axis};
 use super::walk::{Body, run};
 use crate::kir::{Bits, Buffer, Index, KernelBuilder, VType, Value as KirValue};
-use crate::plan::program::View;
+use crate::plan::program::{Use, View};
 
 /// A value in the middle of a tensor. Around a dense value there is no room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,8 +102,17 @@ impl Halo {
 
     /// Where the step that makes the value writes it.
     pub fn slot(&self) -> Slot {
-        let partial = self.room.iter().any(|p| *p != Padding::NONE);
-        Slot { view: self.tensor.clone(), strides: self.strides(), start: self.start(), partial }
+        Slot { view: self.tensor.clone(), strides: self.strides(), start: self.start(), elements: self.len() }
+    }
+
+    /// Number of elements of the value.
+    pub fn len(&self) -> usize {
+        self.dims().iter().product()
+    }
+
+    /// What a step does that reads the value.
+    pub fn read(&self) -> Use {
+        self.tensor.used_in_part(Access::Read, self.len())
     }
 
     fn has_room(&self, around: &[Padding]) -> bool {
@@ -220,7 +230,6 @@ pub fn border(
     sides.truncate(last.map_or(0, |last| last + 1));
     let Some(first) = sides.iter().position(|s| s.room != Padding::NONE) else { return Ok(()) };
     let middle = tensor.dims.iter().zip(room).map(|(&n, p)| n - (p.low + p.high) as usize).product::<usize>();
-    let bytes = (tensor.len() - middle) * tensor.dtype.size();
     let mut b = KernelBuilder::new("border");
     let out = b.output("y", tensor.dtype, tensor.len() as i64);
     let lanes = l.machine.stream_lanes(tensor.dtype, false);
@@ -229,9 +238,8 @@ pub fn border(
         at += &(Index::from(b.parallel(side.extent)) * side.stride);
     }
     around(&mut b, &sides[first..], &at, lanes, &mut Element { out, element });
-    let mut uses = vec![tensor.used(kiln_runtime::Access::Write)];
-    uses[0].strided = true;
-    l.step_moving(l.label(id), b, uses, 0, bytes as u64)
+    let border = tensor.used_in_part(Access::Write, tensor.len() - middle);
+    l.step_with(format!("{} (border)", l.label(id)), b, vec![border], 0)
 }
 
 /// An axis of a tensor with a border.

@@ -68,6 +68,7 @@ pub fn lower(graph: &Graph, machine: Machine, exact: bool, choices: &Choices) ->
         }
     }
     finish(&mut l)?;
+    l.check_places()?;
     Ok(l.program)
 }
 

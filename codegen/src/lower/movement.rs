@@ -6,7 +6,7 @@ use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{NodeId, Op, Tensor, Value};
 use kiln_runtime::Access;
 
-use super::context::Lowering;
+use super::context::{Lowering, Slot};
 use super::elementwise::{Operand, pointwise};
 use super::error::LowerError;
 use super::halo::{self, Halo};
@@ -32,7 +32,7 @@ pub fn reshape(l: &mut Lowering<'_>, id: NodeId) -> Result<(), LowerError> {
 
 /// Axis i of the result is axis `perm[i]` of x.
 pub fn transpose(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) -> Result<(), LowerError> {
-    if let Some(made) = l.reserved_halo(l.operand(id, 0)) {
+    if let Some(made) = l.reserved_halo(l.operand(id, 0)).filter(|made| *made == made_transposed(&made.tensor, perm)) {
         l.bind(l.graph.value(id), made.tensor);
         return Ok(());
     }
@@ -60,9 +60,14 @@ pub fn reserve_transposed(l: &mut Lowering<'_>, id: NodeId, perm: &[usize]) {
         Some(view) => view.clone(),
         None => l.temporary(l.dtype(v), &l.dims(v)),
     };
+    l.reserve_halo(x, made_transposed(&view, perm));
+}
+
+/// The operand of a transpose where it is made so that its transpose lies at `view`.
+fn made_transposed(view: &View, perm: &[usize]) -> Halo {
     let mut inverse = vec![0; perm.len()];
     perm.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
-    l.reserve_halo(x, Halo::transposed(view, &inverse));
+    Halo::transposed(view.clone(), &inverse)
 }
 
 /// Repeats along new axes and axes of extent 1.
@@ -213,14 +218,16 @@ fn padded_into(
     }
     let (from, to) = (x.strides(), nest::row_major(&result.dims));
     let mut source = Operand::from(x);
-    let mut target = Operand { view: result.clone(), strides: Vec::new(), start: 0 };
+    let elements = dims.iter().product();
+    let mut target = Slot { view: result.clone(), strides: Vec::new(), start: 0, elements };
     for (axis, &(first, _)) in kept.iter().enumerate() {
         let d = dilation[axis] as i64;
         source.start += first * from[axis];
         target.start += (padding[axis].low + first * d) * to[axis];
         target.strides.push(to[axis] * d);
     }
-    pointwise(l, id, &dims, target, &[source], &ScalarExpr::identity())
+    let label = format!("{} (padding)", l.label(id));
+    pointwise(l, (id, label), &dims, target, &[source], &ScalarExpr::identity())
 }
 
 /// Whether the op's step finds operand `position` wherever that lies, inside a wider tensor too.
@@ -269,7 +276,10 @@ pub fn copy_into(
         (Some(at), Some(inner)) if at + 1 < axes.len() && inner.extent >= 8 && inner.strides[1] != 0 => {
             blocked(l, id, result, &axes, at, &source)
         }
-        _ => pointwise(l, id, dims, Operand::dense(&result.reshaped(dims)), &[source], &ScalarExpr::identity()),
+        _ => {
+            let label = l.label(id);
+            pointwise(l, (id, label), dims, Slot::whole(result.reshaped(dims)), &[source], &ScalarExpr::identity())
+        }
     }
 }
 

@@ -17,8 +17,9 @@ pub fn along_axis(l: &mut Lowering<'_>, id: NodeId, axis: usize, expr: &ScalarEx
         let view = l.view(l.operand(id, i));
         inputs.push(Operand::along(&view, axis, dims.len()));
     }
-    let result = l.slot_in_place(id, v, &[0]).into();
-    pointwise(l, id, &dims, result, &inputs, expr)
+    let result = l.slot_in_place(id, v, &[0]);
+    let label = l.label(id);
+    pointwise(l, (id, label), &dims, result, &inputs, expr)
 }
 
 /// A formula of this module. They are constants, and tests parse them all.

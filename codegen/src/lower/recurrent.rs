@@ -7,7 +7,7 @@ use kiln_ir::recurrence::{Source, Target, Update};
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{NodeId, Value};
 
-use super::context::Lowering;
+use super::context::{Lowering, Slot};
 use super::contraction::{Contraction, Input, Right, Roles, emit};
 use super::dot::transposed;
 use super::elementwise::{Operand, pointwise};
@@ -92,7 +92,8 @@ pub fn recurrent(
                 Target::Reset => &reset,
                 Target::Cell => state.as_ref().unwrap_or(&next),
             };
-            pointwise(l, id, &[batch, units], Operand::dense(result), &inputs, expr)?;
+            let label = l.label(id);
+            pointwise(l, (id, label), &[batch, units], Slot::whole(result.clone()), &inputs, expr)?;
             if let (Target::Reset, Some(late)) = (target, &late) {
                 late.emit(l, id, &reset)?;
             }
@@ -140,7 +141,7 @@ impl Product {
                 let view = View { offset, dims: vec![sums, units], ..view };
                 // one hidden unit is a column already
                 let contiguous = units == 1;
-                let input = if contiguous { Input { view, start: 0 } } else { transposed(l, id, view, &mut roles)? };
+                let input = if contiguous { Input::whole(view) } else { transposed(l, id, view, &mut roles)? };
                 Right::Strided(input)
             }
         };
@@ -151,9 +152,8 @@ impl Product {
     fn emit(&self, l: &mut Lowering<'_>, id: NodeId, hidden: &View) -> Result<(), LowerError> {
         let contraction = Contraction {
             name: "recurrence",
-            result: Input { view: self.result.clone(), start: 0 },
-            partial: false,
-            left: Input { view: hidden.clone(), start: 0 },
+            result: Input::whole(self.result.clone()),
+            left: Input::whole(hidden.clone()),
             right: self.right.clone(),
             extras: Vec::new(),
             guards: Vec::new(),

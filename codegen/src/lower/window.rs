@@ -3,7 +3,6 @@
 use kiln_ir::NodeId;
 use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::infer::{filled, padding_or_none};
-use kiln_runtime::Access;
 
 use super::context::Lowering;
 use super::error::LowerError;
@@ -89,7 +88,6 @@ pub fn reduce_window(
         inside: None,
         fetch: Vec::new(),
     };
-    let mut uses = vec![result.used(Access::Write), x.tensor.used(Access::Read)];
-    uses[0].strided = slot.partial;
+    let uses = vec![slot.written(), x.read()];
     l.step_with(l.label(id), tile.emit(), uses, tile.flops())
 }

@@ -53,7 +53,7 @@ pub fn build(program: Program, threads: usize) -> Result<Planned, LowerError> {
                 Place::Temporary => Buffer::Arena { offset: arena.get(&u.storage).copied().unwrap_or(0), len },
             });
         }
-        Argument { buffer, dtype: u.dtype, offset: u.offset, len: u.len, access: u.access, strided: u.strided }
+        Argument { buffer, dtype: u.dtype, offset: u.offset, len: u.len, access: u.access, strided: u.touched < u.len }
     };
     let mut most_scratch = 0;
     for step in &program.steps {

@@ -86,7 +86,13 @@ impl View {
     /// A use of the whole view.
     pub fn used(&self, access: Access) -> Use {
         let (storage, offset, dtype) = (self.storage, self.offset, self.dtype);
-        Use { storage, offset, len: self.bytes(), dtype, access, strided: false }
+        Use { storage, offset, len: self.bytes(), dtype, access, touched: self.bytes() }
+    }
+
+    /// A use of `elements` elements of the view, with gaps between them if these are not all.
+    pub fn used_in_part(&self, access: Access, elements: usize) -> Use {
+        let touched = elements.saturating_mul(self.dtype.size()).min(self.bytes());
+        Use { touched, ..self.used(access) }
     }
 }
 
@@ -103,8 +109,8 @@ pub struct Use {
     pub dtype: DType,
     /// What is done.
     pub access: Access,
-    /// Whether bytes between are left alone.
-    pub strided: bool,
+    /// Bytes of these that are read or written; those between are left alone.
+    pub touched: usize,
 }
 
 /// What a step does.

@@ -26,8 +26,8 @@ pub use weights::FilterTransform;
 
 use super::context::{Lowering, Slot};
 use super::contraction::tile_shape;
-use super::elementwise::Operand;
 use super::error::LowerError;
+use super::halo::Halo;
 use super::machine::Machine;
 use super::nest::{self, Axis};
 use super::scalar::{TypedExpr, load, store};
@@ -49,8 +49,10 @@ pub struct Convolution<'a> {
     pub decision: Decision,
     /// The layer.
     pub layer: Layer,
-    /// x from the corner of the first tile on, in memory that holds all of every tile: batch, rows, columns, channels.
-    pub x: Operand,
+    /// x in memory that holds all of every tile: batch, rows, columns, channels.
+    pub x: Halo,
+    /// The corner of the first tile.
+    pub start: i64,
     /// The filter, and its strides by input channel, output channel, row and column.
     pub filter: (Tensor, [usize; 4]),
     /// The result.
@@ -102,7 +104,7 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
     }
     let tiles_per_row = width.div_ceil(m);
     let tiles_per_image = height.div_ceil(m) * tiles_per_row;
-    let x_strides = &c.x.strides;
+    let x_strides = &c.x.strides();
     let slots = c.choice.blocks * c.choice.block_tiles();
     let mut table: Vec<i64> = Vec::with_capacity(slots * columns as usize);
     let (mut most_x, mut whole_tiles, mut part_tiles) = (0, false, false);
@@ -120,7 +122,7 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
         whole_tiles |= whole;
         part_tiles |= !whole;
         let offset = |s: &[i64]| image as i64 * s[0] + top as i64 * s[1] + left as i64 * s[2];
-        let corner = c.x.start + offset(x_strides);
+        let corner = c.start + offset(x_strides);
         most_x = most_x.max(corner);
         table.extend([corner, rows as i64, cols as i64, i64::from(whole)]);
         for operand in moving.iter_mut().filter(|o| o.column.is_some()) {
@@ -154,7 +156,7 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
         _ => "winograd_6",
     });
     let y = b.output("y", c.y.view.dtype, c.y.view.len() as i64);
-    let x = b.input("x", DType::F32, c.x.view.len() as i64);
+    let x = b.input("x", DType::F32, c.x.tensor.len() as i64);
     let filters = b.input("u", DType::F32, u.len() as i64);
     let places = b.input("tiles", DType::I64, table.len() as i64);
     let extras: Vec<Buffer> =
@@ -209,10 +211,9 @@ pub fn lower(l: &mut Lowering<'_>, c: Convolution<'_>) -> Result<(), LowerError>
             emitter.output(b, products, m_row, tile, channel, &first_output, lanes);
         });
     });
-    let mut uses = vec![c.y.view.used(Access::Read), c.x.view.used(Access::Read), u.used(Access::Read)];
+    let mut uses = vec![c.y.written(), c.x.read(), u.used(Access::Read)];
     uses.push(table.used(Access::Read));
     uses.extend(c.extras.iter().map(|e| e.used(Access::Read)));
-    uses[0].strided = c.y.partial;
     let flops = 2 * (slots as u64) * frequencies as u64 * (inputs * outputs) as u64;
     let label = format!("{} (Winograd F({m},{}))", l.label(c.id), c.choice.transform.r);
     l.step_with(label, b, uses, flops)?;
