@@ -188,7 +188,14 @@ impl<'a> Importer<'a> {
         for proto in &graph.initializer {
             let name = proto.name.as_deref().unwrap_or_default();
             let slot = match read_value(proto, name, self.files, Some(Arc::from(name))) {
-                Ok(value) => Slot::Ready(value),
+                Ok(value) => {
+                    if self.depth == 0
+                        && let Some(constant) = value.held().and_then(Operand::tensor)
+                    {
+                        self.emit.holds(constant);
+                    }
+                    Slot::Ready(value)
+                }
                 Err(error) => {
                     self.problems.push(error.into());
                     Slot::Failed

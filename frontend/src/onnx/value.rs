@@ -40,6 +40,14 @@ impl Value {
         }
     }
 
+    /// The tensor that this is, or that holds it.
+    pub fn held(&self) -> Option<&Operand> {
+        match self {
+            Value::Tensor(operand) | Value::Narrow(Narrow { held: operand, .. }) => Some(operand),
+            Value::Sequence(_) | Value::Absent => None,
+        }
+    }
+
     /// The sequence that input `index` must be.
     pub fn sequence(&self, index: usize) -> Result<&Sequence> {
         match self {
