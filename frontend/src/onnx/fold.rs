@@ -10,7 +10,12 @@ use super::error::{NodeError, Result};
 pub(super) const LIMIT: usize = 1 << 16;
 
 /// The results of `op`, or `None` where it is not to be evaluated at import: results of more than `room` bytes are not.
-pub(super) fn evaluate(op: &Op, types: &[TensorType], operands: &[&Tensor], room: usize) -> Result<Option<Vec<Tensor>>> {
+pub(super) fn evaluate(
+    op: &Op,
+    types: &[TensorType],
+    operands: &[&Tensor],
+    room: usize,
+) -> Result<Option<Vec<Tensor>>> {
     if matches!(op, Op::Placeholder { .. } | Op::Constant { .. }) || is_heavy(op) {
         return Ok(None);
     }

@@ -6,7 +6,7 @@ use super::super::emit::{Emitter, Operand};
 use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::narrow::{Narrow, NarrowType};
 use super::super::node::NodeContext;
-use super::super::tensor::{dtype_of, read_tensor, read_value};
+use super::super::tensor::{dtype_of, read_value};
 use super::super::value::Value;
 use super::movement::extents;
 use super::{Results, Values};
@@ -35,16 +35,16 @@ pub(super) fn constant(n: &mut NodeContext<'_>) -> Values {
 }
 
 /// A tensor of one repeated value.
-pub(super) fn constant_of_shape(n: &mut NodeContext<'_>) -> Results {
+pub(super) fn constant_of_shape(n: &mut NodeContext<'_>) -> Values {
     let dims = extents(&n.required_integers(0, "input")?, "extents")?;
     let value = match n.attributes.tensor("value")? {
-        Some(proto) => read_tensor(proto, "value", n.files)?,
-        None => Tensor::scalar(0.0f32),
+        Some(proto) => read_value(proto, "value", n.files, None)?,
+        None => Operand::known(Tensor::scalar(0.0f32)).into(),
     };
-    if value.len() != 1 {
-        return invalid(format!("`value` must have one element, found {value:?}"));
+    match value.held().and_then(Operand::tensor) {
+        Some(number) if number.len() == 1 => Ok(vec![Value::of(value.narrow(), n.emit.filled(number, &dims)?)]),
+        _ => invalid(format!("`value` must have one element, found {value}")),
     }
-    Ok(vec![n.emit.filled(&value, &dims)?])
 }
 
 pub(super) fn shape(n: &mut NodeContext<'_>) -> Results {

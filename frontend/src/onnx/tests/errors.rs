@@ -412,11 +412,9 @@ fn constants_of_one_value_are_known_as_long_as_there_is_room_and_then_broadcast(
     let value = tensor_proto("value", &Tensor::from_slice(&[1], &[7u8]).unwrap());
     let mut proto = imported.proto();
     for node in &mut proto.graph.as_mut().unwrap().node {
-        node.attribute =
-            vec![AttributeProto { t: Some(value.clone()), ..attribute("value", AttributeType::Tensor) }];
+        node.attribute = vec![AttributeProto { t: Some(value.clone()), ..attribute("value", AttributeType::Tensor) }];
     }
     let graph = import_proto(&proto, &ImportOptions::default()).unwrap().graph;
-    let made: Vec<&str> =
-        graph.outputs().iter().map(|(_, value)| graph.node(value.node).op.mnemonic()).collect();
+    let made: Vec<&str> = graph.outputs().iter().map(|(_, value)| graph.node(value.node).op.mnemonic()).collect();
     assert_eq!(made, ["constant", "broadcast"]);
 }
