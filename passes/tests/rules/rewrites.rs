@@ -306,7 +306,7 @@ pub const ROWS: &[Row] = &[
         d.some(a);
     }),
     row("slice_before_dot", Exactly, |d| {
-        let (batch, n, k, m) = (8 + d.below(9), 8 + d.below(9), 20 + d.below(5), d.extent());
+        let (batch, n, k, m) = (16 + d.below(9), 16 + d.below(9), 20 + d.below(5), d.extent());
         let (x, z) = (d.input(&[n, batch, k]), d.input(&[batch, m, k]));
         let a = d.b.dot(x, z, &[1], &[0], &[2], &[2]);
         d.some(a);

@@ -79,12 +79,13 @@ pub(super) enum OfNarrow {
 
 /// Makes operands of a narrow type tensors where the operator takes such; says what it makes of them.
 pub(super) fn unwrap_narrow(op_type: &str, n: &mut NodeContext<'_>) -> Result<OfNarrow> {
+    type Fits = fn(NarrowType) -> bool;
     use OfNarrow::{Keeps, KeepsFirst, Others, Wraps};
     const FIRST: Option<&[usize]> = Some(&[0]);
     const ALL: Option<&[usize]> = None;
     let any = |_: NarrowType| true;
     let computes = NarrowType::computes;
-    let (places, fits, makes): (Option<&[usize]>, fn(NarrowType) -> bool, OfNarrow) = match op_type {
+    let (places, fits, makes): (Option<&[usize]>, Fits, OfNarrow) = match op_type {
         "CenterCropPad" | "Compress" | "DepthToSpace" | "Expand" | "Flatten" | "Gather" | "GatherElements"
         | "GatherND" | "Reshape" | "ReverseSequence" | "Slice" | "SpaceToDepth" | "Split" | "Squeeze" | "Tile"
         | "Transpose" | "Trilu" | "Unsqueeze" => (FIRST, any, Keeps),
