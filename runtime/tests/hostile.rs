@@ -4,7 +4,7 @@ mod common;
 
 use artifact::{Digests, NativeOptions, inspect, load_native, read_portable};
 use bytes::Bytes;
-use common::{native, whole};
+use common::{native, number, sign, whole};
 use kiln_runtime::*;
 use proptest::prelude::*;
 
@@ -25,26 +25,6 @@ fn refused(bytes: &[u8]) -> [bool; 4] {
         read_portable(&file).is_err(),
         native.is_err(),
     ]
-}
-
-fn number(bytes: &[u8], at: usize) -> usize {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize
-}
-
-/// Puts the right digests into a file whose contents were changed, so that what lies behind them is reached.
-fn sign(bytes: &mut [u8]) {
-    let count = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
-    let table = 128 + 64 * count;
-    for entry in (128..table).step_by(64) {
-        let (offset, len) = (number(bytes, entry + 8), number(bytes, entry + 16));
-        if let Some(section) = bytes.get(offset..offset.saturating_add(len)) {
-            let digest = *blake3::hash(section).as_bytes();
-            bytes[entry + 32..entry + 64].copy_from_slice(&digest);
-        }
-    }
-    bytes[64..96].fill(0);
-    let digest = *blake3::hash(&bytes[..table]).as_bytes();
-    bytes[64..96].copy_from_slice(&digest);
 }
 
 #[test]

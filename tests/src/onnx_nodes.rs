@@ -312,8 +312,8 @@ pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Disput
         "Conditions and numbers of steps are known at import: a branch is inlined, a loop is written out step by step. Sequences and \
          optionals are taken\napart: a sequence `x` among the inputs or outputs is the tensors `x.0`, `x.1` … (`--length x=N` says \
          how many of an input), an optional input has an\nelement unless `--absent x` says otherwise. Integers of 4 and 16 bits, unsigned ones \
-         of 32 and 8-bit floats are held in wider\ntypes, exactly: casts, quantisation, reshaping and slicing (not padding) and (from 16 bits on) arithmetic take \
-         them; what is fed for an input is cast first.\n\n",
+         of 32 and 8-bit floats are held in wider\ntypes, exactly: casts, quantisation, what only moves or chooses elements (but not sequences of them, nor \
+         `Resize`) and,\nfrom 16 bits on, integer arithmetic take them; what is fed for an input is cast first.\n\n",
     );
     text.push_str("## Operators\n\n");
     for line in wrapped(operators) {

@@ -57,6 +57,34 @@ proptest! {
     }
 }
 
+/// Later passes and lowering take what a rule would have made another of. For each rule, graphs in which it fires, where some do.
+#[test]
+fn random_graphs_compiled_with_each_rule_off_compute_what_the_graph_does() {
+    const GRAPHS: usize = 400;
+    const EACH: usize = 8;
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[11; 32]));
+    let strategy = random_graph(Options::default());
+    let mut graphs = Vec::new();
+    for _ in 0..GRAPHS {
+        let random = strategy.new_tree(&mut runner).unwrap().current();
+        let report = kiln_passes::optimize(&random.graph, &PassOptions::default()).unwrap().report;
+        graphs.push((random, report));
+    }
+    let mut fired = 0;
+    for (at, rule) in kiln_passes::rule_names().enumerate() {
+        let (of_rule, others): (Vec<_>, Vec<_>) = graphs.iter().partition(|(_, report)| report.fired(rule) > 0);
+        fired += usize::from(!of_rule.is_empty());
+        let others = others.into_iter().cycle().skip(at * EACH);
+        for (random, _) in of_rule.into_iter().chain(others).take(EACH) {
+            let without = PassOptions::default().without(rule);
+            let report = kiln_passes::optimize(&random.graph, &without).unwrap().report;
+            assert_eq!(report.fired(rule), 0, "{rule} is off and fires on\n{}", random.graph);
+            agree(random, [Way::Compiled(without)]).unwrap_or_else(|e| panic!("without {rule}: {e}\n{random:?}"));
+        }
+    }
+    assert!(fired >= 40, "only {fired} rules fire on {GRAPHS} graphs");
+}
+
 proptest! {
     #![proptest_config(config(2000))]
 

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
-use kiln_ir::Tensor;
+use kiln_ir::{DType, Tensor};
 
 use super::attributes::Attributes;
 use super::emit::{Operand, axis};
 use super::error::{NodeError, Result, invalid, unsupported};
 use super::graph::{Importer, Opsets, Slot, copies};
+use super::narrow::NarrowType;
 use super::proto::{DimensionValue, GraphProto, NodeProto, TypeValue, ValueInfoProto};
 use super::tensor::dtype_of;
 use super::value::Value;
@@ -118,7 +119,7 @@ impl Importer<'_> {
             }
             let outputs = graph.output.iter().skip(1 + states);
             for (stack, output) in stacks.iter().zip(outputs) {
-                carried.push(importer.stacked(stack, output, Walk { axis: 0, backwards: false })?.into());
+                carried.push(importer.stacked(stack, output, Walk { axis: 0, backwards: false })?);
             }
             Ok(Some(carried))
         })
@@ -136,9 +137,11 @@ impl Importer<'_> {
         let along = walks("scan_output_axes", "scan_output_directions", scans)?;
         all_taken(a, opsets)?;
         let mut values = present(inputs, 0)?;
-        let operands = tensors(&values, states)?;
-        values.truncate(states);
-        self.body(graph, opsets, |importer, body| body.scan(importer, values, &operands, &over, &along))
+        let scanned = values.split_off(states);
+        if let Some((i, odd)) = scanned.iter().enumerate().find(|(_, value)| value.held().is_none()) {
+            odd.tensor(states + i)?;
+        }
+        self.body(graph, opsets, |importer, body| body.scan(importer, values, &scanned, &over, &along))
     }
 
     /// Before opset 9 every operand and result has a batch axis in front, each entry of which is scanned by itself.
@@ -160,7 +163,8 @@ impl Importer<'_> {
             return unsupported("sequence_lens (every sequence is scanned whole)");
         }
         let values = present(inputs, 1)?;
-        let operands = tensors(&values, 0)?;
+        let operands: Vec<Operand> =
+            values.iter().enumerate().map(|(i, value)| value.tensor(i).cloned()).collect::<Result<_>>()?;
         let batch = operands.first().filter(|o| o.rank() > 0).map_or(0, |o| o.extent(0));
         if batch == 0 || operands.iter().any(|o| o.rank() == 0 || o.extent(0) != batch) {
             return invalid("initial states and scan inputs must have one batch axis of the same extent, at least 1");
@@ -173,9 +177,9 @@ impl Importer<'_> {
             let mut results: Vec<Vec<Operand>> = vec![Vec::new(); states + scans];
             for entry in 0..batch {
                 let own = operands.iter().map(|o| importer.emit.element(o, 0, entry)).collect::<Result<Vec<_>>>()?;
-                let (initial, scanned) = own.split_at(states);
-                let initial = initial.iter().cloned().map(Value::Tensor).collect();
-                let Some(found) = body.scan(importer, initial, scanned, &over, &along)? else { return Ok(None) };
+                let mut initial: Vec<Value> = own.into_iter().map(Value::Tensor).collect();
+                let scanned = initial.split_off(states);
+                let Some(found) = body.scan(importer, initial, &scanned, &over, &along)? else { return Ok(None) };
                 for (i, (list, value)) in results.iter_mut().zip(&found).enumerate() {
                     list.push(value.tensor(i)?.clone());
                 }
@@ -219,7 +223,7 @@ impl Importer<'_> {
                     list.push(value.tensor(i)?.clone());
                 }
             }
-            let dtypes = graph.output.iter().map(|o| declared(o).map(|(dtype, _)| dtype));
+            let dtypes = graph.output.iter().map(|o| declared(o).filter(|d| d.narrow.is_none()).map(|d| d.dtype));
             let made = results.into_iter().zip(dtypes).map(|(list, dtype)| importer.emit.sequence(list, dtype));
             made.collect::<Result<_>>().map(Some)
         })
@@ -245,11 +249,11 @@ impl Importer<'_> {
     }
 
     /// The values that a scan output had, joined along a new axis.
-    fn stacked(&mut self, values: &[Value], output: &ValueInfoProto, along: Walk) -> Result<Operand> {
+    fn stacked(&mut self, values: &[Value], output: &ValueInfoProto, along: Walk) -> Result<Value> {
         let name = output.name.as_deref().unwrap_or_default();
         let mut parts = Vec::with_capacity(values.len());
         for value in values {
-            let Value::Tensor(part) = value else {
+            let Some(part) = value.held() else {
                 return invalid(format!("the body's result `{name}` must be a tensor to be stacked, found {value}"));
             };
             parts.push(part.clone());
@@ -259,15 +263,23 @@ impl Importer<'_> {
         }
         let Some(first) = parts.first() else {
             // No step was made: only the declaration tells the extents.
-            let Some((dtype, Some(mut dims))) = declared(output) else {
+            let Some(Declared { narrow, dtype, dims: Some(mut dims) }) = declared(output) else {
                 return unsupported(format!(
                     "a loop of no steps whose body does not declare the extents of `{name}`, which is then empty"
                 ));
             };
             let at = axis(along.axis, dims.len() + 1)?;
             dims.insert(at, 0);
-            return Ok(Operand::known(Tensor::zeros(dtype, &dims)?));
+            return Ok(Value::of(narrow, Operand::known(Tensor::zeros(dtype, &dims)?)));
         };
+        let narrow = values.first().and_then(Value::narrow);
+        if let Some(other) = values.iter().find(|v| v.narrow() != narrow) {
+            return invalid(format!(
+                "the body's result `{name}` has elements of {} in one step and of {} in another: it cannot be stacked",
+                values.first().map(Value::element_type).unwrap_or_default(),
+                other.element_type()
+            ));
+        }
         if let Some(other) = parts.iter().find(|p| p.dims() != first.dims()) {
             return invalid(format!(
                 "the body's result `{name}` has extents {:?} in one step and {:?} in another: it cannot be stacked",
@@ -276,7 +288,7 @@ impl Importer<'_> {
             ));
         }
         let at = axis(along.axis, first.rank() + 1)?;
-        self.emit.stack(&parts, at)
+        Ok(Value::of(narrow, self.emit.stack(&parts, at)?))
     }
 }
 
@@ -310,13 +322,14 @@ impl Body<'_> {
         &self,
         importer: &mut Importer<'_>,
         mut states: Vec<Value>,
-        scanned: &[Operand],
+        scanned: &[Value],
         over: &[Walk],
         along: &[Walk],
     ) -> Outcome {
+        let walked: Vec<&Operand> = scanned.iter().filter_map(Value::held).collect();
         let axes: Vec<usize> =
-            scanned.iter().zip(over).map(|(x, walk)| axis(walk.axis, x.rank())).collect::<Result<_>>()?;
-        let extents: Vec<usize> = scanned.iter().zip(&axes).map(|(x, &at)| x.extent(at)).collect();
+            walked.iter().zip(over).map(|(x, walk)| axis(walk.axis, x.rank())).collect::<Result<_>>()?;
+        let extents: Vec<usize> = walked.iter().zip(&axes).map(|(x, &at)| x.extent(at)).collect();
         let steps = extents.first().copied().unwrap_or(0);
         if extents.iter().any(|&e| e != steps) {
             return invalid(format!("the scan inputs have {extents:?} steps; expected equally many"));
@@ -324,9 +337,9 @@ impl Body<'_> {
         let count = states.len();
         let mut stacks: Vec<Vec<Value>> = vec![Vec::new(); along.len()];
         for step in 0..steps {
-            for ((x, walk), &at) in scanned.iter().zip(over).zip(&axes) {
+            for (((value, &x), walk), &at) in scanned.iter().zip(&walked).zip(over).zip(&axes) {
                 let place = if walk.backwards { steps - 1 - step } else { step };
-                states.push(importer.emit.element(x, at, place)?.into());
+                states.push(Value::of(value.narrow(), importer.emit.element(x, at, place)?));
             }
             let Some(mut results) = self.step(importer, states)? else { return Ok(None) };
             let found = results.split_off(count);
@@ -334,7 +347,7 @@ impl Body<'_> {
             states = results;
         }
         for ((stack, output), &walk) in stacks.iter().zip(self.graph.output.iter().skip(count)).zip(along) {
-            states.push(importer.stacked(stack, output, walk)?.into());
+            states.push(importer.stacked(stack, output, walk)?);
         }
         Ok(Some(states))
     }
@@ -366,11 +379,6 @@ fn present(inputs: &[Option<Value>], first: usize) -> Result<Vec<Value>> {
         value.clone().ok_or(NodeError::MissingInput { index: first + i, role: "a value that the body takes" })
     };
     inputs.iter().enumerate().map(value).collect()
-}
-
-/// The values from `first` on, which must be tensors.
-fn tensors(values: &[Value], first: usize) -> Result<Vec<Operand>> {
-    values.iter().enumerate().skip(first).map(|(i, value)| value.tensor(i).cloned()).collect()
 }
 
 fn expect_inputs(graph: &GraphProto, found: usize, what: &str) -> Result<()> {
@@ -424,14 +432,24 @@ fn per_value(name: &str, given: Option<&[i64]>, count: usize, fits: impl Fn(i64)
     })
 }
 
-/// The dtype that a subgraph declares of a result, and its extents where all are numbers.
-fn declared(output: &ValueInfoProto) -> Option<(kiln_ir::DType, Option<Vec<usize>>)> {
+/// What a subgraph declares of a result.
+struct Declared {
+    narrow: Option<NarrowType>,
+    /// The dtype, or what holds the narrow type.
+    dtype: DType,
+    /// Where all extents are numbers.
+    dims: Option<Vec<usize>>,
+}
+
+fn declared(output: &ValueInfoProto) -> Option<Declared> {
     let Some(TypeValue::Tensor(tensor)) = output.r#type.as_ref()?.value.as_ref() else { return None };
-    let dtype = dtype_of(tensor.elem_type.unwrap_or_default()).ok()?;
+    let stated = tensor.elem_type.unwrap_or_default();
+    let narrow = NarrowType::of(stated);
+    let dtype = narrow.map(NarrowType::held_in).or_else(|| dtype_of(stated).ok())?;
     let extent = |d: &super::proto::Dimension| match d.value {
         Some(DimensionValue::Value(v)) => usize::try_from(v).ok(),
         _ => None,
     };
     let dims = tensor.shape.as_ref().and_then(|s| s.dim.iter().map(extent).collect());
-    Some((dtype, dims))
+    Some(Declared { narrow, dtype, dims })
 }

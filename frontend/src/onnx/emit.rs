@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kiln_ir::attribute::{Padding, Reducer};
+use kiln_ir::tensor::element_count;
 use kiln_ir::{BuildErrors, Builder, DType, Dim, Graph, Location, Op, Tensor, TensorType, Value};
 
 use super::error::{NodeError, Result, invalid, unsupported};
@@ -25,6 +27,16 @@ const MOST_NODES: usize = 1 << 20;
 
 /// Most elements of all sequences that import makes, together: a sequence that grows is made anew at every step.
 pub(super) const MOST_ELEMENTS: usize = 1 << 18;
+
+/// Most bytes of the constants that import works out, in all, besides [`MADE_PER_BYTE`] times those that the file holds: a
+/// node of some bytes can ask for a window or a range of any length.
+const MOST_MADE: usize = 1 << 28;
+
+/// See [`MOST_MADE`].
+const MADE_PER_BYTE: usize = 4;
+
+/// Most bytes of the constants of one repeated value that are known, in all.
+const MOST_FILLED: usize = 1 << 30;
 
 /// A tensor during import: a result of the graph, or a tensor known already.
 #[derive(Clone, Debug)]
@@ -100,6 +112,11 @@ pub(super) struct Emitter {
     location: Option<Location>,
     /// Elements of the sequences made.
     elements: usize,
+    /// Bytes of the constants made, and how many there may be.
+    made: usize,
+    most_made: usize,
+    /// Bytes of the constants of one repeated value.
+    filled: usize,
 }
 
 pub(super) fn fixed(dims: &[usize]) -> Vec<Dim> {
@@ -121,7 +138,7 @@ pub(super) fn joint_dims(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
 
 impl Emitter {
     pub fn new(graph: Graph) -> Emitter {
-        Emitter { graph, name: None, location: None, elements: 0 }
+        Emitter { graph, name: None, location: None, elements: 0, made: 0, most_made: MOST_MADE, filled: 0 }
     }
 
     pub fn graph(&mut self) -> &mut Graph {
@@ -152,7 +169,9 @@ impl Emitter {
         let known: Option<Vec<&Tensor>> = operands.iter().map(|o| o.tensor()).collect();
         if let Some(known) = known {
             let types: Vec<TensorType> = operands.iter().map(|o| o.ty()).collect();
-            if let Some(results) = fold::evaluate(&op, &types, &known)? {
+            let room = self.most_made - self.made;
+            if let Some(results) = fold::evaluate(&op, &types, &known, room)? {
+                self.made += results.iter().map(Tensor::byte_len).sum::<usize>();
                 return Ok(results.into_iter().map(Operand::known).collect());
             }
         }
@@ -242,6 +261,38 @@ impl Emitter {
             return Ok(());
         }
         unsupported(format!("sequences of more than {MOST_ELEMENTS} elements together: stack them into tensors"))
+    }
+
+    /// Lets import work out more, for a constant that the file holds.
+    pub fn holds(&mut self, constant: &Tensor) {
+        self.most_made = self.most_made.saturating_add(constant.byte_len().saturating_mul(MADE_PER_BYTE));
+    }
+
+    /// Counts a constant of these extents before import works it out; refuses it where constants have become too large.
+    pub fn room_for_constant(&mut self, dtype: DType, dims: &[usize]) -> Result<()> {
+        if let Some(made) = bytes_beside(self.made, dtype, dims).filter(|&made| made <= self.most_made) {
+            self.made = made;
+            return Ok(());
+        }
+        unsupported(format!(
+            "a constant {} that import would have to work out, beside {} bytes of others (up to {} are in all); store it in the \
+             file as an initializer, or make it an input of the model",
+            TensorType::fixed(dtype, dims),
+            self.made,
+            self.most_made
+        ))
+    }
+
+    /// A tensor of one repeated value. Models without trained weights are made of these, so they are known as long as there is
+    /// room; beyond, the value is broadcast in the graph, which takes no memory.
+    pub fn filled(&mut self, value: &Tensor, dims: &[usize]) -> Result<Operand> {
+        let filled = bytes_beside(self.filled, value.dtype(), dims).filter(|&filled| filled <= MOST_FILLED);
+        let Some(filled) = filled else {
+            return self.broadcast_to(&Operand::known(value.reshape(&[])?), dims);
+        };
+        let bytes = value.bytes().repeat((filled - self.filled) / value.dtype().size());
+        self.filled = filled;
+        Ok(Operand::known(Tensor::from_bytes(value.dtype(), dims, Bytes::from(bytes))?))
     }
 
     // ---- elementwise ----
@@ -417,6 +468,11 @@ impl Emitter {
         let sum = self.reduce_keep(x, axes, Reducer::Sum)?;
         if count == 1.0 { Ok(sum) } else { self.with_scalar(Op::Div {}, &sum, count) }
     }
+}
+
+/// `others` and the bytes of a tensor; `None` beyond what can be counted.
+fn bytes_beside(others: usize, dtype: DType, dims: &[usize]) -> Option<usize> {
+    element_count(dims)?.checked_mul(dtype.size())?.checked_add(others)
 }
 
 /// The operand of a value in the graph.

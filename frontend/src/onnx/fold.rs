@@ -9,14 +9,20 @@ use super::error::{NodeError, Result};
 /// below it; weights are above it, and are left to the passes, which fold them once and report it.
 pub(super) const LIMIT: usize = 1 << 16;
 
-/// The results of `op`, or `None` where it is not to be evaluated at import.
-pub(super) fn evaluate(op: &Op, types: &[TensorType], operands: &[&Tensor]) -> Result<Option<Vec<Tensor>>> {
+/// The results of `op`, or `None` where it is not to be evaluated at import: results of more than `room` bytes are not.
+pub(super) fn evaluate(
+    op: &Op,
+    types: &[TensorType],
+    operands: &[&Tensor],
+    room: usize,
+) -> Result<Option<Vec<Tensor>>> {
     if matches!(op, Op::Placeholder { .. } | Op::Constant { .. }) || is_heavy(op) {
         return Ok(None);
     }
     let results = infer(op, types).map_err(|e| NodeError::Infer(Box::new(e)))?;
     let small = |t: &TensorType| t.element_count().is_some_and(|n| n <= LIMIT);
-    if !types.iter().chain(&results).all(small) {
+    let bytes = |t: &TensorType| t.element_count().unwrap_or(usize::MAX).saturating_mul(t.dtype.size());
+    if !types.iter().chain(&results).all(small) || results.iter().map(bytes).sum::<usize>() > room {
         return Ok(None);
     }
     let operands: Vec<Tensor> = operands.iter().map(|&t| t.clone()).collect();

@@ -188,7 +188,14 @@ impl<'a> Importer<'a> {
         for proto in &graph.initializer {
             let name = proto.name.as_deref().unwrap_or_default();
             let slot = match read_value(proto, name, self.files, Some(Arc::from(name))) {
-                Ok(value) => Slot::Ready(value),
+                Ok(value) => {
+                    if self.depth == 0
+                        && let Some(constant) = value.held().and_then(Operand::tensor)
+                    {
+                        self.emit.holds(constant);
+                    }
+                    Slot::Ready(value)
+                }
                 Err(error) => {
                     self.problems.push(error.into());
                     Slot::Failed
@@ -276,18 +283,19 @@ impl<'a> Importer<'a> {
         let mut context = NodeContext::new(&mut self.emit, attributes, opset, node.output.len(), self.files, inputs);
         let results = match handler {
             Handler::Tensors(handler) => {
-                let (narrow, of_narrow) = ops::unwrap_narrow(node.op_type(), &mut context);
+                let makes = ops::unwrap_narrow(node.op_type(), &mut context)?;
                 context.check_tensors()?;
                 let results = handler(&mut context)?;
-                let emit = &mut *context.emit;
-                let wrapped = |result: Operand| match (narrow, of_narrow) {
-                    (Some(ty), OfNarrow::Keeps) => Ok(Value::Narrow(Narrow { ty, held: result })),
+                let (narrow, emit) = (context.narrow, &mut *context.emit);
+                let wrapped = |(i, result): (usize, Operand)| match (narrow, makes) {
                     (Some(ty), OfNarrow::Wraps) => {
                         Ok(Value::Narrow(Narrow { ty, held: ty.cast(emit, &result, true)? }))
                     }
-                    (None, _) | (_, OfNarrow::Compares | OfNarrow::Nothing) => Ok(Value::Tensor(result)),
+                    (Some(_), OfNarrow::Keeps) => Ok(Value::of(narrow, result)),
+                    (Some(_), OfNarrow::KeepsFirst) if i == 0 => Ok(Value::of(narrow, result)),
+                    _ => Ok(Value::Tensor(result)),
                 };
-                results.into_iter().map(wrapped).collect::<Result<Vec<Value>>>()?
+                results.into_iter().enumerate().map(wrapped).collect::<Result<Vec<Value>>>()?
             }
             Handler::Values(handler) => handler(&mut context)?,
         };

@@ -2,7 +2,7 @@
 //! of 8 bits.
 //!
 //! The wider type has every value of the narrower one, so that constants are exact, and so is what is done with them:
-//! casts, quantising and back, movement, and arithmetic of integers of 16 and 32 bits. Other operators refuse them by name. An
+//! casts, quantising and back, movement, choices, and arithmetic of integers of 16 and 32 bits. Other operators refuse them by name. An
 //! input or output of such a type has the wider one; what is fed is cast first.
 
 use bytes::Bytes;
@@ -103,6 +103,11 @@ impl NarrowType {
     /// Whether ONNX has arithmetic of it.
     pub fn computes(self) -> bool {
         matches!(self, NarrowType::Integer { bits: 16.., .. })
+    }
+
+    /// Whether its elements are floats.
+    pub fn is_float(self) -> bool {
+        matches!(self, NarrowType::Float(_))
     }
 
     /// Whether it has negative values.

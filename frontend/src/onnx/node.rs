@@ -7,7 +7,7 @@ use kiln_ir::Tensor;
 use super::attributes::Attributes;
 use super::emit::{Emitter, Operand};
 use super::error::{NodeError, Result, invalid};
-use super::narrow::{Narrow, NarrowType};
+use super::narrow::NarrowType;
 use super::tensor::ExternalFiles;
 use super::value::{Sequence, Value};
 
@@ -37,6 +37,8 @@ pub(super) struct NodeContext<'a> {
     pub outputs: usize,
     /// Files beside the model.
     pub files: &'a ExternalFiles,
+    /// The narrow element type that operands had, which are now the tensors that hold them.
+    pub narrow: Option<NarrowType>,
     inputs: Vec<Option<Value>>,
     read: RefCell<Vec<bool>>,
 }
@@ -51,7 +53,7 @@ impl<'a> NodeContext<'a> {
         inputs: Vec<Option<Value>>,
     ) -> NodeContext<'a> {
         let read = RefCell::new(vec![false; inputs.len()]);
-        NodeContext { emit, attributes, opset, outputs, files, inputs, read }
+        NodeContext { emit, attributes, opset, outputs, files, narrow: None, inputs, read }
     }
 
     /// Input `index`, whatever it is; `None` where it is omitted.
@@ -76,24 +78,29 @@ impl<'a> NodeContext<'a> {
         self.value(index).ok_or(NodeError::MissingInput { index, role })?.sequence(index).cloned()
     }
 
-    /// Makes a first input of a narrow element type the tensor that holds it; gives that type.
-    pub fn unwrap_first(&mut self) -> Option<NarrowType> {
-        let first = self.inputs.first_mut()?.as_mut()?;
-        let Value::Narrow(Narrow { ty, held }) = first.clone() else { return None };
-        *first = Value::Tensor(held);
-        Some(ty)
-    }
-
-    /// As [`NodeContext::unwrap_first`] for all inputs, where they are of one type that `fits`.
-    pub fn unwrap_all(&mut self, fits: fn(NarrowType) -> bool) -> Option<NarrowType> {
-        let Value::Narrow(Narrow { ty, .. }) = self.inputs.first()?.clone()? else { return None };
-        let held = self.inputs.iter().map(|input| match input {
-            Some(Value::Narrow(narrow)) if narrow.ty == ty => Some(Some(Value::Tensor(narrow.held.clone()))),
-            _ => None,
-        });
-        let held: Vec<Option<Value>> = held.collect::<Option<_>>().filter(|_| fits(ty))?;
-        self.inputs = held;
-        Some(ty)
+    /// Makes inputs of a narrow element type the tensors that hold them: those at `places`, or all where it is `None`, which
+    /// must be of one type. Nothing is done where one of them does not fit; it is then refused with what else is no tensor.
+    pub fn unwrap_narrow(&mut self, places: Option<&[usize]>, fits: fn(NarrowType) -> bool) -> Result<()> {
+        let taken = |i: &usize| places.is_none_or(|places| places.contains(i));
+        let places: Vec<usize> = (0..self.inputs.len()).filter(taken).collect();
+        let given = |i: usize| self.inputs.get(i).and_then(Option::as_ref);
+        let narrow: Vec<NarrowType> = places.iter().filter_map(|&i| given(i)?.narrow()).collect();
+        let Some(&ty) = narrow.first().filter(|_| narrow.iter().all(|&ty| fits(ty))) else { return Ok(()) };
+        let others = places.iter().filter_map(|&i| given(i)).any(|value| value.narrow() != Some(ty));
+        if others {
+            let found = places.iter().filter_map(|&i| Some(format!("{} (input {i})", given(i)?.element_type())));
+            let found = found.collect::<Vec<_>>().join(", ");
+            return invalid(format!("its operands must be of one element type, found {found}; cast them to one"));
+        }
+        for i in places {
+            if let Some(Some(value)) = self.inputs.get_mut(i)
+                && let Some(held) = value.held().cloned()
+            {
+                *value = Value::Tensor(held);
+            }
+        }
+        self.narrow = Some(ty);
+        Ok(())
     }
 
     /// Refuses inputs that are no tensors.

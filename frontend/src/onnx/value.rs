@@ -10,7 +10,7 @@ use kiln_ir::DType;
 
 use super::emit::Operand;
 use super::error::{NodeError, Result};
-use super::narrow::Narrow;
+use super::narrow::{Narrow, NarrowType};
 
 /// A value of the model during import. An optional with an element is that element.
 #[derive(Clone, Debug)]
@@ -37,6 +37,39 @@ impl Value {
         match self {
             Value::Tensor(operand) => Ok(operand),
             other => Err(NodeError::Kind { index, expected: "a tensor", found: other.to_string() }),
+        }
+    }
+
+    /// The tensor that this is, or that holds it.
+    pub fn held(&self) -> Option<&Operand> {
+        match self {
+            Value::Tensor(operand) | Value::Narrow(Narrow { held: operand, .. }) => Some(operand),
+            Value::Sequence(_) | Value::Absent => None,
+        }
+    }
+
+    /// Its narrow element type, where it has one.
+    pub fn narrow(&self) -> Option<NarrowType> {
+        match self {
+            Value::Narrow(narrow) => Some(narrow.ty),
+            _ => None,
+        }
+    }
+
+    /// What its elements are called, or what it is where it has none.
+    pub fn element_type(&self) -> String {
+        match self {
+            Value::Tensor(operand) => operand.dtype().to_string(),
+            Value::Narrow(narrow) => narrow.ty.name().to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// A tensor of this narrow type, where there is one.
+    pub fn of(narrow: Option<NarrowType>, held: Operand) -> Value {
+        match narrow {
+            Some(ty) => Value::Narrow(Narrow { ty, held }),
+            None => Value::Tensor(held),
         }
     }
 

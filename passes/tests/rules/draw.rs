@@ -13,7 +13,11 @@ pub struct Draw {
 impl Draw {
     /// The graph that `make` draws from `seed`.
     pub fn graph(seed: u64, make: fn(&mut Draw)) -> Graph {
+        // mixed, for the first numbers of neighbouring states are alike (Steele et al. 2014, figure 5)
         let state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let state = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let state = (state ^ state >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let state = state ^ state >> 31;
         let mut draw = Draw { b: Builder::new("drawn"), state, inputs: 0 };
         make(&mut draw);
         draw.b.finish().unwrap_or_else(|e| panic!("seed {seed}: {e}"))

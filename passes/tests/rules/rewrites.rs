@@ -306,7 +306,7 @@ pub const ROWS: &[Row] = &[
         d.some(a);
     }),
     row("slice_before_dot", Exactly, |d| {
-        let (batch, n, k, m) = (8 + d.below(9), 8 + d.below(9), 20 + d.below(5), d.extent());
+        let (batch, n, k, m) = (16 + d.below(9), 16 + d.below(9), 20 + d.below(5), d.extent());
         let (x, z) = (d.input(&[n, batch, k]), d.input(&[batch, m, k]));
         let a = d.b.dot(x, z, &[1], &[0], &[2], &[2]);
         d.some(a);
@@ -340,44 +340,64 @@ pub const ROWS: &[Row] = &[
         d.output(y);
     }),
     row("merge_sibling_products", Exactly, |d| {
-        // One row, so that slices are views.
+        // One row, so that slices are views. Members differ in outputs; groups in the value, or in which axis of the weights is
+        // contracted.
         let inputs = d.extent();
-        let (x, negated) = (d.input(&[1, inputs]), d.chance());
-        for _ in 0..2 + d.below(2) {
-            let outputs = d.extent();
-            let w = d.weights(&[inputs, outputs]);
-            let y = d.b.matmul(x, w);
-            let bias = d.weights(&[outputs]);
-            let bias = d.broadcast(bias, &[1, outputs], &[1]);
-            let y = d.b.add(y, bias);
-            let y = if negated { d.b.neg(y) } else { y };
-            d.output(y);
+        let shared = d.input(&[1, inputs]);
+        for group in 0..1 + d.below(3) {
+            let inputs = d.extent();
+            let x = if group < 2 && d.chance() { shared } else { d.input(&[1, inputs]) };
+            let (inputs, negated) = (d.extents(x)[1], d.chance());
+            for _ in 0..2 + d.below(2) {
+                let outputs = d.extent();
+                let w = d.weights(&if group == 0 { [inputs, outputs] } else { [outputs, inputs] });
+                let y = d.b.dot(x, w, &[], &[], &[1], &[usize::from(group > 0)]);
+                let bias = d.weights(&[outputs]);
+                let bias = d.broadcast(bias, &[1, outputs], &[1]);
+                let y = d.b.add(y, bias);
+                let y = if negated { d.b.neg(y) } else { y };
+                d.output(y);
+            }
         }
+        // an only child
+        let x = d.input(&[1, inputs]);
+        let w = d.weights(&[inputs, 2]);
+        let y = d.b.matmul(x, w);
+        d.output(y);
     }),
     row("merge_sibling_convolutions", Exactly, |d| {
-        // Joined again, so that there are no slices.
+        // Joined again, so that there are no slices: all groups by one concatenation, or each by its own. Members differ in
+        // outputs; groups in the value, or in the window.
         let dims = image(d);
-        let (x, window, padding) = (d.input(&dims), 1 + d.below(2), d.padding());
-        let number = f64::from(d.number());
+        let shared = d.input(&dims);
+        let (number, together) = (f64::from(d.number()), d.chance());
         let mut parts = Vec::new();
-        for _ in 0..2 + d.below(2) {
-            let w = {
+        for group in 0..1 + d.below(3) {
+            let x = if group < 2 && d.chance() { shared } else { d.input(&dims) };
+            // of the same extents whatever the window
+            let (window, padding) = if group == 1 { (3, 1) } else { (1, 0) };
+            let padding = vec![Padding { low: padding, high: padding }; 2];
+            for _ in 0..2 + d.below(2) {
                 let outputs = d.extent();
-                d.weights(&[outputs, dims[1], window, window])
-            };
-            let options = ConvOptions { padding: vec![padding; 2], ..Default::default() };
-            let y = d.b.conv(x, w, &options);
-            let dims = d.extents(y);
-            let shift = if number > 0.0 { d.filled(&dims, number) } else { d.along(&dims, 1) };
-            parts.push(d.b.add(y, shift));
+                let w = d.weights(&[outputs, dims[1], window, window]);
+                let y = d.b.conv(x, w, &ConvOptions { padding: padding.clone(), ..Default::default() });
+                let dims = d.extents(y);
+                let shift = if number > 0.0 { d.filled(&dims, number) } else { d.along(&dims, 1) };
+                parts.push(d.b.add(y, shift));
+            }
+            if !together {
+                let y = d.b.concat(&std::mem::take(&mut parts), 1);
+                d.output(y);
+            }
         }
-        let last = d.b.neg(x);
-        let spatial = d.extents(parts[0])[2..] == dims[2..];
-        if spatial && d.chance() {
-            parts.push(last);
+        if together {
+            // what is no member goes before or behind
+            let other = d.b.neg(shared);
+            let at = if d.chance() { 0 } else { parts.len() };
+            parts.insert(at, other);
+            let y = d.b.concat(&parts, 1);
+            d.output(y);
         }
-        let y = d.b.concat(&parts, 1);
-        d.output(y);
     }),
     row("merge_clips", Identically, |d| {
         let dims = d.dims(3);

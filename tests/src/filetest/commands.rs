@@ -30,7 +30,7 @@ pub(super) fn execute(header: &Header, text: &str) -> Result<String, String> {
             }
             if errors.is_empty() {
                 for run in &header.runs {
-                    run.check(&graph, &made)?;
+                    run.check(&graph, &made, &header.uses)?;
                 }
             }
         }

@@ -84,8 +84,9 @@ impl Run {
         Ok(Case { feeds, expected, tolerances })
     }
 
-    /// Runs `graph` by every way, and the graphs `made` of it in the interpreter. The error lists all that are off.
-    pub(super) fn check(&self, graph: &Graph, made: &[Graph]) -> Result<(), String> {
+    /// Runs `graph` by every way, and with each of the `rules` off, and the graphs `made` of it in the interpreter. The error
+    /// lists all that are off.
+    pub(super) fn check(&self, graph: &Graph, made: &[Graph], rules: &[String]) -> Result<(), String> {
         let Case { feeds, expected, tolerances } = self.case(graph)?;
         let mut problems = Vec::new();
         let mut check = |name: String, outcome: crate::ways::Outcome| {
@@ -96,7 +97,8 @@ impl Run {
         for other in made {
             check(format!("interpreted:\n{other}"), interpret::<f32>(other, &feeds));
         }
-        for way in Way::all() {
+        let without_one = rules.iter().map(|rule| Way::Compiled(kiln_passes::Options::default().without(rule)));
+        for way in Way::all().into_iter().chain(without_one) {
             check(format!("{way:?}"), way.run(graph, &feeds));
         }
         if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }

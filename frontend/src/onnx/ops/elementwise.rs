@@ -55,8 +55,10 @@ pub(super) fn bit_shift(n: &mut NodeContext<'_>) -> Results {
             });
         }
     };
-    if !x.dtype().is_integer() || matches!(x.dtype(), DType::I64 | DType::I32 | DType::I8) {
-        return invalid(format!("only unsigned integers are shifted, found {}", x.dtype()));
+    let unsigned = n.narrow.map_or(x.dtype() == DType::U8, |ty| !ty.signed());
+    if !unsigned {
+        let found = n.narrow.map_or(x.dtype().to_string(), |ty| ty.name().to_owned());
+        return invalid(format!("only unsigned integers are shifted, found {found}"));
     }
     let two = Operand::scalar(x.dtype(), 2.0)?;
     let power = n.emit.binary(Op::Pow {}, &two, &y)?;

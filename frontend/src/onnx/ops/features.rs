@@ -137,6 +137,7 @@ fn walk(e: &mut Emitter, trees: &Trees, x: &Operand, samples: usize, width: usiz
             trees.members.len()
         ));
     }
+    e.room_for_constant(x.dtype(), &[trees.members.len(), widest])?;
     let members: Vec<f64> =
         trees.members.iter().flat_map(|m| m.iter().copied().chain(std::iter::repeat(f64::NAN)).take(widest)).collect();
     let members = Operand::known(Tensor::from_f64(x.dtype(), &[trees.members.len(), widest], &members)?);
@@ -337,6 +338,7 @@ pub(super) fn tfidf(n: &mut NodeContext<'_>) -> Results {
             MOST_COLUMNS - 1
         ));
     };
+    n.emit.room_for_constant(DType::I64, &[width])?;
     // The n-gram of each column; one more for columns without.
     let mut gram_of = vec![total as i64; width];
     for (gram, &column) in (0..).zip(&columns) {
@@ -354,7 +356,8 @@ pub(super) fn tfidf(n: &mut NodeContext<'_>) -> Results {
     let mut counts: Vec<Operand> = Vec::new();
     let mut windows = 0;
     for (size, grams) in (1..).zip(&grams).filter(|(_, grams)| !grams.is_empty()) {
-        let mut sum = Operand::known(Tensor::zeros(DType::F32, &[rows, grams.len()])?);
+        let zero = Operand::scalar(DType::F32, 0.0)?;
+        let mut sum = e.broadcast_to(&zero, &[rows, grams.len()])?;
         // Skips make no difference to single numbers.
         let most_skips = if size == 1 { 0 } else { skips };
         for skip in 0..=most_skips {
@@ -384,7 +387,8 @@ pub(super) fn tfidf(n: &mut NodeContext<'_>) -> Results {
     {
         y = e.mul(&y, &Operand::known(Tensor::from_slice(&[total], &weights)?))?;
     }
-    let none = Operand::known(Tensor::zeros(DType::F32, &[rows, 1])?);
+    let zero = Operand::scalar(DType::F32, 0.0)?;
+    let none = e.broadcast_to(&zero, &[rows, 1])?;
     let y = e.concat(&[&y, &none], 1)?;
     let y = e.gather(&y, &Operand::integers(&gram_of)?, 1)?;
     Ok(vec![if n.input(0, "X")?.rank() == 1 { n.emit.reshape(&y, &[width])? } else { y }])

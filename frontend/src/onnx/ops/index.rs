@@ -13,6 +13,7 @@ pub(super) fn from_start(e: &mut Emitter, indices: &Operand, extent: usize) -> R
     let indices = e.convert(indices, DType::I64)?;
     if let Some(known) = indices.tensor() {
         let n = extent as i64;
+        e.room_for_constant(DType::I64, known.dims())?;
         let list = known.to_i64_vec();
         if let Some(bad) = list.iter().find(|&&i| i < -n || i >= n) {
             return invalid(format!("index {bad} is out of range for extent {extent}"));

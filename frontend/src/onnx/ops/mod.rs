@@ -67,27 +67,54 @@ pub(super) fn names() -> Vec<String> {
 /// What an operator on tensors makes of narrow ones.
 #[derive(Clone, Copy)]
 pub(super) enum OfNarrow {
-    Nothing,
     /// Values of the same type.
     Keeps,
+    /// As `Keeps` for the first result; the others are places or counts.
+    KeepsFirst,
     /// Integers that lose their higher bits, as in the narrow type.
     Wraps,
-    /// Truth values.
-    Compares,
+    /// Truth values, places, or values of another operand's type.
+    Others,
 }
 
 /// Makes operands of a narrow type tensors where the operator takes such; says what it makes of them.
-pub(super) fn unwrap_narrow(op_type: &str, n: &mut NodeContext<'_>) -> (Option<NarrowType>, OfNarrow) {
+pub(super) fn unwrap_narrow(op_type: &str, n: &mut NodeContext<'_>) -> Result<OfNarrow> {
+    type Fits = fn(NarrowType) -> bool;
+    use OfNarrow::{Keeps, KeepsFirst, Others, Wraps};
+    const FIRST: Option<&[usize]> = Some(&[0]);
+    const ALL: Option<&[usize]> = None;
+    let any = |_: NarrowType| true;
     let computes = NarrowType::computes;
-    match op_type {
-        "Expand" | "Flatten" | "Gather" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Tile" | "Transpose"
-        | "Unsqueeze" => (n.unwrap_first(), OfNarrow::Keeps),
-        "Concat" => (n.unwrap_all(|_| true), OfNarrow::Keeps),
-        "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Max" | "Min" | "Mod" => (n.unwrap_all(computes), OfNarrow::Keeps),
-        "Add" | "BitwiseNot" | "Div" | "Mul" | "Sub" => (n.unwrap_all(computes), OfNarrow::Wraps),
-        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => (n.unwrap_all(computes), OfNarrow::Compares),
-        _ => (None, OfNarrow::Nothing),
-    }
+    let (places, fits, makes): (Option<&[usize]>, Fits, OfNarrow) = match op_type {
+        "CenterCropPad" | "Compress" | "DepthToSpace" | "Expand" | "Flatten" | "Gather" | "GatherElements"
+        | "GatherND" | "Reshape" | "ReverseSequence" | "Slice" | "SpaceToDepth" | "Split" | "Squeeze" | "Tile"
+        | "Transpose" | "Trilu" | "Unsqueeze" => (FIRST, any, Keeps),
+        "Concat" => (ALL, any, Keeps),
+        "OneHot" => (Some(&[2]), any, Keeps),
+        "Pad" => (Some(&[0, 2]), any, Keeps),
+        "Where" => (Some(&[1, 2]), any, Keeps),
+        "Scatter" | "ScatterElements" | "ScatterND" => match n.attributes.string("reduction")? {
+            None | Some("none") => (Some(&[0, 2]), any, Keeps),
+            Some(_) => (Some(&[0, 2]), computes, Wraps),
+        },
+        "NonZero" | "Shape" | "Size" => (FIRST, any, Others),
+        "Unique" => (FIRST, any, KeepsFirst),
+        "IsInf" | "IsNaN" => (FIRST, NarrowType::is_float, Others),
+        "TopK" => (FIRST, computes, KeepsFirst),
+        "ArgMax" | "ArgMin" => (FIRST, computes, Others),
+        "ReduceMax" | "ReduceMin" | "Sign" => (FIRST, computes, Keeps),
+        "Abs" | "BitwiseNot" | "CumSum" | "Neg" | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => {
+            (FIRST, computes, Wraps)
+        }
+        "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Clip" | "Max" | "Min" | "Mod" | "Range" => (ALL, computes, Keeps),
+        "Add" | "BitShift" | "Div" | "Mul" | "Sub" => (ALL, computes, Wraps),
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => (ALL, computes, Others),
+        // the exponent
+        "Pow" => (Some(&[1]), computes, Others),
+        _ => return Ok(Others),
+    };
+    n.unwrap_narrow(places, fits)?;
+    Ok(makes)
 }
 
 /// Operators of the standard domain that take or give values other than tensors of Kiln's dtypes.
@@ -96,6 +123,7 @@ static VALUES: &[(&str, ValueHandler)] = &[
     ("CastLike", shape::cast_like),
     ("ConcatFromSequence", sequence::concat),
     ("Constant", shape::constant),
+    ("ConstantOfShape", shape::constant_of_shape),
     ("DequantizeLinear", quantization::dequantize),
     ("Identity", sequence::identity),
     ("Optional", sequence::optional),
@@ -282,7 +310,6 @@ static TABLE: &[(&str, TensorHandler)] = &[
     ("NonZero", selection::non_zero),
     ("Unique", selection::unique),
     // Constants, shapes and dtypes.
-    ("ConstantOfShape", shape::constant_of_shape),
     ("Dropout", shape::dropout),
     ("EyeLike", shape::eye_like),
     ("Range", shape::range),

@@ -283,6 +283,7 @@ pub(super) fn triangle(n: &mut NodeContext<'_>) -> Results {
     if rows.checked_mul(columns).is_none_or(|c| c > LARGEST) {
         return unsupported(format!("a triangle of {rows} × {columns}"));
     }
+    n.emit.room_for_constant(DType::Bool, &[rows, columns])?;
     let kept = |r: usize, c: usize| {
         let offset = (c as i64 - r as i64).saturating_sub(k);
         if upper { offset >= 0 } else { offset <= 0 }

@@ -127,11 +127,12 @@ pub(super) fn average_pool(n: &mut NodeContext<'_>) -> Results {
         return Ok(vec![n.emit.with_scalar(Op::Div {}, &sum, count as f64)?]);
     }
     // How many elements each window holds: the product over the axes.
+    let dims: Vec<usize> = counts.iter().map(Vec::len).collect();
+    n.emit.room_for_constant(x.dtype(), &dims)?;
     let mut products = vec![1.0];
     for axis in &counts {
         products = products.iter().flat_map(|p| axis.iter().map(move |&c| p * c as f64)).collect();
     }
-    let dims: Vec<usize> = counts.iter().map(Vec::len).collect();
     let count = Operand::known(Tensor::from_f64(x.dtype(), &dims, &products)?);
     Ok(vec![n.emit.div(&sum, &count)?])
 }

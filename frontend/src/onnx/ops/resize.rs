@@ -4,7 +4,7 @@
 //! at import: one for nearest, two for linear, four for cubic, more where reducing is anti-aliased.
 //! Coordinates are worked out in f32, as the reference runtimes do, so that ties fall the same way.
 
-use kiln_ir::{Op, Tensor};
+use kiln_ir::{DType, Op, Tensor};
 
 use super::super::emit::{Emitter, Operand, axes, axis, set};
 use super::super::error::{NodeError, Result, invalid, unsupported};
@@ -169,6 +169,7 @@ fn crop_all(
         y = along(e, &y, at, to, &taps(&places, from, scale, method)?)?;
         let beyond: Vec<bool> = places.iter().map(|&v| !(0.0..=last).contains(&v)).collect();
         if beyond.contains(&true) {
+            e.room_for_constant(DType::Bool, &[to])?;
             let line = Operand::known(Tensor::from_slice(&[to], &beyond)?);
             let line = e.broadcast(&line, dims, &[at])?;
             outside = Some(match outside {
@@ -387,6 +388,7 @@ fn along(e: &mut Emitter, x: &Operand, at: usize, to: usize, taps: &[Tap]) -> Re
     for tap in used {
         let mut term = pick(e, x, at, to, &tap.indices)?;
         if tap.weights.iter().any(|&w| w != 1.0) {
+            e.room_for_constant(x.dtype(), &[to])?;
             let weights: Vec<f64> = tap.weights.iter().map(|&w| f64::from(w)).collect();
             let weights = Operand::known(Tensor::from_f64(x.dtype(), &[to], &weights)?);
             let weights = e.broadcast(&weights, term.dims(), &[at])?;
@@ -409,6 +411,7 @@ fn by_matrix(e: &mut Emitter, x: &Operand, at: usize, to: usize, taps: &[&Tap]) 
     if to.checked_mul(from).is_none_or(|n| n > MOST as usize) {
         return unsupported(format!("anti-aliased resizing of extent {from} to {to}"));
     }
+    e.room_for_constant(x.dtype(), &[to, from])?;
     let mut matrix = vec![0.0; to * from];
     for tap in taps {
         for (row, (&index, &w)) in matrix.chunks_exact_mut(from).zip(tap.indices.iter().zip(&tap.weights)) {
@@ -452,6 +455,7 @@ fn pick(e: &mut Emitter, x: &Operand, at: usize, to: usize, indices: &[usize]) -
         set(&mut dims, at, to);
         return e.reshape(&repeated, &dims);
     }
+    e.room_for_constant(DType::I64, &[to])?;
     let indices: Vec<i64> = indices.iter().map(|&i| i as i64).collect();
     let indices = Operand::integers(&indices)?;
     e.gather(x, &indices, at)

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use kiln_ir::Tensor;
+use kiln_ir::{DType, Tensor};
 
 use super::super::emit::{Emitter, Operand, axis};
 use super::super::error::{Result, invalid, unsupported};
@@ -32,6 +32,7 @@ fn take(e: &mut Emitter, x: &Operand, picked: &[i64], at: usize) -> Result<Opera
     if picked.is_empty() || x.extent(at) == 0 {
         return e.slice_axis(x, at, 0, 0);
     }
+    e.room_for_constant(DType::I64, &[picked.len()])?;
     e.gather(x, &Operand::integers(picked)?, at)
 }
 
@@ -61,6 +62,7 @@ pub(super) fn non_zero(n: &mut NodeContext<'_>) -> Results {
     let values = x.to_f64_vec();
     let places: Vec<usize> = (0..values.len()).filter(|&i| values[i] != 0.0).collect();
     let strides = row_major_strides(x.dims());
+    n.emit.room_for_constant(DType::I64, &[x.dims().len(), places.len()])?;
     let coordinates: Vec<i64> = strides
         .iter()
         .zip(x.dims())
@@ -106,6 +108,7 @@ pub(super) fn unique(n: &mut NodeContext<'_>) -> Results {
     for (place, group) in (0..).zip(&groups) {
         group.iter().for_each(|&i| inverse[i] = place);
     }
+    n.emit.room_for_constant(DType::I64, &[3, keys.len()])?;
     let y = take(n.emit, &Operand::known(tensor), &first, at)?;
     Ok(vec![y, Operand::integers(&first)?, Operand::integers(&inverse)?, Operand::integers(&counts)?])
 }
@@ -225,6 +228,7 @@ pub(super) fn non_max_suppression(n: &mut NodeContext<'_>) -> Results {
             rows.extend(chosen.iter().flat_map(|&i| [image, class, i]).map(|i| i as i64));
         }
     }
+    n.emit.room_for_constant(DType::I64, &[rows.len()])?;
     Ok(vec![Operand::known(Tensor::from_slice(&[rows.len() / 3, 3], &rows)?)])
 }
 

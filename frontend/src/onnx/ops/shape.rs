@@ -1,14 +1,12 @@
 //! Constants, shapes and dtypes.
 
-use bytes::Bytes;
-use kiln_ir::tensor::element_count;
 use kiln_ir::{DType, Op, Tensor};
 
-use super::super::emit::Operand;
+use super::super::emit::{Emitter, Operand};
 use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::narrow::{Narrow, NarrowType};
 use super::super::node::NodeContext;
-use super::super::tensor::{dtype_of, read_tensor, read_value};
+use super::super::tensor::{dtype_of, read_value};
 use super::super::value::Value;
 use super::movement::extents;
 use super::{Results, Values};
@@ -37,33 +35,15 @@ pub(super) fn constant(n: &mut NodeContext<'_>) -> Values {
 }
 
 /// A tensor of one repeated value.
-pub(super) fn constant_of_shape(n: &mut NodeContext<'_>) -> Results {
+pub(super) fn constant_of_shape(n: &mut NodeContext<'_>) -> Values {
     let dims = extents(&n.required_integers(0, "input")?, "extents")?;
     let value = match n.attributes.tensor("value")? {
-        Some(proto) => read_tensor(proto, "value", n.files)?,
-        None => Tensor::scalar(0.0f32),
+        Some(proto) => read_value(proto, "value", n.files, None)?,
+        None => Operand::known(Tensor::scalar(0.0f32)).into(),
     };
-    if value.len() != 1 {
-        return invalid(format!("`value` must have one element, found {value:?}"));
-    }
-    Ok(vec![filled(n, &value, &dims)?])
-}
-
-/// Tensors up to this many bytes are known: models without trained weights are made of them. Beyond,
-/// the value is broadcast in the graph, so that a few bytes of file cannot take all memory.
-const LARGEST: usize = 1 << 30;
-
-fn filled(n: &mut NodeContext<'_>, value: &Tensor, dims: &[usize]) -> Result<Operand> {
-    let bytes = element_count(dims).and_then(|c| c.checked_mul(value.dtype().size()));
-    match bytes {
-        Some(count) if count <= LARGEST => {
-            let bytes = value.bytes().repeat(count / value.dtype().size());
-            Ok(Operand::known(Tensor::from_bytes(value.dtype(), dims, Bytes::from(bytes))?))
-        }
-        _ => {
-            let scalar = Operand::known(value.reshape(&[])?);
-            n.emit.broadcast_to(&scalar, dims)
-        }
+    match value.held().and_then(Operand::tensor) {
+        Some(number) if number.len() == 1 => Ok(vec![Value::of(value.narrow(), n.emit.filled(number, &dims)?)]),
+        _ => invalid(format!("`value` must have one element, found {value}")),
     }
 }
 
@@ -136,7 +116,7 @@ pub(super) fn range(n: &mut NodeContext<'_>) -> Results {
         ));
     }
     if dtype.is_integer() {
-        return integer_range(&start, &limit, &delta).map(|t| vec![Operand::known(t)]);
+        return integer_range(n.emit, &start, &limit, &delta).map(|t| vec![Operand::known(t)]);
     }
     let first = |t: &Tensor| t.to_f64_vec().first().copied().unwrap_or(0.0);
     let (s, l, d) = (first(&start), first(&limit), first(&delta));
@@ -144,6 +124,7 @@ pub(super) fn range(n: &mut NodeContext<'_>) -> Results {
     if count.is_nan() || count > MOST {
         return invalid(format!("a range from {s} to {l} by {d}"));
     }
+    n.emit.room_for_constant(dtype, &[count as usize])?;
     let values: Vec<f64> = (0..count as usize).map(|i| s + i as f64 * d).collect();
     Ok(vec![Operand::known(Tensor::from_f64(dtype, &[values.len()], &values)?)])
 }
@@ -151,7 +132,7 @@ pub(super) fn range(n: &mut NodeContext<'_>) -> Results {
 /// Most elements of a range: it is a constant of the graph.
 const MOST: f64 = (1u64 << 26) as f64;
 
-fn integer_range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tensor> {
+fn integer_range(e: &mut Emitter, start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tensor> {
     let first = |t: &Tensor| i128::from(t.to_i64_vec().first().copied().unwrap_or(0));
     let (s, l, d) = (first(start), first(limit), first(delta));
     if d == 0 {
@@ -162,11 +143,14 @@ fn integer_range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tenso
     if count as f64 > MOST {
         return invalid(format!("a range from {s} to {l} by {d}"));
     }
+    e.room_for_constant(start.dtype(), &[count as usize])?;
     let values: Vec<i64> = (0..count).map(|i| (s + i * d) as i64).collect();
-    let wide = Tensor::from_slice(&[values.len()], &values)?;
-    let narrow: Vec<f64> = wide.to_f64_vec();
-    // Every value lies between start and limit, so it fits the type; only i64 needs more than f64 holds.
-    Ok(if start.dtype() == DType::I64 { wide } else { Tensor::from_f64(start.dtype(), &[narrow.len()], &narrow)? })
+    if start.dtype() == DType::I64 {
+        return Ok(Tensor::from_slice(&[values.len()], &values)?);
+    }
+    // Every value lies between start and limit, so it fits the type, and f64 has it.
+    let narrow: Vec<f64> = values.iter().map(|&v| v as f64).collect();
+    Ok(Tensor::from_f64(start.dtype(), &[narrow.len()], &narrow)?)
 }
 
 /// Inference, or training that drops nothing: the input as it is, and a mask that keeps everything.

@@ -7,7 +7,7 @@ use std::f64::consts::PI;
 use kiln_ir::attribute::{ConvLayout, Padding};
 use kiln_ir::{DType, Op, Tensor};
 
-use super::super::emit::{Operand, axis};
+use super::super::emit::{Emitter, Operand, axis};
 use super::super::error::{NodeError, Result, invalid, unsupported};
 use super::super::node::NodeContext;
 use super::Results;
@@ -49,12 +49,23 @@ fn frequencies(n: &NodeContext<'_>, length: usize, parts: usize, default: bool) 
 
 /// Entry (t, p, k, q) is what part p of sample t adds to part q of frequency k: the parts of e^(∓2πi·kt/`length`), divided
 /// by `length` where the transform is the inverse one.
-fn matrix(samples: usize, parts: usize, count: usize, length: usize, inverse: bool) -> Result<Vec<f64>> {
+fn matrix(
+    e: &mut Emitter,
+    dtype: DType,
+    [samples, parts, count]: [usize; 3],
+    length: usize,
+    inverse: bool,
+) -> Result<Vec<f64>> {
     let elements = samples.checked_mul(parts).and_then(|n| n.checked_mul(count)).and_then(|n| n.checked_mul(2));
     if elements.is_none_or(|n| n > MOST) || length > MOST {
         return unsupported(format!(
             "a transform of {samples} samples to {count} frequencies, whose matrix has more than {MOST} elements"
         ));
+    }
+    e.room_for_constant(dtype, &[samples, parts, count, 2])?;
+    if elements == Some(0) {
+        // of any length
+        return Ok(Vec::new());
     }
     let (sign, scale) = if inverse { (1.0, 1.0 / length as f64) } else { (-1.0, 1.0) };
     // The angles repeat, and are the more exact the smaller they are.
@@ -101,9 +112,9 @@ pub(super) fn dft(n: &mut NodeContext<'_>) -> Results {
     let count = frequencies(n, length, parts, false)?;
     // Samples beyond the length do not count; those that are missing are 0.
     let samples = x.extent(at).min(length);
-    let weights =
-        Tensor::from_f64(x.dtype(), &[samples, parts, count, 2], &matrix(samples, parts, count, length, inverse)?)?;
     let e = &mut *n.emit;
+    let weights = matrix(e, x.dtype(), [samples, parts, count], length, inverse)?;
+    let weights = Tensor::from_f64(x.dtype(), &[samples, parts, count, 2], &weights)?;
     let x = e.slice_axis(&x, at, 0, samples)?;
     let op = Op::Dot {
         lhs_batch: Vec::new(),
@@ -144,9 +155,9 @@ pub(super) fn stft(n: &mut NodeContext<'_>) -> Results {
         return invalid(format!("frames of {length} samples in a signal of {extent}"));
     }
     let count = frequencies(n, length, parts, true)?;
-    let weights = matrix(length, parts, count, length, false)?;
-    let weights = Tensor::from_f64(x.dtype(), &[length, parts, count * 2], &weights)?;
     let e = &mut *n.emit;
+    let weights = matrix(e, x.dtype(), [length, parts, count], length, false)?;
+    let weights = Tensor::from_f64(x.dtype(), &[length, parts, count * 2], &weights)?;
     let mut filters = e.transpose(&Operand::known(weights), &[2, 1, 0])?;
     if let Some(window) = window {
         filters = e.mul(&filters, &window)?;
@@ -179,6 +190,7 @@ pub(super) fn window(n: &mut NodeContext<'_>, coefficients: &[f64]) -> Results {
     if size > MOST {
         return unsupported(format!("a window of {size} samples (up to {MOST} are)"));
     }
+    n.emit.room_for_constant(dtype, &[size])?;
     // One sample has no period.
     let period = if periodic { size } else { (size - 1).max(1) } as f64;
     let value = |t: usize| -> f64 {
@@ -221,6 +233,7 @@ pub(super) fn mel_weights(n: &mut NodeContext<'_>) -> Results {
             "the edges {low} and {high} Hz lie beyond the transform: frequency {beyond} of {rows}"
         ));
     }
+    n.emit.room_for_constant(dtype, &[rows, bins])?;
     let mut weights = vec![0.0; rows * bins];
     for (bin, corners) in corners.windows(3).enumerate() {
         let &[left, centre, right] = corners else { continue };

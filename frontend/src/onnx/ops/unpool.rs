@@ -1,8 +1,8 @@
 //! What was taken from windows, back in place.
 
-use kiln_ir::Op;
 use kiln_ir::attribute::{Padding, ScatterMode};
 use kiln_ir::infer::window_extent;
+use kiln_ir::{DType, Op};
 
 use super::super::emit::Operand;
 use super::super::error::{NodeError, Result, invalid, unsupported};
@@ -125,8 +125,9 @@ pub(super) fn col2im(n: &mut NodeContext<'_>) -> Results {
         }
         place
     };
-    let indices: Vec<i64> = (0..places).map(place).collect();
     let e = &mut *n.emit;
+    e.room_for_constant(DType::I64, &[places])?;
+    let indices: Vec<i64> = (0..places).map(place).collect();
     let empty = e.broadcast_to(&zero, &[images * channels, pixels])?;
     let updates = e.reshape(&x, &[images * channels, places])?;
     let op = Op::Scatter { axis: 1, mode: ScatterMode::Add };

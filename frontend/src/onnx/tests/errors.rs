@@ -332,3 +332,89 @@ fn what_recurrent_layers_cannot_do_is_named() {
     let sideways = layer("GRU", &[1, 16, 3], vec![string("direction", "sideways")], None);
     assert!(sideways.contains("one of forward, reverse, bidirectional"), "{sideways}");
 }
+
+#[test]
+fn constants_that_import_works_out_have_a_budget_in_all() {
+    let scalar = |model: Model, name: &str, value: i64| model.constant(name, &Tensor::scalar(value));
+    let numbers = [("zero", 0), ("one", 1), ("many", 1 << 25), ("some", 1 << 12), ("length", 1 << 11)];
+    let mut model = numbers.iter().fold(Model::new(20), |model, (name, value)| scalar(model, name, *value));
+    for (name, hertz) in [("low", 0.0f32), ("high", 4000.0)] {
+        model = model.constant(name, &Tensor::scalar(hertz));
+    }
+    let model = model
+        .input("signal", DType::F32, &["1", "4096", "1"])
+        .input("image", DType::F32, &["1", "1", "40", "40"])
+        .input("columns", DType::F32, &["1", "6400", "1681"])
+        .constant("sizes", &i64s(&[1, 1, 80, 3000]))
+        .constant("picked", &i64s(&[0; 100]))
+        .constant("image_extents", &i64s(&[120, 120]))
+        .constant("block_extents", &i64s(&[80, 80]))
+        // the whole budget, but for what the file's own constants add
+        .node("Range", &["zero", "many", "one"], &["range"], vec![])
+        .node("Range", &["zero", "some", "one"], &["second_range"], vec![])
+        .node("HannWindow", &["some"], &["hann"], vec![])
+        .node("HammingWindow", &["some"], &["hamming"], vec![])
+        .node("BlackmanWindow", &["some"], &["blackman"], vec![])
+        .node("MelWeightMatrix", &["length", "some", "many", "low", "high"], &["mel"], vec![])
+        .node("DFT", &["signal", "", ""], &["dft"], vec![])
+        .node("STFT", &["signal", "one", "", "length"], &["stft"], vec![])
+        .node("Trilu", &["signal"], &["triangle"], vec![])
+        .node("Col2Im", &["columns", "image_extents", "block_extents"], &["col2im"], vec![])
+        .node("Resize", &["image", "", "", "sizes"], &["resized"], vec![string("mode", "cubic")])
+        .output("range");
+    let text = model.error();
+    let wanted = [
+        ("second_range", "Range", "i64[4096]"),
+        ("hann", "HannWindow", "f32[4096]"),
+        ("hamming", "HammingWindow", "f32[4096]"),
+        ("blackman", "BlackmanWindow", "f32[4096]"),
+        ("mel", "MelWeightMatrix", "f32[2049, 2048]"),
+        ("dft", "DFT", "f32[4096, 1, 4096, 2]"),
+        ("stft", "STFT", "f32[2048, 1, 1025, 2]"),
+        ("triangle", "Trilu", "bool[4096, 1]"),
+        ("col2im", "Col2Im", "i64[10758400]"),
+        ("resized", "Resize", "f32[80]"),
+    ];
+    for (name, op_type, constant) in wanted {
+        let line = format!(
+            "- node `{name}` ({op_type}): not supported: a constant {constant} that import would have to work out, beside"
+        );
+        assert!(text.contains(&line), "{line} is missing:\n{text}");
+    }
+    assert!(text.contains("store it in the file as an initializer, or make it an input of the model"), "{text}");
+}
+
+#[test]
+fn constants_of_the_file_widen_the_budget_of_those_that_import_works_out() {
+    let model = |held: usize| {
+        Model::new(17)
+            .constant("held", &Tensor::zeros(DType::U8, &[held]).unwrap())
+            .constant("zero", &Tensor::scalar(0i64))
+            .constant("one", &Tensor::scalar(1i64))
+            .constant("many", &Tensor::scalar((1i64 << 25) + 1000))
+            .node("Range", &["zero", "many", "one"], &["range"], vec![])
+            .output("range")
+            .import(&ImportOptions::default())
+    };
+    let text = model(1000).unwrap_err().to_string();
+    assert!(text.contains("beside 0 bytes of others (up to 268439552 are in all)"), "{text}");
+    assert!(model(2000).is_ok());
+}
+
+#[test]
+fn constants_of_one_value_are_known_as_long_as_there_is_room_and_then_broadcast() {
+    let imported = Model::new(17)
+        .constant("half", &i64s(&[(1 << 29) + 1]))
+        .node("ConstantOfShape", &["half"], &["first"], vec![])
+        .node("ConstantOfShape", &["half"], &["second"], vec![])
+        .output("first")
+        .output("second");
+    let value = tensor_proto("value", &Tensor::from_slice(&[1], &[7u8]).unwrap());
+    let mut proto = imported.proto();
+    for node in &mut proto.graph.as_mut().unwrap().node {
+        node.attribute = vec![AttributeProto { t: Some(value.clone()), ..attribute("value", AttributeType::Tensor) }];
+    }
+    let graph = import_proto(&proto, &ImportOptions::default()).unwrap().graph;
+    let made: Vec<&str> = graph.outputs().iter().map(|(_, value)| graph.node(value.node).op.mnemonic()).collect();
+    assert_eq!(made, ["constant", "broadcast"]);
+}

@@ -553,6 +553,219 @@ fn arithmetic_of_16_and_32_bits_loses_the_higher_bits() {
 }
 
 #[test]
+fn narrow_types_are_moved_and_chosen_among() {
+    // [[1, -2, 3], [-8, 7, 0]] of 4 bits, [5, -6] beside them, and floats of 8 bits: 1, 2, no number
+    let constants = || {
+        vec![
+            packed("w", TensorDataType::Int4, &[2, 3], &[0xe1, 0x83, 0x07]),
+            packed("v", TensorDataType::Int4, &[1, 2], &[0xa5]),
+            packed("five", TensorDataType::Int4, &[], &[0x05]),
+            packed("f", TensorDataType::Float8e4m3fn, &[3], &[0x38, 0x40, 0x7f]),
+        ]
+    };
+    let model = Model::new(21)
+        .input("c", DType::Bool, &["2", "3"])
+        .constant("pads", &i64s(&[0, 1, 0, 0]))
+        .constant("row", &Tensor::from_slice(&[1, 2], &[1i64, 0]).unwrap())
+        .constant("corner", &Tensor::from_slice(&[1, 2], &[1i64, 2]).unwrap())
+        .constant("twice", &i64s(&[1, 2]))
+        .constant("kept", &Tensor::from_slice(&[2], &[false, true]).unwrap())
+        .constant("lengths", &i64s(&[1, 2, 1]))
+        .constant("shape", &i64s(&[3, 3]))
+        .constant("hot", &i64s(&[2, 0]))
+        .constant("depth", &Tensor::scalar(3i64))
+        .node("Pad", &["w", "pads", "five"], &["padded"], vec![])
+        .node("Where", &["c", "w", "five"], &["chosen"], vec![])
+        .node("GatherElements", &["w", "row"], &["gathered"], vec![])
+        .node("GatherND", &["w", "corner"], &["element"], vec![])
+        .node("ScatterElements", &["w", "row", "v"], &["scattered"], vec![])
+        .node("Tile", &["w", "twice"], &["tiled"], vec![])
+        .node("Trilu", &["w"], &["triangle"], vec![])
+        .node("Compress", &["w", "kept"], &["compressed"], vec![int("axis", 0)])
+        .node("ReverseSequence", &["w", "lengths"], &["reversed"], vec![])
+        .node("CenterCropPad", &["w", "shape"], &["centred"], vec![])
+        .node("Reshape", &["v", "two"], &["pair"], vec![])
+        .node("OneHot", &["hot", "depth", "pair"], &["one_hot"], vec![])
+        .node("Shape", &["w"], &["extents"], vec![])
+        .node("Size", &["w"], &["size"], vec![])
+        .node("NonZero", &["w"], &["places"], vec![])
+        .node("IsNaN", &["f"], &["none"], vec![])
+        .constant("two", &i64s(&[2]));
+    let expected: [(&str, &[usize], &[f64]); 15] = [
+        ("padded", &[2, 4], &[5.0, 1.0, -2.0, 3.0, 5.0, -8.0, 7.0, 0.0]),
+        ("chosen", &[2, 3], &[1.0, 5.0, 3.0, 5.0, 7.0, 5.0]),
+        ("gathered", &[1, 2], &[-8.0, -2.0]),
+        ("element", &[1], &[0.0]),
+        ("scattered", &[2, 3], &[1.0, -6.0, 3.0, 5.0, 7.0, 0.0]),
+        ("tiled", &[2, 6], &[1.0, -2.0, 3.0, 1.0, -2.0, 3.0, -8.0, 7.0, 0.0, -8.0, 7.0, 0.0]),
+        ("triangle", &[2, 3], &[1.0, -2.0, 3.0, 0.0, 7.0, 0.0]),
+        ("compressed", &[1, 3], &[-8.0, 7.0, 0.0]),
+        ("reversed", &[2, 3], &[1.0, 7.0, 3.0, -8.0, -2.0, 0.0]),
+        ("centred", &[3, 3], &[1.0, -2.0, 3.0, -8.0, 7.0, 0.0, 0.0, 0.0, 0.0]),
+        ("one_hot", &[2, 3], &[5.0, 5.0, -6.0, -6.0, 5.0, 5.0]),
+        ("extents", &[2], &[2.0, 3.0]),
+        ("size", &[], &[6.0]),
+        ("places", &[2, 5], &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 2.0, 0.0, 1.0]),
+        ("none", &[3], &[0.0, 0.0, 1.0]),
+    ];
+    let model = expected.iter().fold(with_constants(model, constants()), |model, (name, ..)| model.output(name));
+    let c = Tensor::from_slice(&[2, 3], &[true, false, true, false, true, false]).unwrap();
+    let found = results(model, &[("c", c)]);
+    for ((name, dims, values), found) in expected.iter().zip(&found) {
+        assert_eq!(found.dims(), *dims, "{name}");
+        assert_is(found, dims, values);
+    }
+    let (int4, other): (Vec<_>, Vec<_>) = found.iter().zip(&expected).partition(|(t, _)| t.dtype() == DType::I8);
+    assert_eq!((int4.len(), other.len()), (11, 4));
+}
+
+#[test]
+fn integers_of_16_and_32_bits_are_ordered_shifted_and_summed() {
+    let ty = TensorDataType::Uint16;
+    let model = narrow_input(Model::new(18), "a", ty, &["4"]);
+    let model = narrow_input(model, "b", TensorDataType::Uint32, &["2"])
+        .constant("k", &i64s(&[2]))
+        .constant("base", &f32s(&[2], &[2.0, 3.0]))
+        .constant("axis", &Tensor::scalar(0i64))
+        .node("BitShift", &["a", "s"], &["left"], vec![string("direction", "LEFT")])
+        .node("BitShift", &["a", "s"], &["right"], vec![string("direction", "RIGHT")])
+        .node("TopK", &["a", "k"], &["most", "places"], vec![])
+        .node("Unique", &["s"], &["unique", "first"], vec![])
+        .node("ArgMax", &["a"], &["at"], vec![])
+        .node("ReduceSum", &["b"], &["sum"], vec![])
+        .node("CumSum", &["b", "axis"], &["sums"], vec![])
+        .node("Pow", &["base", "p"], &["power"], vec![])
+        .node("Range", &["start", "limit", "step"], &["range"], vec![])
+        .node("Neg", &["start"], &["negative"], vec![])
+        .node("ScatterElements", &["a", "k", "one"], &["added"], vec![string("reduction", "add")])
+        .node("Clip", &["a", "one_number", "most_number"], &["clipped"], vec![]);
+    let shape = Tensor::from_slice(&[1], &[1i64]).unwrap();
+    let mut filled = node("ConstantOfShape", &["shape"], &["filled"], vec![]);
+    let value = packed("value", TensorDataType::Int16, &[1], &[0xfe, 0xff]);
+    filled.attribute = vec![AttributeProto { t: Some(value), ..attribute("value", AttributeType::Tensor) }];
+    let names = [
+        "left", "right", "most", "places", "unique", "first", "at", "sum", "sums", "power", "range", "negative",
+        "added", "clipped", "filled",
+    ];
+    let model = names.into_iter().fold(model.constant("shape", &shape).add(filled), Model::output);
+    let constants = vec![
+        packed("s", ty, &[4], &[1, 0, 4, 0, 1, 0, 16, 0]),
+        packed("p", TensorDataType::Uint32, &[2], &[3, 0, 0, 0, 2, 0, 0, 0]),
+        packed("start", TensorDataType::Int16, &[], &[0x00, 0x80]),
+        packed("limit", TensorDataType::Int16, &[], &[0x05, 0x80]),
+        packed("step", TensorDataType::Int16, &[], &[2, 0]),
+        packed("one", ty, &[1], &[1, 0]),
+        packed("one_number", ty, &[], &[1, 0]),
+        packed("most_number", ty, &[], &[0xff, 0x7f]),
+    ];
+    let a = Tensor::from_slice(&[4], &[0i32, 40000, 65535, 65535]).unwrap();
+    let b = Tensor::from_slice(&[2], &[4294967295i64, 3]).unwrap();
+    let found = results(with_constants(model, constants), &[("a", a), ("b", b)]);
+    let expected: [&[f64]; 15] = [
+        &[0.0, 50176.0, 65534.0, 0.0],
+        &[0.0, 2500.0, 32767.0, 0.0],
+        &[65535.0, 65535.0],
+        &[2.0, 3.0],
+        &[1.0, 4.0, 16.0],
+        &[0.0, 1.0, 3.0],
+        &[2.0],
+        &[2.0],
+        &[4294967295.0, 2.0],
+        &[8.0, 9.0],
+        &[-32768.0, -32766.0, -32764.0],
+        &[-32768.0],
+        &[0.0, 40000.0, 0.0, 65535.0],
+        &[1.0, 32767.0, 32767.0, 32767.0],
+        &[-2.0],
+    ];
+    for ((name, expected), found) in names.iter().zip(expected).zip(&found) {
+        assert_eq!(values(found), expected, "{name}");
+    }
+    assert_eq!(found[3].dtype(), DType::I64);
+    let signed = Model::new(18).node("BitShift", &["n", "n"], &["y"], vec![string("direction", "LEFT")]).output("y");
+    let text = with_constants(signed, vec![packed("n", TensorDataType::Int16, &[1], &[1, 0])]).error();
+    assert!(text.contains("only unsigned integers are shifted, found int16"), "{text}");
+}
+
+#[test]
+fn operands_of_different_narrow_types_are_named_with_their_places() {
+    let constants = || {
+        vec![
+            packed("s", TensorDataType::Int16, &[1], &[1, 0]),
+            packed("u", TensorDataType::Uint16, &[1], &[1, 0]),
+            packed("n", TensorDataType::Int4, &[1], &[1]),
+        ]
+    };
+    let model = |op_type: &str, inputs: &[&str]| {
+        let model = Model::new(21)
+            .input("x", DType::I32, &["1"])
+            .input("c", DType::Bool, &["1"])
+            .constant("pads", &i64s(&[1, 1]))
+            .constant("at", &i64s(&[0]));
+        with_constants(model.node(op_type, inputs, &["y"], vec![]).output("y"), constants())
+    };
+    let cases: [(&str, &[&str], &str); 7] = [
+        ("Add", &["s", "u"], "found int16 (input 0), uint16 (input 1)"),
+        ("Max", &["x", "s", "s"], "found i32 (input 0), int16 (input 1), int16 (input 2)"),
+        ("Less", &["u", "x"], "found uint16 (input 0), i32 (input 1)"),
+        ("Where", &["c", "n", "x"], "found int4 (input 1), i32 (input 2)"),
+        ("Pad", &["u", "pads", "s"], "found uint16 (input 0), int16 (input 2)"),
+        ("ScatterElements", &["n", "at", "s"], "found int4 (input 0), int16 (input 2)"),
+        ("Concat", &["s", "u"], "found int16 (input 0), uint16 (input 1)"),
+    ];
+    for (op_type, inputs, part) in cases {
+        let text = model(op_type, inputs).error();
+        let text = text.strip_prefix("cannot import `test.onnx`: ").unwrap_or(&text);
+        let whole = format!("node `y` ({op_type}): its operands must be of one element type, {part}; cast them to one");
+        assert_eq!(text, whole);
+    }
+}
+
+#[test]
+fn narrow_types_are_scanned_stacked_and_carried() {
+    let narrow = |name: &str, dims: &[&str]| {
+        let mut model = narrow_input(Model::new(21), name, TensorDataType::Int4, dims);
+        model.graph.input.pop().unwrap()
+    };
+    let mut body = Model::new(21)
+        .input("i", DType::I64, &[])
+        .input("go", DType::Bool, &[])
+        .node("Identity", &["go"], &["on"], vec![])
+        .node("Identity", &["carried"], &["next"], vec![])
+        .node("Identity", &["carried"], &["seen"], vec![])
+        .output("on")
+        .graph();
+    body.input.push(narrow("carried", &["2"]));
+    body.output.extend([narrow("next", &["2"]), narrow("seen", &["2"])]);
+    let looped = |trips: i64| {
+        let w = packed("w", TensorDataType::Int4, &[2], &[0xe1]);
+        let model = Model::new(21)
+            .constant("trips", &Tensor::scalar(trips))
+            .node("Loop", &["trips", "", "w"], &["last", "all"], vec![graph_attribute("body", body.clone())])
+            .output("last")
+            .output("all");
+        results(with_constants(model, vec![w]), &[])
+    };
+    let found = looped(2);
+    assert_is(&found[0], &[2], &[1.0, -2.0]);
+    assert_is(&found[1], &[2, 2], &[1.0, -2.0, 1.0, -2.0]);
+    let found = looped(0);
+    assert_is(&found[1], &[0, 2], &[]);
+    assert_eq!(found[1].dtype(), DType::I8);
+
+    // rows from the last to the first, each beside itself
+    let mut step = Model::new(21).node("Concat", &["row", "row"], &["wide"], vec![int("axis", 0)]).graph();
+    step.input.push(narrow("row", &["3"]));
+    step.output.push(narrow("wide", &["6"]));
+    let attributes =
+        vec![graph_attribute("body", step), int("num_scan_inputs", 1), ints("scan_input_directions", &[1])];
+    let model = Model::new(21).node("Scan", &["w"], &["y"], attributes).output("y");
+    let w = packed("w", TensorDataType::Int4, &[2, 3], &[0xe1, 0x83, 0x07]);
+    let found = results(with_constants(model, vec![w]), &[]);
+    assert_is(&found[0], &[2, 6], &[-8.0, 7.0, 0.0, -8.0, 7.0, 0.0, 1.0, -2.0, 3.0, 1.0, -2.0, 3.0]);
+}
+
+#[test]
 fn what_is_fed_for_a_narrow_input_becomes_a_value_of_its_type() {
     let model = narrow_input(Model::new(21), "x", TensorDataType::Float8e4m3fn, &["3"]);
     let model = narrow_input(model, "n", TensorDataType::Int4, &["3"])

@@ -1,12 +1,10 @@
-//! Graphs that look like a rule's left side and violate its precondition: it must leave them alone.
+//! Refusals of the e-graph's rules.
 
 use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::{ConvOptions, Op, Value, WindowOptions};
 
+use super::Refusal;
 use crate::draw::Draw;
-
-/// A rule, and a random graph that violates its precondition.
-pub type Refusal = (&'static str, fn(&mut Draw));
 
 /// A convolution of `x` by constant weights.
 fn conv(d: &mut Draw, x: Value, groups: usize, padding: Vec<Padding>) -> Value {
