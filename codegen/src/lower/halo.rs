@@ -9,7 +9,10 @@
 //!    └───────────────────────────┘
 //! ```
 //!
-//! That is decided before anything is lowered, users first: a value gets a halo if the step that makes it writes by
+//! A [`Halo`] is also where a part of a concatenation lies (see `concat`): the room around it is then the other parts, which are no zeros, and
+//! nobody fills it.
+//!
+//! Room for padding is decided before anything is lowered, users first: a value gets a halo if the step that makes it writes by
 //! strides and nothing but such convolutions uses it (an output, an operand of a residual addition or of a concatenation
 //! is read in other ways as well). All other padding is a copy, made by [`surrounded`].
 //!
@@ -31,7 +34,7 @@ use super::walk::{Body, run};
 use crate::kir::{Bits, Buffer, Index, KernelBuilder, VType, Value as KirValue};
 use crate::plan::program::{Use, View};
 
-/// A value in the middle of a tensor. Around a dense value there is no room.
+/// A value inside a tensor: with zeros around it, as a part of a concatenation, or transposed. Around a dense value there is no room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Halo {
     /// The whole tensor.
