@@ -588,6 +588,11 @@ fn equal_copies_at_other_places_share_a_kernel() {
     let module = c.check(&[joined], 0.0);
     // one takes a slice out, one puts it in
     assert!(module.kernels().len() <= 2, "{}", module.dump());
+
+    let mut c = Case::new(24);
+    let (x, nothing) = (c.input(DType::F32, &[6, 8]), c.input(DType::F32, &[6, 0]));
+    let joined = c.b.concat(&[nothing, x, nothing, x], 1);
+    assert_eq!(c.check(&[joined], 0.0).kernels().len(), 1);
 }
 
 #[test]

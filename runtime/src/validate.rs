@@ -24,7 +24,11 @@ impl PlanError {
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the execution plan breaks {} rule(s); compile the model again", self.problems.len())?;
+        let count = self.problems.len();
+        write!(
+            f,
+            "the execution plan breaks {count} rule(s); compile the model again, and where that says the same, report it: it is a bug in Kiln"
+        )?;
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;
         }

@@ -28,7 +28,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerE
     let known = l.reserved_halo(v);
     let Slot { view, strides, mut start, .. } = l.slot(v);
     let whole = known.unwrap_or_else(|| Halo::none(view.clone()));
-    let strided = l.has_slot(v) || l.dims(v)[..axis].iter().any(|&d| d != 1);
+    let shared = l.has_slot(v) || parts.iter().any(|&part| l.has_slot(part));
     let mut first = 0;
     for &part in &parts {
         let lies = l.halo(part);
@@ -37,10 +37,11 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerE
         let in_place = lies == whole.part(axis, first, dims[axis])
             || (!l.has_slot(part) && tensor.storage == view.storage && tensor.offset == view.offset + offset);
         if !in_place {
-            let elements = dims.iter().product();
-            let target = match strided {
-                true => Slot { view: view.clone(), strides: strides.clone(), start, elements },
-                false => Slot::whole(View { offset: view.offset + offset, dims: dims.clone(), ..view.clone() }),
+            let to = Operand { view: view.clone(), strides: strides.clone(), start };
+            // a step that reads a part relies on all of the tensor having been given to those that write parts
+            let target = match shared {
+                true => Slot { view: to.view, strides: to.strides, start, elements: dims.iter().product() },
+                false => to.trimmed_slot(&dims),
             };
             let label = l.label(id);
             pointwise(l, (id, label), &dims, target, &[Operand::from(&lies)], &ScalarExpr::identity())?;

@@ -52,6 +52,9 @@ impl From<&Halo> for Operand {
 impl Operand {
     /// The same walk over no more of the memory than it touches, so that equal walks at other places are equal kernels.
     fn trimmed(&self, dims: &[usize]) -> Operand {
+        if dims.contains(&0) {
+            return self.clone();
+        }
         let reach = |sign: i64| {
             let ends = self.strides.iter().zip(dims).map(|(&s, &d)| s * (d as i64 - 1));
             self.start + ends.filter(|end| end.signum() == sign).sum::<i64>()
@@ -60,6 +63,12 @@ impl Operand {
         let offset = self.view.offset + low as usize * self.view.dtype.size();
         let view = View { offset, dims: vec![(high - low + 1) as usize], ..self.view.clone() };
         Operand { view, strides: self.strides.clone(), start: self.start - low }
+    }
+
+    /// A place for a value of extents `dims` that no step reads in part: equal walks to other such places are equal kernels.
+    pub fn trimmed_slot(&self, dims: &[usize]) -> Slot {
+        let Operand { view, strides, start } = self.trimmed(dims);
+        Slot { view, strides, start, elements: dims.iter().product() }
     }
 
     /// What a walk over `dims` reads.

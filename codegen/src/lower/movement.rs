@@ -218,8 +218,7 @@ fn padded_into(
     }
     let (from, to) = (x.strides(), nest::row_major(&result.dims));
     let mut source = Operand::from(x);
-    let elements = dims.iter().product();
-    let mut target = Slot { view: result.clone(), strides: Vec::new(), start: 0, elements };
+    let mut target = Operand { view: result.clone(), strides: Vec::new(), start: 0 };
     for (axis, &(first, _)) in kept.iter().enumerate() {
         let d = dilation[axis] as i64;
         source.start += first * from[axis];
@@ -227,7 +226,7 @@ fn padded_into(
         target.strides.push(to[axis] * d);
     }
     let label = format!("{} (padding)", l.label(id));
-    pointwise(l, (id, label), &dims, target, &[source], &ScalarExpr::identity())
+    pointwise(l, (id, label), &dims, target.trimmed_slot(&dims), &[source], &ScalarExpr::identity())
 }
 
 /// Whether the op's step finds operand `position` wherever that lies, inside a wider tensor too.
