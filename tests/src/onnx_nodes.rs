@@ -315,7 +315,7 @@ pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Disput
          of 32 and 8-bit floats are held in wider\ntypes, exactly: casts, quantisation, what only moves or chooses elements (but not sequences of them, nor \
          `Resize` and `Upsample`)\nand, from 16 bits on, arithmetic, products and reductions of integers (but not `Gemm`, `PRelu`, and reductions to a root \
          or a logarithm) take them; what is fed for an input is cast first.\n\n\
-         A dynamic scale is the operator's reference implementation's, also of zeros alone: 1/255 there, where ONNX Runtime gives 1.\n\n",
+         `DynamicQuantizeLinear` gives the scale of the operator's reference implementation, of zeros too: 1/255, where ONNX Runtime gives 1.\n\n",
     );
     text.push_str("## Operators\n\n");
     for line in wrapped(operators) {
