@@ -275,6 +275,11 @@ fn rules_are_silent_where_their_precondition_fails() {
         "(%x: f32[2]) -> (%y: f32[2])",
         "%a = constant dense<[2.0, 0.0]> : f32[2]\n%y = div %x, %a",
     );
+    silent(
+        "div_by_constant",
+        "(%x: f32[2]) -> (%y: f32[2])",
+        "%a = constant dense<[2.0, 41.0]> : f32[2]\n%y = div %x, %a",
+    );
     silent("div_by_constant", "(%x: i32[2]) -> (%y: i32[2])", "%a = constant dense<[2, 3]> : i32[2]\n%y = div %x, %a");
     let pad = "(%x: f32[1, 1, 3, 3], %w: f32[1, 1, 1, 1]) -> (%y: f32[1, 1, 4, 3])";
     silent(

@@ -313,7 +313,9 @@ pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Disput
          optionals are taken\napart: a sequence `x` among the inputs or outputs is the tensors `x.0`, `x.1` … (`--length x=N` says \
          how many of an input), an optional input has an\nelement unless `--absent x` says otherwise. Integers of 4 and 16 bits, unsigned ones \
          of 32 and 8-bit floats are held in wider\ntypes, exactly: casts, quantisation, what only moves or chooses elements (but not sequences of them, nor \
-         `Resize`) and,\nfrom 16 bits on, integer arithmetic take them; what is fed for an input is cast first.\n\n",
+         `Resize` and `Upsample`)\nand, from 16 bits on, arithmetic, products and reductions of integers (but not `Gemm`, `PRelu`, and reductions to a root \
+         or a logarithm) take them; what is fed for an input is cast first.\n\n\
+         `DynamicQuantizeLinear` gives the scale of the operator's reference implementation, of zeros too: 1/255, where ONNX Runtime gives 1.\n\n",
     );
     text.push_str("## Operators\n\n");
     for line in wrapped(operators) {
@@ -334,7 +336,11 @@ pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Disput
             let _ = writeln!(text, "- `{set}/{name}`: {what}");
         }
     }
-    text.push_str("\n## Refused\n\n");
+    text.push_str(
+        "\n## Refused\n\nAll of what follows is refused by an error that names the node. No test here asks for `sequence_lens` of a recurrent layer that are \
+         shorter than the\nsequences or not known at import: a layer's cell state is kept for its last step only. `input_forget` of an LSTM needs the sigmoid \
+         for its gates,\nwhere 1 − sigmoid(z) is sigmoid(−z).\n\n",
+    );
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for ((_, name), outcome) in outcomes {
         if let Outcome::Refused(reason) = outcome {

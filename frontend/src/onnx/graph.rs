@@ -282,8 +282,8 @@ impl<'a> Importer<'a> {
         let attributes = Attributes::new(&node.attribute);
         let mut context = NodeContext::new(&mut self.emit, attributes, opset, node.output.len(), self.files, inputs);
         let results = match handler {
-            Handler::Tensors(handler) => {
-                let makes = ops::unwrap_narrow(node.op_type(), &mut context)?;
+            Handler::Tensors(handler, takes) => {
+                let makes = ops::unwrap_narrow(takes, &mut context)?;
                 context.check_tensors()?;
                 let results = handler(&mut context)?;
                 let (narrow, emit) = (context.narrow, &mut *context.emit);

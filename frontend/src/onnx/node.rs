@@ -8,6 +8,7 @@ use super::attributes::Attributes;
 use super::emit::{Emitter, Operand};
 use super::error::{NodeError, Result, invalid};
 use super::narrow::NarrowType;
+use super::ops::Takes;
 use super::tensor::ExternalFiles;
 use super::value::{Sequence, Value};
 
@@ -21,7 +22,7 @@ pub(super) type ValueHandler = fn(&mut NodeContext<'_>) -> Result<Vec<Value>>;
 /// How an operator is imported.
 #[derive(Clone, Copy)]
 pub(super) enum Handler {
-    Tensors(TensorHandler),
+    Tensors(TensorHandler, Takes),
     Values(ValueHandler),
 }
 

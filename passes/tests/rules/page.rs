@@ -15,6 +15,10 @@ Generated from the tables of rules by `UPDATE_DOCS=1 cargo test -p kiln-passes -
 A rule states that two graphs are the same function of real numbers. Each can be switched off by its name (`--disable RULE`), and
 `kiln explain --nodes` says which ones made a node. Passes run in the order of this page; `tidy` runs the rules of `canonicalise` again.
 
+Rules that compute with constants at compile time (those that merge scales or shifts, or move them into weights) or put sums, products and functions into
+another form (those that merge, decompose, recognise and fuse) are exact over the real numbers and change results by rounding only: a value that lies just at
+a step of `floor`, `round`, `quantize` or a comparison may therefore fall on its other side.
+
 Each rule is tested alone on random graphs that satisfy its precondition: it must fire, and what it makes must be equal. *Field*: all
 sums and products are computed in the prime field 2³¹ − 1, where they are exact, so results must be equal; *f64*: results in f64 must be
 equal bit by bit, or up to the relative difference that follows (1e-12: the order of roundings; 1e-6: constants that it makes are rounded to f32). The comparison

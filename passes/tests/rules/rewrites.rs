@@ -73,7 +73,9 @@ pub const ROWS: &[Row] = &[
     },
     row("div_by_constant", Exactly, |d| {
         let dims = d.any_dims();
-        let (x, a) = (d.input(&dims), d.weights(&dims));
+        let (x, n) = (d.input(&dims), dims.iter().product());
+        let powers: Vec<f32> = (0..n).map(|_| d.one_of(&[-4.0, -1.0, -0.5, 0.25, 0.5, 2.0, 8.0])).collect();
+        let a = d.b.constant(kiln_ir::Tensor::from_slice(&dims, &powers).unwrap());
         let y = d.b.div(x, a);
         d.output(y);
     }),

@@ -34,6 +34,7 @@ use super::error::Result;
 use super::narrow::NarrowType;
 use super::node::{Handler, NodeContext, TensorHandler, ValueHandler};
 use super::value::Value;
+use OfNarrow::{Keeps, KeepsFirst, Others, Wraps};
 use reduce::Kind;
 
 /// What a handler gives: the node's results.
@@ -46,21 +47,18 @@ type Values = Result<Vec<Value>>;
 /// handler that looks at the opset.
 pub(super) fn handler(domain: &str, op_type: &str) -> Option<Handler> {
     let tensors = DOMAINS.iter().find(|(name, _)| *name == domain)?.1;
-    if let Some(handler) = find(tensors, op_type) {
-        return Some(Handler::Tensors(handler));
+    if let Some(&(_, handler, takes)) = tensors.iter().find(|(name, ..)| *name == op_type) {
+        return Some(Handler::Tensors(handler, takes));
     }
-    find(VALUES, op_type).filter(|_| domain.is_empty()).map(Handler::Values)
-}
-
-fn find<H: Copy>(table: &[(&str, H)], op_type: &str) -> Option<H> {
-    table.iter().find(|(name, _)| *name == op_type).map(|(_, handler)| *handler)
+    let mut values = VALUES.iter().filter(|(name, _)| domain.is_empty() && *name == op_type);
+    values.next().map(|&(_, handler)| Handler::Values(handler))
 }
 
 /// The names of all operators, those of other domains than the standard one with their domain.
 pub(super) fn names() -> Vec<String> {
     let qualified =
         |domain: &str, name: &str| if domain.is_empty() { name.to_owned() } else { format!("{domain}.{name}") };
-    let tensors = DOMAINS.iter().flat_map(|(domain, table)| table.iter().map(|(name, _)| qualified(domain, name)));
+    let tensors = DOMAINS.iter().flat_map(|(domain, table)| table.iter().map(|(name, ..)| qualified(domain, name)));
     tensors.chain(VALUES.iter().map(|(name, _)| (*name).to_owned())).collect()
 }
 
@@ -77,45 +75,54 @@ pub(super) enum OfNarrow {
     Others,
 }
 
+/// Which narrow types.
+type Fits = fn(NarrowType) -> bool;
+
+/// What an operator on tensors takes of narrow types.
+#[derive(Clone, Copy)]
+pub(super) enum Takes {
+    /// Nothing: it refuses them by name.
+    Nothing,
+    /// Operands of a type that fits, at these places or all of them.
+    These(Option<&'static [usize]>, Fits, OfNarrow),
+    /// Data and updates, which it moves unless `reduction` computes with them.
+    Updates,
+}
+
+const NONE: Takes = Takes::Nothing;
+const SCATTERS: Takes = Takes::Updates;
+const ANY: Fits = |_| true;
+const COMPUTES: Fits = NarrowType::computes;
+const FLOATS: Fits = NarrowType::is_float;
+
+const fn first(fits: Fits, makes: OfNarrow) -> Takes {
+    at(&[0], fits, makes)
+}
+
+const fn at(places: &'static [usize], fits: Fits, makes: OfNarrow) -> Takes {
+    Takes::These(Some(places), fits, makes)
+}
+
+const fn all(fits: Fits, makes: OfNarrow) -> Takes {
+    Takes::These(None, fits, makes)
+}
+
 /// Makes operands of a narrow type tensors where the operator takes such; says what it makes of them.
-pub(super) fn unwrap_narrow(op_type: &str, n: &mut NodeContext<'_>) -> Result<OfNarrow> {
-    type Fits = fn(NarrowType) -> bool;
-    use OfNarrow::{Keeps, KeepsFirst, Others, Wraps};
-    const FIRST: Option<&[usize]> = Some(&[0]);
-    const ALL: Option<&[usize]> = None;
-    let any = |_: NarrowType| true;
-    let computes = NarrowType::computes;
-    let (places, fits, makes): (Option<&[usize]>, Fits, OfNarrow) = match op_type {
-        "CenterCropPad" | "Compress" | "DepthToSpace" | "Expand" | "Flatten" | "Gather" | "GatherElements"
-        | "GatherND" | "Reshape" | "ReverseSequence" | "Slice" | "SpaceToDepth" | "Split" | "Squeeze" | "Tile"
-        | "Transpose" | "Trilu" | "Unsqueeze" => (FIRST, any, Keeps),
-        "Concat" => (ALL, any, Keeps),
-        "OneHot" => (Some(&[2]), any, Keeps),
-        "Pad" => (Some(&[0, 2]), any, Keeps),
-        "Where" => (Some(&[1, 2]), any, Keeps),
-        "Scatter" | "ScatterElements" | "ScatterND" => match n.attributes.string("reduction")? {
-            None | Some("none") => (Some(&[0, 2]), any, Keeps),
-            Some(_) => (Some(&[0, 2]), computes, Wraps),
+pub(super) fn unwrap_narrow(takes: Takes, n: &mut NodeContext<'_>) -> Result<OfNarrow> {
+    let (places, fits, makes) = match takes {
+        Takes::Nothing => return Ok(Others),
+        Takes::These(places, fits, makes) => (places, fits, makes),
+        Takes::Updates => match n.attributes.string("reduction")? {
+            None | Some("none") => (UPDATES, ANY, Keeps),
+            Some(_) => (UPDATES, COMPUTES, Wraps),
         },
-        "NonZero" | "Shape" | "Size" => (FIRST, any, Others),
-        "Unique" => (FIRST, any, KeepsFirst),
-        "IsInf" | "IsNaN" => (FIRST, NarrowType::is_float, Others),
-        "TopK" => (FIRST, computes, KeepsFirst),
-        "ArgMax" | "ArgMin" => (FIRST, computes, Others),
-        "ReduceMax" | "ReduceMin" | "Sign" => (FIRST, computes, Keeps),
-        "Abs" | "BitwiseNot" | "CumSum" | "Neg" | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => {
-            (FIRST, computes, Wraps)
-        }
-        "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "Clip" | "Max" | "Min" | "Mod" | "Range" => (ALL, computes, Keeps),
-        "Add" | "BitShift" | "Div" | "Mul" | "Sub" => (ALL, computes, Wraps),
-        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => (ALL, computes, Others),
-        // the exponent
-        "Pow" => (Some(&[1]), computes, Others),
-        _ => return Ok(Others),
     };
     n.unwrap_narrow(places, fits)?;
     Ok(makes)
 }
+
+/// The places of data and updates.
+const UPDATES: Option<&[usize]> = Some(&[0, 2]);
 
 /// Operators of the standard domain that take or give values other than tensors of Kiln's dtypes.
 static VALUES: &[(&str, ValueHandler)] = &[
@@ -139,195 +146,197 @@ static VALUES: &[(&str, ValueHandler)] = &[
     ("SplitToSequence", sequence::split),
 ];
 
-/// The operators of tensors, by domain.
-static DOMAINS: &[(&str, &[(&str, TensorHandler)])] =
-    &[("", TABLE), ("ai.onnx.ml", LEARNING), ("ai.onnx.preview.training", TRAINING)];
+/// An operator of tensors: its name, what imports it, and what it takes of narrow types.
+type Row = (&'static str, TensorHandler, Takes);
 
-static LEARNING: &[(&str, TensorHandler)] = &[
-    ("ArrayFeatureExtractor", features::array_feature_extractor),
-    ("Binarizer", features::binarizer),
-    ("TreeEnsemble", features::tree_ensemble),
+/// The operators of tensors, by domain.
+static DOMAINS: &[(&str, &[Row])] = &[("", TABLE), ("ai.onnx.ml", LEARNING), ("ai.onnx.preview.training", TRAINING)];
+
+static LEARNING: &[Row] = &[
+    ("ArrayFeatureExtractor", features::array_feature_extractor, NONE),
+    ("Binarizer", features::binarizer, NONE),
+    ("TreeEnsemble", features::tree_ensemble, NONE),
 ];
 
-static TRAINING: &[(&str, TensorHandler)] =
-    &[("Adagrad", training::adagrad), ("Adam", training::adam), ("Momentum", training::momentum)];
+static TRAINING: &[Row] =
+    &[("Adagrad", training::adagrad, NONE), ("Adam", training::adam, NONE), ("Momentum", training::momentum, NONE)];
 
-static TABLE: &[(&str, TensorHandler)] = &[
+static TABLE: &[Row] = &[
     // Elementwise, one operand.
-    ("Abs", elementwise::absolute),
-    ("Acos", |n| elementwise::unary(n, Op::Acos {})),
-    ("Acosh", |n| elementwise::unary(n, Op::Acosh {})),
-    ("Asin", |n| elementwise::unary(n, Op::Asin {})),
-    ("Asinh", |n| elementwise::unary(n, Op::Asinh {})),
-    ("Atan", |n| elementwise::unary(n, Op::Atan {})),
-    ("Atanh", |n| elementwise::unary(n, Op::Atanh {})),
-    ("Ceil", |n| elementwise::unary(n, Op::Ceil {})),
-    ("Cosh", elementwise::cosh),
-    ("Cos", |n| elementwise::unary(n, Op::Cos {})),
-    ("Erf", |n| elementwise::unary(n, Op::Erf {})),
-    ("Exp", |n| elementwise::unary(n, Op::Exp {})),
-    ("Floor", |n| elementwise::unary(n, Op::Floor {})),
-    ("IsInf", elementwise::is_inf),
-    ("IsNaN", |n| elementwise::unary(n, Op::IsNan {})),
-    ("Log", |n| elementwise::unary(n, Op::Log {})),
-    ("Neg", |n| elementwise::unary(n, Op::Neg {})),
-    ("Not", |n| elementwise::unary(n, Op::Not {})),
-    ("BitwiseNot", |n| elementwise::unary(n, Op::Not {})),
-    ("Reciprocal", |n| elementwise::unary(n, Op::Reciprocal {})),
-    ("Round", |n| elementwise::unary(n, Op::Round {})),
-    ("Sign", |n| elementwise::unary(n, Op::Sign {})),
-    ("Sinh", elementwise::sinh),
-    ("Sin", |n| elementwise::unary(n, Op::Sin {})),
-    ("Sqrt", |n| elementwise::unary(n, Op::Sqrt {})),
-    ("Tan", elementwise::tan),
-    ("Tanh", |n| elementwise::unary(n, Op::Tanh {})),
+    ("Abs", elementwise::absolute, first(COMPUTES, Wraps)),
+    ("Acos", |n| elementwise::unary(n, Op::Acos {}), NONE),
+    ("Acosh", |n| elementwise::unary(n, Op::Acosh {}), NONE),
+    ("Asin", |n| elementwise::unary(n, Op::Asin {}), NONE),
+    ("Asinh", |n| elementwise::unary(n, Op::Asinh {}), NONE),
+    ("Atan", |n| elementwise::unary(n, Op::Atan {}), NONE),
+    ("Atanh", |n| elementwise::unary(n, Op::Atanh {}), NONE),
+    ("Ceil", |n| elementwise::unary(n, Op::Ceil {}), NONE),
+    ("Cosh", elementwise::cosh, NONE),
+    ("Cos", |n| elementwise::unary(n, Op::Cos {}), NONE),
+    ("Erf", |n| elementwise::unary(n, Op::Erf {}), NONE),
+    ("Exp", |n| elementwise::unary(n, Op::Exp {}), NONE),
+    ("Floor", |n| elementwise::unary(n, Op::Floor {}), NONE),
+    ("IsInf", elementwise::is_inf, first(FLOATS, Others)),
+    ("IsNaN", |n| elementwise::unary(n, Op::IsNan {}), first(FLOATS, Others)),
+    ("Log", |n| elementwise::unary(n, Op::Log {}), NONE),
+    ("Neg", |n| elementwise::unary(n, Op::Neg {}), first(COMPUTES, Wraps)),
+    ("Not", |n| elementwise::unary(n, Op::Not {}), NONE),
+    ("BitwiseNot", |n| elementwise::unary(n, Op::Not {}), first(COMPUTES, Wraps)),
+    ("Reciprocal", |n| elementwise::unary(n, Op::Reciprocal {}), NONE),
+    ("Round", |n| elementwise::unary(n, Op::Round {}), NONE),
+    ("Sign", |n| elementwise::unary(n, Op::Sign {}), first(COMPUTES, Keeps)),
+    ("Sinh", elementwise::sinh, NONE),
+    ("Sin", |n| elementwise::unary(n, Op::Sin {}), NONE),
+    ("Sqrt", |n| elementwise::unary(n, Op::Sqrt {}), NONE),
+    ("Tan", elementwise::tan, NONE),
+    ("Tanh", |n| elementwise::unary(n, Op::Tanh {}), NONE),
     // Elementwise, several operands.
-    ("Add", |n| elementwise::binary(n, Op::Add {})),
-    ("And", |n| elementwise::binary(n, Op::And {})),
-    ("BitwiseAnd", |n| elementwise::binary(n, Op::And {})),
-    ("BitwiseOr", |n| elementwise::binary(n, Op::Or {})),
-    ("BitwiseXor", |n| elementwise::binary(n, Op::Xor {})),
-    ("BitShift", elementwise::bit_shift),
-    ("Clip", elementwise::clip),
-    ("Div", |n| elementwise::binary(n, Op::Div {})),
-    ("Equal", |n| elementwise::binary(n, Op::Equal {})),
-    ("Greater", |n| elementwise::binary(n, Op::Greater {})),
-    ("GreaterOrEqual", |n| elementwise::binary(n, Op::GreaterEqual {})),
-    ("Less", |n| elementwise::binary(n, Op::Less {})),
-    ("LessOrEqual", |n| elementwise::binary(n, Op::LessEqual {})),
-    ("Max", |n| elementwise::variadic(n, Op::Maximum {})),
-    ("Mean", elementwise::mean),
-    ("Min", |n| elementwise::variadic(n, Op::Minimum {})),
-    ("Mod", elementwise::modulo),
-    ("Mul", |n| elementwise::binary(n, Op::Mul {})),
-    ("Or", |n| elementwise::binary(n, Op::Or {})),
-    ("Pow", elementwise::pow),
-    ("Sub", |n| elementwise::binary(n, Op::Sub {})),
-    ("Sum", |n| elementwise::variadic(n, Op::Add {})),
-    ("Where", elementwise::select),
-    ("Xor", |n| elementwise::binary(n, Op::Xor {})),
+    ("Add", |n| elementwise::binary(n, Op::Add {}), all(COMPUTES, Wraps)),
+    ("And", |n| elementwise::binary(n, Op::And {}), NONE),
+    ("BitwiseAnd", |n| elementwise::binary(n, Op::And {}), all(COMPUTES, Keeps)),
+    ("BitwiseOr", |n| elementwise::binary(n, Op::Or {}), all(COMPUTES, Keeps)),
+    ("BitwiseXor", |n| elementwise::binary(n, Op::Xor {}), all(COMPUTES, Keeps)),
+    ("BitShift", elementwise::bit_shift, all(COMPUTES, Wraps)),
+    ("Clip", elementwise::clip, all(COMPUTES, Keeps)),
+    ("Div", |n| elementwise::binary(n, Op::Div {}), all(COMPUTES, Wraps)),
+    ("Equal", |n| elementwise::binary(n, Op::Equal {}), all(COMPUTES, Others)),
+    ("Greater", |n| elementwise::binary(n, Op::Greater {}), all(COMPUTES, Others)),
+    ("GreaterOrEqual", |n| elementwise::binary(n, Op::GreaterEqual {}), all(COMPUTES, Others)),
+    ("Less", |n| elementwise::binary(n, Op::Less {}), all(COMPUTES, Others)),
+    ("LessOrEqual", |n| elementwise::binary(n, Op::LessEqual {}), all(COMPUTES, Others)),
+    ("Max", |n| elementwise::variadic(n, Op::Maximum {}), all(COMPUTES, Keeps)),
+    ("Mean", elementwise::mean, NONE),
+    ("Min", |n| elementwise::variadic(n, Op::Minimum {}), all(COMPUTES, Keeps)),
+    ("Mod", elementwise::modulo, all(COMPUTES, Keeps)),
+    ("Mul", |n| elementwise::binary(n, Op::Mul {}), all(COMPUTES, Wraps)),
+    ("Or", |n| elementwise::binary(n, Op::Or {}), NONE),
+    ("Pow", elementwise::pow, at(&[1], COMPUTES, Others)),
+    ("Sub", |n| elementwise::binary(n, Op::Sub {}), all(COMPUTES, Wraps)),
+    ("Sum", |n| elementwise::variadic(n, Op::Add {}), NONE),
+    ("Where", elementwise::select, at(&[1, 2], ANY, Keeps)),
+    ("Xor", |n| elementwise::binary(n, Op::Xor {}), NONE),
     // Activations.
-    ("Celu", activation::celu),
-    ("Elu", activation::elu),
-    ("Gelu", activation::gelu),
-    ("HardSigmoid", activation::hard_sigmoid),
-    ("HardSwish", |n| elementwise::unary(n, Op::HardSwish {})),
-    ("Hardmax", activation::hardmax),
-    ("LeakyRelu", activation::leaky_relu),
-    ("LogSoftmax", |n| activation::softmax(n, |axis| Op::LogSoftmax { axis })),
-    ("Mish", |n| elementwise::unary(n, Op::Mish {})),
-    ("PRelu", activation::prelu),
-    ("Relu", |n| elementwise::unary(n, Op::Relu {})),
-    ("Selu", activation::selu),
-    ("Shrink", activation::shrink),
-    ("Sigmoid", |n| elementwise::unary(n, Op::Sigmoid {})),
-    ("Softmax", |n| activation::softmax(n, |axis| Op::Softmax { axis })),
-    ("Softplus", |n| elementwise::unary(n, Op::Softplus {})),
-    ("Softsign", |n| elementwise::unary(n, Op::Softsign {})),
-    ("Swish", activation::swish),
-    ("ThresholdedRelu", activation::thresholded_relu),
+    ("Celu", activation::celu, NONE),
+    ("Elu", activation::elu, NONE),
+    ("Gelu", activation::gelu, NONE),
+    ("HardSigmoid", activation::hard_sigmoid, NONE),
+    ("HardSwish", |n| elementwise::unary(n, Op::HardSwish {}), NONE),
+    ("Hardmax", activation::hardmax, NONE),
+    ("LeakyRelu", activation::leaky_relu, NONE),
+    ("LogSoftmax", |n| activation::softmax(n, |axis| Op::LogSoftmax { axis }), NONE),
+    ("Mish", |n| elementwise::unary(n, Op::Mish {}), NONE),
+    ("PRelu", activation::prelu, NONE),
+    ("Relu", |n| elementwise::unary(n, Op::Relu {}), NONE),
+    ("Selu", activation::selu, NONE),
+    ("Shrink", activation::shrink, NONE),
+    ("Sigmoid", |n| elementwise::unary(n, Op::Sigmoid {}), NONE),
+    ("Softmax", |n| activation::softmax(n, |axis| Op::Softmax { axis }), NONE),
+    ("Softplus", |n| elementwise::unary(n, Op::Softplus {}), NONE),
+    ("Softsign", |n| elementwise::unary(n, Op::Softsign {}), NONE),
+    ("Swish", activation::swish, NONE),
+    ("ThresholdedRelu", activation::thresholded_relu, NONE),
     // Contractions.
-    ("Conv", conv::conv),
-    ("ConvInteger", conv::conv_integer),
-    ("ConvTranspose", conv::conv_transpose),
-    ("Einsum", einsum::einsum),
-    ("Gemm", contraction::gemm),
-    ("MatMul", contraction::matmul),
-    ("MatMulInteger", contraction::matmul_integer),
-    ("Det", linear_algebra::determinant),
-    ("DeformConv", sampling::deformable_conv),
+    ("Conv", conv::conv, NONE),
+    ("ConvInteger", conv::conv_integer, NONE),
+    ("ConvTranspose", conv::conv_transpose, NONE),
+    ("Einsum", einsum::einsum, all(COMPUTES, Wraps)),
+    ("Gemm", contraction::gemm, NONE),
+    ("MatMul", contraction::matmul, all(COMPUTES, Wraps)),
+    ("MatMulInteger", contraction::matmul_integer, NONE),
+    ("Det", linear_algebra::determinant, NONE),
+    ("DeformConv", sampling::deformable_conv, NONE),
     // Recurrent layers.
-    ("GRU", recurrent::gru),
-    ("LSTM", recurrent::lstm),
-    ("RNN", recurrent::rnn),
+    ("GRU", recurrent::gru, NONE),
+    ("LSTM", recurrent::lstm, NONE),
+    ("RNN", recurrent::rnn, NONE),
     // Pools.
-    ("AveragePool", pool::average_pool),
-    ("GlobalAveragePool", pool::global_average_pool),
-    ("GlobalMaxPool", pool::global_max_pool),
-    ("GlobalLpPool", pool::global_lp_pool),
-    ("LpPool", pool::lp_pool),
-    ("MaxPool", pool::max_pool),
-    ("Col2Im", unpool::col2im),
-    ("MaxUnpool", unpool::max_unpool),
+    ("AveragePool", pool::average_pool, NONE),
+    ("GlobalAveragePool", pool::global_average_pool, NONE),
+    ("GlobalMaxPool", pool::global_max_pool, NONE),
+    ("GlobalLpPool", pool::global_lp_pool, NONE),
+    ("LpPool", pool::lp_pool, NONE),
+    ("MaxPool", pool::max_pool, NONE),
+    ("Col2Im", unpool::col2im, NONE),
+    ("MaxUnpool", unpool::max_unpool, NONE),
     // Normalisations.
-    ("BatchNormalization", normalization::batch_norm),
-    ("GroupNormalization", normalization::group_norm),
-    ("InstanceNormalization", normalization::instance_norm),
-    ("LRN", normalization::lrn),
-    ("LayerNormalization", normalization::layer_norm),
-    ("LpNormalization", normalization::lp_norm),
-    ("MeanVarianceNormalization", normalization::mean_variance),
-    ("RMSNormalization", normalization::rms_norm),
+    ("BatchNormalization", normalization::batch_norm, NONE),
+    ("GroupNormalization", normalization::group_norm, NONE),
+    ("InstanceNormalization", normalization::instance_norm, NONE),
+    ("LRN", normalization::lrn, NONE),
+    ("LayerNormalization", normalization::layer_norm, NONE),
+    ("LpNormalization", normalization::lp_norm, NONE),
+    ("MeanVarianceNormalization", normalization::mean_variance, NONE),
+    ("RMSNormalization", normalization::rms_norm, NONE),
     // Reductions.
-    ("ArgMax", |n| reduce::arg_reduce(n, Extreme::Max)),
-    ("ArgMin", |n| reduce::arg_reduce(n, Extreme::Min)),
-    ("CumSum", reduce::cumulative_sum),
-    ("ReduceL1", |n| reduce::reduce(n, Kind::L1)),
-    ("ReduceL2", |n| reduce::reduce(n, Kind::L2)),
-    ("ReduceLogSum", |n| reduce::reduce(n, Kind::LogSum)),
-    ("ReduceLogSumExp", |n| reduce::reduce(n, Kind::LogSumExp)),
-    ("ReduceMax", |n| reduce::reduce(n, Kind::Plain(Reducer::Max))),
-    ("ReduceMean", |n| reduce::reduce(n, Kind::Mean)),
-    ("ReduceMin", |n| reduce::reduce(n, Kind::Plain(Reducer::Min))),
-    ("ReduceProd", |n| reduce::reduce(n, Kind::Plain(Reducer::Prod))),
-    ("ReduceSum", |n| reduce::reduce(n, Kind::Plain(Reducer::Sum))),
-    ("ReduceSumSquare", |n| reduce::reduce(n, Kind::SumSquare)),
-    ("TopK", reduce::top_k),
+    ("ArgMax", |n| reduce::arg_reduce(n, Extreme::Max), first(COMPUTES, Others)),
+    ("ArgMin", |n| reduce::arg_reduce(n, Extreme::Min), first(COMPUTES, Others)),
+    ("CumSum", reduce::cumulative_sum, first(COMPUTES, Wraps)),
+    ("ReduceL1", |n| reduce::reduce(n, Kind::L1), first(COMPUTES, Wraps)),
+    ("ReduceL2", |n| reduce::reduce(n, Kind::L2), NONE),
+    ("ReduceLogSum", |n| reduce::reduce(n, Kind::LogSum), NONE),
+    ("ReduceLogSumExp", |n| reduce::reduce(n, Kind::LogSumExp), NONE),
+    ("ReduceMax", |n| reduce::reduce(n, Kind::Plain(Reducer::Max)), first(COMPUTES, Keeps)),
+    ("ReduceMean", |n| reduce::reduce(n, Kind::Mean), first(COMPUTES, Keeps)),
+    ("ReduceMin", |n| reduce::reduce(n, Kind::Plain(Reducer::Min)), first(COMPUTES, Keeps)),
+    ("ReduceProd", |n| reduce::reduce(n, Kind::Plain(Reducer::Prod)), first(COMPUTES, Wraps)),
+    ("ReduceSum", |n| reduce::reduce(n, Kind::Plain(Reducer::Sum)), first(COMPUTES, Wraps)),
+    ("ReduceSumSquare", |n| reduce::reduce(n, Kind::SumSquare), first(COMPUTES, Wraps)),
+    ("TopK", reduce::top_k, first(COMPUTES, KeepsFirst)),
     // Movement.
-    ("CenterCropPad", pad::center_crop_pad),
-    ("Concat", movement::concat),
-    ("DepthToSpace", movement::depth_to_space),
-    ("Expand", movement::expand),
-    ("Flatten", movement::flatten),
-    ("Pad", pad::pad),
-    ("Reshape", movement::reshape),
-    ("Resize", resize::resize),
-    ("Slice", movement::slice),
-    ("SpaceToDepth", movement::space_to_depth),
-    ("Split", movement::split),
-    ("Squeeze", movement::squeeze),
-    ("Tile", movement::tile),
-    ("Transpose", movement::transpose),
-    ("Trilu", movement::triangle),
-    ("Unsqueeze", movement::unsqueeze),
-    ("Upsample", resize::upsample),
+    ("CenterCropPad", pad::center_crop_pad, first(ANY, Keeps)),
+    ("Concat", movement::concat, all(ANY, Keeps)),
+    ("DepthToSpace", movement::depth_to_space, first(ANY, Keeps)),
+    ("Expand", movement::expand, first(ANY, Keeps)),
+    ("Flatten", movement::flatten, first(ANY, Keeps)),
+    ("Pad", pad::pad, at(&[0, 2], ANY, Keeps)),
+    ("Reshape", movement::reshape, first(ANY, Keeps)),
+    ("Resize", resize::resize, NONE),
+    ("Slice", movement::slice, first(ANY, Keeps)),
+    ("SpaceToDepth", movement::space_to_depth, first(ANY, Keeps)),
+    ("Split", movement::split, first(ANY, Keeps)),
+    ("Squeeze", movement::squeeze, first(ANY, Keeps)),
+    ("Tile", movement::tile, first(ANY, Keeps)),
+    ("Transpose", movement::transpose, first(ANY, Keeps)),
+    ("Trilu", movement::triangle, first(ANY, Keeps)),
+    ("Unsqueeze", movement::unsqueeze, first(ANY, Keeps)),
+    ("Upsample", resize::upsample, NONE),
     // Indices.
-    ("Gather", index::gather),
-    ("GatherElements", index::gather_elements),
-    ("GatherND", index::gather_nd),
-    ("OneHot", index::one_hot),
-    ("ReverseSequence", index::reverse_sequence),
-    ("Scatter", index::scatter_elements),
-    ("ScatterElements", index::scatter_elements),
-    ("ScatterND", index::scatter_nd),
+    ("Gather", index::gather, first(ANY, Keeps)),
+    ("GatherElements", index::gather_elements, first(ANY, Keeps)),
+    ("GatherND", index::gather_nd, first(ANY, Keeps)),
+    ("OneHot", index::one_hot, at(&[2], ANY, Keeps)),
+    ("ReverseSequence", index::reverse_sequence, first(ANY, Keeps)),
+    ("Scatter", index::scatter_elements, SCATTERS),
+    ("ScatterElements", index::scatter_elements, SCATTERS),
+    ("ScatterND", index::scatter_nd, SCATTERS),
     // Between pixels.
-    ("AffineGrid", sampling::affine_grid),
-    ("GridSample", sampling::grid_samples),
-    ("RoiAlign", sampling::roi_aligned),
+    ("AffineGrid", sampling::affine_grid, NONE),
+    ("GridSample", sampling::grid_samples, NONE),
+    ("RoiAlign", sampling::roi_aligned, NONE),
     // What values select.
-    ("Compress", selection::compress),
-    ("NonMaxSuppression", selection::non_max_suppression),
-    ("NonZero", selection::non_zero),
-    ("Unique", selection::unique),
+    ("Compress", selection::compress, first(ANY, Keeps)),
+    ("NonMaxSuppression", selection::non_max_suppression, NONE),
+    ("NonZero", selection::non_zero, first(ANY, Others)),
+    ("Unique", selection::unique, first(ANY, KeepsFirst)),
     // Constants, shapes and dtypes.
-    ("Dropout", shape::dropout),
-    ("EyeLike", shape::eye_like),
-    ("Range", shape::range),
-    ("Shape", shape::shape),
-    ("Size", shape::size),
+    ("Dropout", shape::dropout, NONE),
+    ("EyeLike", shape::eye_like, NONE),
+    ("Range", shape::range, all(COMPUTES, Keeps)),
+    ("Shape", shape::shape, first(ANY, Others)),
+    ("Size", shape::size, first(ANY, Others)),
     // Quantisation.
-    ("DynamicQuantizeLinear", quantization::dynamic_quantize),
-    ("QLinearConv", quantization::quantized_conv),
-    ("QLinearMatMul", quantization::quantized_matmul),
+    ("DynamicQuantizeLinear", quantization::dynamic_quantize, NONE),
+    ("QLinearConv", quantization::quantized_conv, NONE),
+    ("QLinearMatMul", quantization::quantized_matmul, NONE),
     // Signals.
-    ("BlackmanWindow", |n| signal::window(n, &[0.42, -0.5, 0.08])),
-    ("DFT", signal::dft),
-    ("HammingWindow", |n| signal::window(n, &[25.0 / 46.0, -21.0 / 46.0])),
-    ("HannWindow", |n| signal::window(n, &[0.5, -0.5])),
-    ("MelWeightMatrix", signal::mel_weights),
-    ("STFT", signal::stft),
-    ("TfIdfVectorizer", features::tfidf),
+    ("BlackmanWindow", |n| signal::window(n, &[0.42, -0.5, 0.08]), NONE),
+    ("DFT", signal::dft, NONE),
+    ("HammingWindow", |n| signal::window(n, &[25.0 / 46.0, -21.0 / 46.0]), NONE),
+    ("HannWindow", |n| signal::window(n, &[0.5, -0.5]), NONE),
+    ("MelWeightMatrix", signal::mel_weights, NONE),
+    ("STFT", signal::stft, NONE),
+    ("TfIdfVectorizer", features::tfidf, NONE),
     // Losses.
-    ("NegativeLogLikelihoodLoss", loss::negative_log_likelihood),
-    ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),
+    ("NegativeLogLikelihoodLoss", loss::negative_log_likelihood, NONE),
+    ("SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy, NONE),
 ];

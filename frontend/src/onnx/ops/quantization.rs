@@ -235,15 +235,16 @@ pub(super) fn dynamic_quantize(n: &mut NodeContext<'_>) -> Results {
     let (high, low) = (e.with_scalar(Op::Maximum {}, &high, 0.0)?, e.with_scalar(Op::Minimum {}, &low, 0.0)?);
     let width = e.sub(&high, &low)?;
     let scale = e.with_scalar(Op::Div {}, &width, 255.0)?;
-    // A constant 0 has no range; any scale quantises it exactly.
+    // Zeros have no range. Any scale quantises them exactly; the operator's reference implementation takes a range of 1, whereas
+    // ONNX Runtime takes a scale of 1.
     let flat = e.with_scalar(Op::Equal {}, &scale, 0.0)?;
-    let one = Operand::scalar(DType::F32, 1.0)?;
-    let safe = e.select(&flat, &one, &scale)?;
-    let zero = e.div(&low, &safe)?;
+    let unit = Operand::scalar(DType::F32, 1.0 / 255.0)?;
+    let scale = e.select(&flat, &unit, &scale)?;
+    let zero = e.div(&low, &scale)?;
     let zero = e.op(Op::Neg {}, &[&zero])?;
     let zero = e.op(Op::Round {}, &[&zero])?;
     let zero = e.convert(&zero, DType::U8)?;
-    let y = e.op(Op::Quantize { dtype: DType::U8, axis: 0 }, &[&x, &safe, &zero])?;
+    let y = e.op(Op::Quantize { dtype: DType::U8, axis: 0 }, &[&x, &scale, &zero])?;
     Ok(vec![y, scale, zero])
 }
 
@@ -263,7 +264,7 @@ pub(super) fn quantized_matmul(n: &mut NodeContext<'_>) -> Results {
             return unsupported(format!("scales of extents {:?} (one scale for a whole matrix is)", s.dims()));
         }
     }
-    Ok(vec![requantize(e, &sum, &[&a_scale, &b_scale], &scale, &zero)?])
+    Ok(vec![requantize(e, &sum, &a_scale, &b_scale, 0, &scale, &zero)?])
 }
 
 /// As [`quantized_matmul`], of a convolution; the weights may have a scale per output channel, and the
@@ -280,26 +281,29 @@ pub(super) fn quantized_conv(n: &mut NodeContext<'_>) -> Results {
     let w = centred(e, &w, Some(w_zero), Some(0))?;
     let sum = e.op(op, &[&x, &w])?;
     let sum = with_bias(e, sum, bias)?;
-    let w_scale =
-        if w_scale.dims().iter().product::<usize>() == 1 { w_scale } else { e.broadcast(&w_scale, sum.dims(), &[1])? };
-    Ok(vec![requantize(e, &sum, &[&x_scale, &w_scale], &scale, &zero)?])
+    Ok(vec![requantize(e, &sum, &x_scale, &w_scale, 1, &scale, &zero)?])
 }
 
-/// An exact i32 sum times `factors`, quantised by one scale and zero point; the scaling is in f32.
+/// An exact i32 sum times the scales of both factors (the second along `axis`, where it is more than one) over the result's,
+/// rounded, from the zero point. As in ONNX Runtime, the scales make one number first, in f32: a product for each would round more
+/// than once, and differently when constants are merged.
 fn requantize(
     e: &mut Emitter,
     sum: &Operand,
-    factors: &[&Operand],
+    first: &Operand,
+    second: &Operand,
+    axis: usize,
     scale: &Operand,
     zero: &Operand,
 ) -> Result<Operand> {
-    let mut y = e.convert(sum, DType::F32)?;
-    for factor in factors {
-        let factor = e.convert(factor, DType::F32)?;
-        let factor = if factor.dims() == [1] { e.reshape(&factor, &[])? } else { factor };
-        y = e.mul(&y, &factor)?;
-    }
-    let scale = e.convert(scale, DType::F32)?;
-    let (scale, zero) = (e.reshape(&scale, &[])?, e.reshape(zero, &[])?);
-    e.op(Op::Quantize { dtype: zero.dtype(), axis: 0 }, &[&y, &scale, &zero])
+    let [first, second, scale] = [first, second, scale].map(|s| e.convert(s, DType::F32));
+    let (first, second, scale) = (e.reshape(&first?, &[])?, second?, e.reshape(&scale?, &[])?);
+    let second = if second.dims().iter().all(|&d| d == 1) { e.reshape(&second, &[])? } else { second };
+    let factor = e.mul(&first, &second)?;
+    let factor = e.div(&factor, &scale)?;
+    let factor = if factor.rank() == 0 { factor } else { e.broadcast(&factor, sum.dims(), &[axis])? };
+    let y = e.convert(sum, DType::F32)?;
+    let y = e.mul(&y, &factor)?;
+    let (one, zero) = (Operand::scalar(DType::F32, 1.0)?, e.reshape(zero, &[])?);
+    e.op(Op::Quantize { dtype: zero.dtype(), axis: 0 }, &[&y, &one, &zero])
 }

@@ -17,9 +17,6 @@ pub(super) fn rnn(n: &mut NodeContext<'_>) -> Results {
 }
 
 pub(super) fn lstm(n: &mut NodeContext<'_>) -> Results {
-    if n.attributes.flag("input_forget", false)? {
-        return unsupported("input_forget = 1 (coupled gates)");
-    }
     recurrent(n, Cell::Lstm, &[0, 2, 3, 1])
 }
 
@@ -46,14 +43,19 @@ fn recurrent(n: &mut NodeContext<'_>, cell: Cell, order: &[usize]) -> Results {
         "bidirectional" => &[false, true],
         _ => &[false],
     };
-    if n.attributes.float("clip")?.is_some() {
-        return unsupported("clip (limits of what activations take)");
-    }
+    let coupled = cell == Cell::Lstm && n.attributes.flag("input_forget", false)?;
     // Before opset 7, whether Y is wanted; it is where the node names it.
     n.attributes.dismiss("output_sequence");
     let batch_first = n.opset >= 14 && n.attributes.flag("layout", false)?;
     let activations = activations(n, cell, directions.len())?;
-    let operands = operands(n, cell, directions.len(), batch_first)?;
+    let mut operands = operands(n, cell, directions.len(), batch_first)?;
+    if coupled {
+        couple(n.emit, &mut operands, &activations)?;
+    }
+    let activations = match n.attributes.float("clip")? {
+        Some(limit) => clipped(limit, activations, cell, directions.len())?,
+        None => activations,
+    };
     check_lengths(n, &operands)?;
     let e = &mut *n.emit;
     let mut ends: [Vec<Operand>; 3] = Default::default();
@@ -158,6 +160,35 @@ fn check_lengths(n: &NodeContext<'_>, operands: &Operands) -> Result<()> {
     }
 }
 
+/// Makes the forget gates of an LSTM 1 less the input gates: 1 − sigmoid(z) is sigmoid(−z), so their weights, biases and peepholes
+/// are those of the input gates negated.
+fn couple(e: &mut Emitter, all: &mut Operands, activations: &[Vec<ScalarExpr>]) -> Result<()> {
+    let cells = Cell::Lstm.default_activations();
+    if activations.iter().any(|own| own.first() != cells.first()) {
+        return unsupported("input_forget = 1 with another activation of the gates than the sigmoid");
+    }
+    let units = all.units;
+    // gate `from` of `x`, whose axis 1 has gates one after the other, negated in the place of gate `to`
+    let mut negated = |x: &Operand, from: usize, to: usize| -> Result<Operand> {
+        let gate = e.slice_axis(x, 1, from * units, (from + 1) * units)?;
+        let gate = e.op(Op::Neg {}, &[&gate])?;
+        let before = e.slice_axis(x, 1, 0, to * units)?;
+        let behind = e.slice_axis(x, 1, (to + 1) * units, x.extent(1))?;
+        e.concat(&[&before, &gate, &behind], 1)
+    };
+    // input, output, forget, cell; of biases twice
+    all.w = negated(&all.w, 0, 2)?;
+    all.r = negated(&all.r, 0, 2)?;
+    if let Some(bias) = &all.bias {
+        let input = negated(bias, 0, 2)?;
+        all.bias = Some(negated(&input, 4, 6)?);
+    }
+    if let Some(peepholes) = &all.peepholes {
+        all.peepholes = Some(negated(peepholes, 0, 2)?);
+    }
+    Ok(())
+}
+
 /// One direction: its results.
 fn direction(e: &mut Emitter, all: &Operands, at: usize, op: Op, cell: Cell, order: &[usize]) -> Results {
     let (units, sums, batch) = (all.units, all.units * order.len(), all.x.extent(1));
@@ -213,6 +244,25 @@ fn direction(e: &mut Emitter, all: &Operands, at: usize, op: Op, cell: Cell, ord
         operands.push(e.reshape(&p, &[3, units])?);
     }
     e.op_all(op, &operands.iter().collect::<Vec<_>>())
+}
+
+/// The activations of what a limit leaves of their arguments.
+fn clipped(
+    limit: f64,
+    activations: Vec<Vec<ScalarExpr>>,
+    cell: Cell,
+    directions: usize,
+) -> Result<Vec<Vec<ScalarExpr>>> {
+    let limited = ScalarExpr::parse_named("max(min(x, limit), -limit)", &["x"], &[("limit", limit)]).ok();
+    let Some(limited) = limited.filter(|_| limit > 0.0) else {
+        return invalid(format!("clip must be greater than 0, found {limit}"));
+    };
+    let mut activations =
+        if activations.is_empty() { vec![cell.default_activations(); directions] } else { activations };
+    for expr in activations.iter_mut().flatten() {
+        *expr = expr.substitute(std::slice::from_ref(&limited), &[vec![0]]);
+    }
+    Ok(activations)
 }
 
 /// The activations of each direction; none where they are the cell's own.

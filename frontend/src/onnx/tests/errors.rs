@@ -323,10 +323,11 @@ fn what_recurrent_layers_cannot_do_is_named() {
     assert!(narrow.contains("W must have extents [1, 16, 3], found [1, 12, 3]"), "{narrow}");
     let units = layer("LSTM", &[1, 16, 3], vec![int("hidden_size", 5)], None);
     assert!(units.contains("hidden_size is 5, but R has 4 columns"), "{units}");
-    let clip = layer("LSTM", &[1, 16, 3], vec![float("clip", 3.0)], None);
-    assert!(clip.contains("not supported: clip"), "{clip}");
-    let coupled = layer("LSTM", &[1, 16, 3], vec![int("input_forget", 1)], None);
-    assert!(coupled.contains("not supported: input_forget = 1"), "{coupled}");
+    let clip = layer("LSTM", &[1, 16, 3], vec![float("clip", 0.0)], None);
+    assert!(clip.contains("clip must be greater than 0, found 0"), "{clip}");
+    let gates = strings("activations", &["Relu", "Tanh", "Tanh"]);
+    let coupled = layer("LSTM", &[1, 16, 3], vec![int("input_forget", 1), gates], None);
+    assert!(coupled.contains("not supported: input_forget = 1 with another activation"), "{coupled}");
     let short = layer("LSTM", &[1, 16, 3], vec![], Some(lengths));
     assert!(short.contains("sequence_lens [5, 3] (only sequences of all 5 steps are)"), "{short}");
     let sideways = layer("GRU", &[1, 16, 3], vec![string("direction", "sideways")], None);

@@ -89,6 +89,11 @@ pub fn string(name: &str, value: &str) -> AttributeProto {
     AttributeProto { s: Some(Bytes::copy_from_slice(value.as_bytes())), ..attribute(name, AttributeType::String) }
 }
 
+pub fn strings(name: &str, values: &[&str]) -> AttributeProto {
+    let strings = values.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
+    AttributeProto { strings, ..attribute(name, AttributeType::Strings) }
+}
+
 pub fn graph_attribute(name: &str, graph: GraphProto) -> AttributeProto {
     AttributeProto { g: Some(graph), ..attribute(name, AttributeType::Graph) }
 }

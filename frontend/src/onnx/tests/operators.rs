@@ -1,6 +1,7 @@
 use kiln_ir::{DType, Tensor};
 
 use super::*;
+use crate::{CompileOptions, Session, ToTensor};
 
 fn values(t: &Tensor) -> Vec<f64> {
     t.to_f64_vec()
@@ -417,6 +418,92 @@ fn quantising_rounds_to_even_and_saturates() {
     assert_is(&back, &[6], &[0.0, 2.0, 4.0, 254.0, -254.0, -256.0]);
 }
 
+/// The results of a model by the interpreter, which compiled code must give bit by bit.
+fn equal_when_compiled(model: Model, feeds: &[(&str, Tensor)]) -> Vec<Tensor> {
+    let imported = model.import(&ImportOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let interpreted = interp::run::<f32>(&imported.graph, feeds, None).unwrap_or_else(|e| panic!("{e}"));
+    let mut session = Session::fire(&imported.graph, &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let feeds: Vec<(&str, &dyn ToTensor)> = feeds.iter().map(|(name, t)| (*name, t as &dyn ToTensor)).collect();
+    let compiled = session.run(&feeds, &[]).unwrap_or_else(|e| panic!("{e}"));
+    for (name, expected) in &interpreted {
+        assert_eq!(compiled.tensor(name).unwrap().bytes(), expected.bytes(), "{name}");
+    }
+    interpreted.into_iter().map(|(_, t)| t).collect()
+}
+
+#[test]
+fn exact_sums_are_multiplied_by_one_number_that_the_scales_make() {
+    // As ONNX Runtime 1.32 does it. The sums are such that many results lie at ties, where each further rounding would show.
+    let xs: Vec<u8> = (0..=255).collect();
+    let (x_scale, w_scales, y_scale, y_zero) = (0.05f32, [0.02f32, 0.1, 0.004], 0.25f32, 3u8);
+    let w = [125i8, 25, 100];
+    let expected = |sum: i32, w_scale: f32| {
+        let steps = (sum as f32 * (x_scale * w_scale / y_scale)).round_ties_even();
+        f64::from((steps + f32::from(y_zero)).clamp(0.0, 255.0))
+    };
+    for fed in [false, true] {
+        let scale = |model: Model| match fed {
+            true => model.input("xs", DType::F32, &[]),
+            false => model.constant("xs", &Tensor::scalar(x_scale)),
+        };
+        let model = scale(Model::new(10).input("x", DType::U8, &["1", "1", "1", "256"]))
+            .constant("xz", &Tensor::scalar(0u8))
+            .constant("w", &Tensor::from_slice(&[3, 1, 1, 1], &w).unwrap())
+            .constant("ws", &f32s(&[3], &w_scales))
+            .constant("wz", &Tensor::scalar(0i8))
+            .constant("ys", &Tensor::scalar(y_scale))
+            .constant("yz", &Tensor::scalar(y_zero))
+            .node("QLinearConv", &["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"], &["y"], vec![])
+            .output("y");
+        let mut feeds = vec![("x", Tensor::from_slice(&[1, 1, 1, 256], &xs).unwrap())];
+        if fed {
+            feeds.push(("xs", Tensor::scalar(x_scale)));
+        }
+        let y = equal_when_compiled(model, &feeds).remove(0);
+        let rows = w.iter().zip(w_scales);
+        let all: Vec<f64> =
+            rows.flat_map(|(&w, s)| xs.iter().map(move |&x| expected(i32::from(x) * i32::from(w), s))).collect();
+        assert_is(&y, &[1, 3, 1, 256], &all);
+    }
+    let model = Model::new(10)
+        .input("x", DType::U8, &["256", "1"])
+        .constant("xs", &f32s(&[1], &[x_scale]))
+        .constant("xz", &Tensor::from_slice(&[1], &[0u8]).unwrap())
+        .constant("w", &Tensor::from_slice(&[1, 1], &[w[0]]).unwrap())
+        .constant("ws", &f32s(&[1], &w_scales[..1]))
+        .constant("wz", &Tensor::from_slice(&[1], &[0i8]).unwrap())
+        .constant("ys", &f32s(&[1], &[y_scale]))
+        .constant("yz", &Tensor::from_slice(&[1], &[y_zero]).unwrap())
+        .node("QLinearMatMul", &["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"], &["y"], vec![])
+        .output("y");
+    let y = equal_when_compiled(model, &[("x", Tensor::from_slice(&[256, 1], &xs).unwrap())]).remove(0);
+    let all: Vec<f64> = xs.iter().map(|&x| expected(i32::from(x) * i32::from(w[0]), w_scales[0])).collect();
+    assert_is(&y, &[256, 1], &all);
+}
+
+#[test]
+fn a_dynamic_scale_is_the_same_number_compiled_and_that_of_zeros_is_the_255th_part_of_1() {
+    let dynamic = |x: Vec<f32>| {
+        let count = x.len().to_string();
+        let model = Model::new(11)
+            .input("x", DType::F32, &[&count])
+            .node("DynamicQuantizeLinear", &["x"], &["y", "scale", "zero"], vec![])
+            .output("y")
+            .output("scale")
+            .output("zero");
+        equal_when_compiled(model, &[("x", f32s(&[x.len()], &x))])
+    };
+    for unit in [0.017f32, 0.031, 0.1, 0.19] {
+        let ties = (0..255).map(|k| (k as f32 + 0.5) * unit);
+        let found = dynamic([0.0, 255.0 * unit].into_iter().chain(ties).collect());
+        assert_is(&found[1], &[], &[f64::from(255.0 * unit / 255.0)]);
+    }
+    let found = dynamic(vec![0.0, 0.0]);
+    assert_is(&found[0], &[2], &[0.0, 0.0]);
+    assert_is(&found[1], &[], &[f64::from(1.0f32 / 255.0)]);
+    assert_is(&found[2], &[], &[0.0]);
+}
+
 #[test]
 fn blocks_along_an_axis_have_their_own_scales_and_zero_points() {
     // along the first axis: blocks of 2 of 3 rows, the last one cut short
@@ -688,6 +775,28 @@ fn integers_of_16_and_32_bits_are_ordered_shifted_and_summed() {
 }
 
 #[test]
+fn products_and_reductions_of_integers_of_32_bits_lose_the_higher_bits() {
+    let model = narrow_input(Model::new(18), "a", TensorDataType::Uint32, &["2", "2"])
+        .node("MatMul", &["a", "a"], &["product"], vec![])
+        .node("Einsum", &["a", "a"], &["traces"], vec![string("equation", "ij,ij->i")])
+        .node("ReduceL1", &["a"], &["sum"], vec![int("keepdims", 0)])
+        .node("ReduceMean", &["a"], &["mean"], vec![int("keepdims", 0)]);
+    let model = ["product", "traces", "sum", "mean"].into_iter().fold(model, Model::output);
+    let a = Tensor::from_slice(&[2, 2], &[4294967295i64, 65537, 3, 4294967294]).unwrap();
+    let found = results(model, &[("a", a)]);
+    // −1, 65537, 3 and −2 modulo 2³²; the mean is that of the numbers themselves
+    assert_is(&found[0], &[2, 2], &[196_612.0, 4_294_770_685.0, 4_294_967_287.0, 196_615.0]);
+    assert_is(&found[1], &[2], &[131_074.0, 13.0]);
+    assert_is(&found[2], &[], &[65_537.0]);
+    assert_is(&found[3], &[], &[2_147_500_032.0]);
+    for op_type in ["Mean", "Upsample", "ReduceL2"] {
+        let model = narrow_input(Model::new(8), "a", TensorDataType::Uint32, &["2"]);
+        let text = model.node(op_type, &["a"], &["y"], vec![]).output("y").error();
+        assert!(text.contains("found a tensor of uint32, which this operator does not take"), "{text}");
+    }
+}
+
+#[test]
 fn operands_of_different_narrow_types_are_named_with_their_places() {
     let constants = || {
         vec![
@@ -926,6 +1035,41 @@ fn old_operators_broadcast_from_a_stated_axis() {
     let text =
         Model::new(6).input("x", DType::F32, &["2", "2"]).constant("b", &b).node("Add", &["x", "b"], &["y"], vec![]);
     assert!(text.output("y").error().contains("`broadcast` is 0"));
+}
+
+/// The expected values are those of ONNX Runtime 1.32.
+#[test]
+fn clip_limits_what_activations_take_and_coupled_gates_forget_as_much_as_they_take_in() {
+    let x = f32s(&[2, 1, 1], &[1.0, -2.0]);
+    let lstm = |attributes: Vec<AttributeProto>| {
+        let model = Model::new(14)
+            .input("x", DType::F32, &["2", "1", "1"])
+            .constant("w", &f32s(&[1, 4, 1], &[0.1, 0.2, 0.3, 0.4]))
+            .constant("r", &f32s(&[1, 4, 1], &[0.5, -0.6, 0.7, 0.8]))
+            .constant("b", &f32s(&[1, 8], &[0.1, 0.2, 0.3, 0.4, -0.5, 0.6, -0.7, 0.9]))
+            .constant("p", &f32s(&[1, 3], &[0.2, -0.3, 0.4]))
+            .node("LSTM", &["x", "w", "r", "b", "", "", "", "p"], &["y", "", "c"], attributes)
+            .output("y")
+            .output("c");
+        let found = results(model, &[("x", x.clone())]);
+        [values(&found[0]), values(&found[1])].concat()
+    };
+    let close = |found: &[f64], expected: &[f64]| {
+        let near = found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6);
+        assert!(near, "{found:?} where {expected:?} is right");
+    };
+    close(&lstm(vec![float("clip", 0.3)]), &[0.070_851_2, 0.100_475_49, 0.176_726_73]);
+    close(&lstm(vec![int("input_forget", 1)]), &[0.267_433_85, 0.235_724_66, 0.485_072_61]);
+    let both = vec![int("input_forget", 1), float("clip", 0.3)];
+    close(&lstm(both), &[0.070_851_2, 0.110_669_32, 0.195_184_05]);
+    let gru = [
+        f32s(&[1, 3, 1], &[0.1, 0.2, 0.9]),
+        f32s(&[1, 3, 1], &[0.5, -0.6, 0.7]),
+        f32s(&[1, 6], &[0.1, 0.2, 0.3, 0.4, -0.5, 0.6]),
+    ];
+    close(&values(&apply_to(14, "GRU", &x, &gru, vec![float("clip", 0.3)])), &[0.123_970_26, -0.052_756_47]);
+    let rnn = [f32s(&[1, 1, 1], &[0.9]), f32s(&[1, 1, 1], &[0.5])];
+    close(&values(&apply_to(14, "RNN", &x, &rnn, vec![float("clip", 0.3)])), &[0.291_312_58, -0.291_312_63]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Scales and shifts by constants: chains become one scale and one shift.
 
 use egg::Id;
-use kiln_ir::{Dim, Op};
+use kiln_ir::{DType, Dim, Op};
 
 use super::{Found, Rule, none, one, spreads};
 use crate::egraph::cost::is_elementwise;
@@ -35,7 +35,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "div_by_constant",
         doc: "x / a = x · (1 / a)",
-        when: "a is a float constant between 1e-30 and 1e30 in size, so that its reciprocal is normal",
+        when: "a is a float constant of powers of two of either sign, whose reciprocals are exact and normal, so that both sides round alike",
         why: "a multiplication costs a fraction of a division, and can go into weights",
         root: |op| matches!(op, Op::Div {}),
         apply: div_by_constant,
@@ -94,14 +94,28 @@ fn div_by_constant(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     if !r.is_constant(a) || r.is_constant(x) || !r.ty(a).dtype.is_float() {
         return none();
     }
-    let Some(values) = r.tensor(a).map(|t| t.to_f64_vec()) else { return none() };
-    // Half floats have a narrower range than that.
-    let range = if r.ty(a).dtype.size() == 2 { 1e-4..=1e4 } else { 1e-30..=1e30 };
-    if !values.iter().all(|v| range.contains(&v.abs())) {
+    // The reciprocal of any other number is rounded, and so is its product with x once more: 41 · (1 / 41) is less than 1,
+    // which a floor or a conversion to integers behind it turns into 0.
+    let dtype = r.ty(a).dtype;
+    if !r.tensor(a).is_some_and(|t| t.to_f64_vec().iter().all(|&v| has_exact_reciprocal(v, dtype))) {
         return none();
     }
     let reciprocal = r.add(Op::Reciprocal {}, &[a])?;
     one(r.add(Op::Mul {}, &[x, reciprocal])?)
+}
+
+/// Whether the float `dtype` has 1 / `v` as a normal number, not rounded.
+fn has_exact_reciprocal(v: f64, dtype: DType) -> bool {
+    // exponents of the least and the greatest power of two that is normal (IEEE 754-2019, table 3.5; bf16 has those of f32)
+    let normal = match dtype {
+        DType::F16 => -14..=15,
+        DType::F32 | DType::BF16 => -126..=127,
+        _ => -1022..=1023,
+    };
+    // f64 has all of them, and their reciprocals but for its own least ones, as normal numbers
+    let fraction = v.to_bits() & ((1 << 52) - 1);
+    let exponent = (v.to_bits() >> 52 & 0x7FF) as i32 - 1023;
+    v.is_normal() && fraction == 0 && normal.contains(&-exponent)
 }
 
 fn constant_before_broadcast(r: &mut Rewrites, m: &Matched<'_>) -> Found {
@@ -130,4 +144,26 @@ fn constant_before_broadcast(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     }
     let value = r.add(m.op.clone(), &inner)?;
     one(r.add(Op::Broadcast { dims, axes }, &[value])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_powers_of_two_with_normal_reciprocals_are_divided_by_exactly() {
+        let exact = |v, dtype| has_exact_reciprocal(v, dtype);
+        for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+            assert!([1.0, -1.0, 0.5, -8.0, 4096.0].iter().all(|&v| exact(v, dtype)), "{dtype}");
+            let others = [0.0, -0.0, 3.0, 0.1, 41.0, 1.5, f64::INFINITY, f64::NAN];
+            assert!(!others.iter().any(|&v| exact(v, dtype)), "{dtype}");
+        }
+        for (dtype, least, greatest) in [(DType::F16, -15, 14), (DType::F32, -127, 126), (DType::BF16, -127, 126)] {
+            let power = |n: i32| 2f64.powi(n);
+            assert!(exact(power(least), dtype) && exact(power(greatest), dtype), "{dtype}");
+            assert!(!exact(power(least - 1), dtype) && !exact(power(greatest + 1), dtype), "{dtype}");
+        }
+        assert!(exact(2f64.powi(1022), DType::F64) && exact(f64::MIN_POSITIVE, DType::F64));
+        assert!(!exact(2f64.powi(1023), DType::F64) && !exact(f64::MIN_POSITIVE / 2.0, DType::F64));
+    }
 }

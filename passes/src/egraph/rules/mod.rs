@@ -1,6 +1,7 @@
 //! The rules of the e-graph, by theme.
 //!
-//! Each states that two expressions are the same function of real numbers, and under which condition. All are
+//! Each states that two expressions are the same function of real numbers, and under which condition; those that compute with
+//! constants or reorder sums and products change results by rounding. All are
 //! directional, and each adds at most a fixed number of e-nodes for each place where it fires, so that the e-graph
 //! grows linearly. There is no associativity, commutativity or pairwise merging: they make it explode; chains merge
 //! only where both of the merged operands are constants.

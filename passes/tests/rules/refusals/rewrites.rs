@@ -60,12 +60,12 @@ pub const REFUSALS: &[Refusal] = &[
     ("merge_shifts", |d| chain(d, Op::Add {}, Op::Add {})),
     ("scale_before_shift", |d| chain(d, Op::Add {}, Op::Mul {})),
     ("div_by_constant", |d| {
-        // A zero, or a number whose reciprocal is no normal one, among the elements.
+        // Among the elements a zero, no power of two, or one whose reciprocal is not normal.
         let dims = d.dims(2);
         let x = d.input(&dims);
         let mut values = vec![2.0f32; dims[0] * dims[1]];
         let at = d.below(values.len());
-        values[at] = d.one_of(&[0.0, 1e-36, 1e36]);
+        values[at] = d.one_of(&[0.0, 3.0, 0.1, -41.0, 2f32.powi(127), 2f32.powi(-128)]);
         let a = d.b.constant(kiln_ir::Tensor::from_slice(&dims, &values).unwrap());
         let y = d.b.div(x, a);
         d.output(y);
