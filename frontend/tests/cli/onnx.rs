@@ -97,7 +97,7 @@ fn joining() -> Vec<u8> {
             node("OptionalHasElement", "extra", "has", Vec::new()),
         ],
         input: vec![typed("xs", TypeValue::Sequence(of())), typed("extra", TypeValue::Optional(of()))],
-        output: vec![value("y", Vec::new()), value("has", Vec::new())],
+        output: ["y", "has"].map(|name| ValueInfoProto { name: Some(name.into()), ..ValueInfoProto::default() }).into(),
         ..GraphProto::default()
     };
     let opset = OperatorSetIdProto { domain: None, version: Some(18) };
