@@ -292,22 +292,23 @@ fn difference(found: &Tensor, expected: &Tensor) -> Option<String> {
 
 /// The page that says what passes: `docs/onnx.md`.
 pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Dispute], operators: &[String]) -> String {
-    let count = |kind: fn(&Outcome) -> bool| outcomes.values().filter(|o| kind(o)).count();
-    let mut text = format!(
-        "passing {}, refused {}, disputed {}, wrong {} of {}\n\n",
-        count(|o| *o == Outcome::Passed),
-        count(|o| matches!(o, Outcome::Refused(_))),
-        count(|o| *o == Outcome::Disputed),
-        count(|o| matches!(o, Outcome::Wrong(_))),
-        outcomes.len()
-    );
-    text.push_str("# ONNX\n\n");
+    let mut text = format!("{}\n\n# ONNX\n\n", counts(outcomes.values()));
     text.push_str("These are the tests of the PyPI package `onnx==1.17.0`, run by the reference interpreter: ");
     text.push_str("`cargo test -p kiln-tests --test onnx_nodes` makes this page and fails if it is not the one\n");
     text.push_str(
         "in the repository (`-- --write` replaces it). Inputs that decide shapes are constants of the model there: ",
     );
     text.push_str("Kiln's graphs are static.\n\n");
+    text.push_str("| set | outcome |\n|---|---|\n");
+    for set in SETS {
+        let of_set = outcomes.iter().filter(|((s, _), _)| s == set).map(|(_, outcome)| outcome);
+        let _ = writeln!(text, "| {set} | {} |", counts(of_set));
+    }
+    text.push_str(
+        "\nImport binds every symbolic extent of the inputs (`--dim NAME=N`, or `--shape INPUT=…` for a whole input): one that is \
+         left open is an error\nthat names it, and what is compiled is for these extents alone. Two values of one name, and outputs \
+         that are not of the element type, the rank or\nthe numbers that the model declares, are errors.\n\n",
+    );
     text.push_str(
         "Conditions and numbers of steps are known at import: a branch is inlined, a loop is written out step by step. Sequences and \
          optionals are taken\napart: a sequence `x` among the inputs or outputs is the tensors `x.0`, `x.1` … (`--length x=N` says \
@@ -351,6 +352,21 @@ pub fn report(outcomes: &BTreeMap<(String, String), Outcome>, disputes: &[Disput
         let _ = writeln!(text, "- {reason}: {}", names.join(", "));
     }
     text
+}
+
+/// How many came to what.
+fn counts<'o>(outcomes: impl Iterator<Item = &'o Outcome>) -> String {
+    let (mut passed, mut refused, mut disputed, mut wrong) = (0, 0, 0, 0);
+    for outcome in outcomes {
+        *match outcome {
+            Outcome::Passed => &mut passed,
+            Outcome::Refused(_) => &mut refused,
+            Outcome::Disputed => &mut disputed,
+            Outcome::Wrong(_) => &mut wrong,
+        } += 1;
+    }
+    let all = passed + refused + disputed + wrong;
+    format!("passing {passed}, refused {refused}, disputed {disputed}, wrong {wrong} of {all}")
 }
 
 /// Names in lines of up to 100 characters.

@@ -35,8 +35,9 @@ const MOST_MADE: usize = 1 << 28;
 /// See [`MOST_MADE`].
 const MADE_PER_BYTE: usize = 4;
 
-/// Most bytes of the constants of one repeated value that are known, in all.
-const MOST_FILLED: usize = 1 << 30;
+/// Most bytes of the constants of one repeated value that are known, in all: shapes are made of them. The passes make of larger
+/// ones a broadcast anyway.
+const MOST_FILLED: usize = 1 << 24;
 
 /// A tensor during import: a result of the graph, or a tensor known already.
 #[derive(Clone, Debug)]
@@ -169,7 +170,7 @@ impl Emitter {
         let known: Option<Vec<&Tensor>> = operands.iter().map(|o| o.tensor()).collect();
         if let Some(known) = known {
             let types: Vec<TensorType> = operands.iter().map(|o| o.ty()).collect();
-            let room = self.most_made - self.made;
+            let room = self.most_made.saturating_sub(self.made);
             if let Some(results) = fold::evaluate(&op, &types, &known, room)? {
                 self.made += results.iter().map(Tensor::byte_len).sum::<usize>();
                 return Ok(results.into_iter().map(Operand::known).collect());
@@ -270,7 +271,8 @@ impl Emitter {
 
     /// Counts a constant of these extents before import works it out; refuses it where constants have become too large.
     pub fn room_for_constant(&mut self, dtype: DType, dims: &[usize]) -> Result<()> {
-        if let Some(made) = bytes_beside(self.made, dtype, dims).filter(|&made| made <= self.most_made) {
+        let fits = |&made: &usize| made <= self.most_made.max(self.made.saturating_add(fold::ALWAYS));
+        if let Some(made) = bytes_beside(self.made, dtype, dims).filter(fits) {
             self.made = made;
             return Ok(());
         }
@@ -283,11 +285,11 @@ impl Emitter {
         ))
     }
 
-    /// A tensor of one repeated value. Models without trained weights are made of these, so they are known as long as there is
-    /// room; beyond, the value is broadcast in the graph, which takes no memory.
+    /// A tensor of one repeated value, known as long as there is room; beyond, the value is broadcast in the graph, which takes no
+    /// memory.
     pub fn filled(&mut self, value: &Tensor, dims: &[usize]) -> Result<Operand> {
         let filled = bytes_beside(self.filled, value.dtype(), dims).filter(|&filled| filled <= MOST_FILLED);
-        let Some(filled) = filled else {
+        let Some(filled) = filled.filter(|_| self.room_for_constant(value.dtype(), dims).is_ok()) else {
             return self.broadcast_to(&Operand::known(value.reshape(&[])?), dims);
         };
         let bytes = value.bytes().repeat((filled - self.filled) / value.dtype().size());

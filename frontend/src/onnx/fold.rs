@@ -9,7 +9,12 @@ use super::error::{NodeError, Result};
 /// below it; weights are above it, and are left to the passes, which fold them once and report it.
 pub(super) const LIMIT: usize = 1 << 16;
 
-/// The results of `op`, or `None` where it is not to be evaluated at import: results of more than `room` bytes are not.
+/// Most bytes of results that are worked out however much import has worked out before: shapes and indices, without which
+/// a model cannot be read at all.
+pub(super) const ALWAYS: usize = 1 << 10;
+
+/// The results of `op`, or `None` where it is not to be evaluated at import: results of more than `room` bytes, and more than
+/// [`ALWAYS`], are not.
 pub(super) fn evaluate(
     op: &Op,
     types: &[TensorType],
@@ -22,7 +27,7 @@ pub(super) fn evaluate(
     let results = infer(op, types).map_err(|e| NodeError::Infer(Box::new(e)))?;
     let small = |t: &TensorType| t.element_count().is_some_and(|n| n <= LIMIT);
     let bytes = |t: &TensorType| t.element_count().unwrap_or(usize::MAX).saturating_mul(t.dtype.size());
-    if !types.iter().chain(&results).all(small) || results.iter().map(bytes).sum::<usize>() > room {
+    if !types.iter().chain(&results).all(small) || results.iter().map(bytes).sum::<usize>() > room.max(ALWAYS) {
         return Ok(None);
     }
     let operands: Vec<Tensor> = operands.iter().map(|&t| t.clone()).collect();

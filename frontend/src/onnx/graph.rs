@@ -7,6 +7,7 @@ use kiln_ir::{Graph, Location};
 
 use super::attributes::Attributes;
 use super::control_flow;
+use super::declared::contradiction;
 use super::emit::{Emitter, Operand};
 use super::error::{NodeError, Problem, Result, unsupported};
 use super::narrow::Narrow;
@@ -102,15 +103,34 @@ impl<'a> Importer<'a> {
         for input in inputs {
             match self.input(input) {
                 Ok(value) => self.define(&input.name, Slot::Ready(value)),
-                Err(error) => self.problems.push(Problem::Signature(format!("input `{}`: {error}", input.name))),
+                Err(error) => {
+                    self.problems.push(Problem::Signature(format!("input `{}`: {error}", input.name)));
+                    self.define(&input.name, Slot::Failed);
+                }
             }
         }
         self.constants(graph);
         self.nodes(graph.node.iter().enumerate(), opsets);
         for output in &graph.output {
+            if self.problems.len() > MOST_PROBLEMS {
+                return;
+            }
             let name = output.name.as_deref().unwrap_or_default();
-            if let Err(error) = self.output(name) {
-                self.problems.push(Problem::Malformed(format!("output `{name}`: {error}")));
+            match self.lookup(name) {
+                Ok(Some(value)) => {
+                    if let Some(what) = contradiction(&value, output) {
+                        let made = made_by(graph, name);
+                        self.problems.push(Problem::Malformed(format!("output `{name}`: {what}{made}")));
+                    }
+                    if let Err(error) = self.output(name, value) {
+                        self.problems.push(Problem::Malformed(format!("output `{name}`: {error}")));
+                    }
+                }
+                Ok(None) => {}
+                Err(NodeError::Undefined(_)) => self.problems.push(Problem::Malformed(format!(
+                    "output `{name}`: no node makes it, and it is neither an input nor an initializer"
+                ))),
+                Err(error) => self.problems.push(Problem::Malformed(format!("output `{name}`: {error}"))),
             }
         }
     }
@@ -144,16 +164,16 @@ impl<'a> Importer<'a> {
     }
 
     /// A sequence becomes one output for each element, an optional without an element none.
-    fn output(&mut self, name: &str) -> Result<()> {
-        match self.lookup(name)? {
-            Some(Value::Tensor(operand)) => self.output_tensor(name, &operand),
+    fn output(&mut self, name: &str, value: Value) -> Result<()> {
+        match value {
+            Value::Tensor(operand) => self.output_tensor(name, &operand),
             // Kiln has the values, not the type.
-            Some(Value::Narrow(narrow)) => self.output_tensor(name, &narrow.held),
-            Some(Value::Sequence(sequence)) => {
+            Value::Narrow(narrow) => self.output_tensor(name, &narrow.held),
+            Value::Sequence(sequence) => {
                 let named = |(i, element)| self.output_tensor(&element_name(name, i), element);
                 (0..).zip(sequence.elements.iter()).try_for_each(named)
             }
-            Some(Value::Absent) | None => Ok(()),
+            Value::Absent => Ok(()),
         }
     }
 
@@ -301,6 +321,9 @@ impl<'a> Importer<'a> {
         };
         context.check_all_read()?;
         let names = context.attributes.left();
+        if self.depth == 0 && node.op_type() == "Constant" {
+            results.iter().filter_map(|value| value.held()?.tensor()).for_each(|constant| self.emit.holds(constant));
+        }
         if !names.is_empty() {
             // The results have the right types all the same, so what follows can still be checked.
             let error = NodeError::UnknownAttributes { names, opset };
@@ -376,6 +399,14 @@ impl<'a> Importer<'a> {
         self.scopes.pop();
         results
     }
+}
+
+/// The node of a graph that makes a value, for people.
+fn made_by(graph: &GraphProto, name: &str) -> String {
+    let maker = graph.node.iter().enumerate().find(|(_, node)| node.output.iter().any(|output| output == name));
+    maker.map_or(String::new(), |(i, node)| {
+        format!(": mend what it declares, or node `{}` ({}), which makes it", node_name(node, i), node.op_type())
+    })
 }
 
 /// Constants of so many bytes count as a node where they are copied each time that they are inlined.

@@ -18,10 +18,12 @@
 
 mod attributes;
 mod control_flow;
+mod declared;
 mod emit;
 mod error;
 mod fold;
 mod graph;
+mod names;
 mod narrow;
 mod node;
 mod ops;
@@ -32,7 +34,7 @@ mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use kiln_ir::Graph;
@@ -74,6 +76,8 @@ pub struct Imported {
     pub ir_version: i64,
     /// The tool that wrote the model and its version.
     pub producer: String,
+    /// The files beside the model that its constants are in, each once, links followed.
+    pub external_data: Vec<PathBuf>,
 }
 
 /// The operators that import knows, in alphabetical order; those of other domains than the standard one with their domain.
@@ -125,6 +129,7 @@ pub fn import_model(
     let versions = opsets(&model.opset_import);
     let mut problems = unsupported_ops(model, proto, &versions);
     problems.extend(recursive_functions(model));
+    problems.extend(names::given_twice(model, proto));
     let inputs = signature::inputs(proto, options, &mut problems);
     if !problems.is_empty() {
         return Err(refused(problems));
@@ -153,5 +158,6 @@ pub fn import_model(
         opset: versions.get("").copied().unwrap_or(1),
         ir_version: model.ir_version.unwrap_or(0),
         producer: producer.trim().to_owned(),
+        external_data: files.paths(),
     })
 }

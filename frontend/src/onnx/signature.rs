@@ -128,7 +128,7 @@ fn check_options(fed: &[&ValueInfoProto], options: &ImportOptions, problems: &mu
 }
 
 /// The type of a value, or that of the element of an optional.
-fn present(ty: &TypeValue) -> &TypeValue {
+pub(super) fn present(ty: &TypeValue) -> &TypeValue {
     match ty {
         TypeValue::Optional(of) => of.elem_type.as_ref().and_then(|t| t.value.as_ref()).unwrap_or(ty),
         other => other,

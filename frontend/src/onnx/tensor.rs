@@ -128,6 +128,21 @@ pub fn dtype_of(data_type: i32) -> Result<DType, String> {
     })
 }
 
+/// What the format calls a dtype.
+pub(super) fn onnx_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float",
+        DType::F64 => "double",
+        DType::F16 => "float16",
+        DType::BF16 => "bfloat16",
+        DType::I64 => "int64",
+        DType::I32 => "int32",
+        DType::I8 => "int8",
+        DType::U8 => "uint8",
+        DType::Bool => "bool",
+    }
+}
+
 /// Reads the files beside a model that hold its external data, each once.
 pub struct ExternalFiles {
     directory: Option<PathBuf>,
@@ -138,6 +153,13 @@ impl ExternalFiles {
     /// Files under `directory` (the model's); `None` for a model read from memory.
     pub fn new(directory: Option<PathBuf>) -> ExternalFiles {
         ExternalFiles { directory, read: RefCell::default() }
+    }
+
+    /// The files that were read, sorted.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = self.read.borrow().keys().cloned().collect();
+        paths.sort_unstable();
+        paths
     }
 
     fn bytes(&self, tensor: &str, proto: &TensorProto) -> Result<Bytes, TensorProtoError> {

@@ -11,6 +11,7 @@ use kiln_ir::DType;
 use super::emit::Operand;
 use super::error::{NodeError, Result};
 use super::narrow::{Narrow, NarrowType};
+use super::tensor::onnx_name;
 
 /// A value of the model during import. An optional with an element is that element.
 #[derive(Clone, Debug)]
@@ -56,10 +57,10 @@ impl Value {
         }
     }
 
-    /// What its elements are called, or what it is where it has none.
+    /// What the model calls the type of its elements, or what it is where it has none.
     pub fn element_type(&self) -> String {
         match self {
-            Value::Tensor(operand) => operand.dtype().to_string(),
+            Value::Tensor(operand) => onnx_name(operand.dtype()).to_owned(),
             Value::Narrow(narrow) => narrow.ty.name().to_owned(),
             other => other.to_string(),
         }

@@ -37,7 +37,7 @@ fn extents_without_a_value_are_listed_with_the_option_that_binds_them() {
     for command in ["compile double.kiln -o x.kiln", "interp double.kiln", "opt double.kiln"] {
         place.kiln(command).fails(1, &["n"]);
     }
-    place.kiln("opt double.kiln").fails(1, &["--dim n=N"]);
+    place.kiln("opt double.kiln").fails(1, &["--dim n=4"]);
 }
 
 #[test]
@@ -111,6 +111,20 @@ fn damaged_artifacts_are_refused_by_every_command() {
     place.kiln("run short.art --portable --inputs digit.npz").fails(1, &[]);
     for command in ["inspect", "cat", "bench", "interp", "run"] {
         place.kiln(&format!("{command} short.art")).fails(1, &[]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_error_that_nobody_can_read_is_no_crash() {
+    let place = Place::new();
+    place.write("double.kiln", DOUBLE);
+    for (arguments, code) in [("opt missing.kiln", 1), ("opt double.kiln --dim n=1 --until melt", 2), ("fire", 2)] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.args(arguments.split_whitespace()).current_dir(place.path("")).stderr(Stdio::from(full));
+        let output = command.stdout(Stdio::piped()).spawn().and_then(|c| c.wait_with_output());
+        assert_eq!(output.expect("the command runs").status.code(), Some(code), "{arguments}");
     }
 }
 

@@ -265,6 +265,17 @@ fn explain_says_by_which_rules_in_which_order_each_node_came_about_and_what_that
     assert_eq!(explain(&format!("--node {}", name.trim_start_matches('%'))).ok().stdout, one);
     explain("--node fire").fails(2, &["--node fire", "no node of that name"]);
     explain(&format!("--node {name}x")).fails(2, &["did you mean", name.trim_start_matches('%')]);
+    // a node that was fused away: into which, and no other of a like name
+    let text = "kiln 1
+graph @fused(%x: f32[4, 4]) -> (y = %sum: f32[4, 4]) {
+  %first = exp %x : f32[4, 4]
+  %second = tanh %first : f32[4, 4]
+  %sum = add %second, %x : f32[4, 4]
+}
+";
+    place.write("fused.kiln", text);
+    let fused = place.kiln("explain fused.kiln --node first").fails(2, &["--node first", "the model's went into %sum"]);
+    assert!(!fused.stderr.contains("did you mean"), "{}", fused.stderr);
     explain("--nodes --step conv").fails(2, &["cannot be used with"]);
     place.kiln("compile digits.kiln --weights digits.safetensors --dim batch=1 -o digits.art").ok();
     place.kiln("explain digits.art --nodes").fails(2, &["digits.art", "compiled already"]);

@@ -1,8 +1,9 @@
 //! ONNX files on the command line.
 
 use kiln::onnx::proto::{
-    AttributeProto, AttributeType, Dimension, DimensionValue, ElementTypeProto, GraphProto, ModelProto, NodeProto,
-    OperatorSetIdProto, TensorDataType, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
+    AttributeProto, AttributeType, DataLocation, Dimension, DimensionValue, ElementTypeProto, GraphProto, ModelProto,
+    NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorDataType, TensorProto, TensorShapeProto,
+    TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
 };
 use kiln_ir::Tensor;
 use prost::Message;
@@ -68,6 +69,31 @@ fn a_model_is_compiled_and_run() {
     assert!(place.kiln("import small --dim batch=2").ok().stdout.contains("graph @small(%x: f32[2, 4])"));
 }
 
+#[test]
+fn external_data_is_not_overwritten() {
+    let place = Place::new();
+    let entry = |key: &str, value: &str| StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
+    let mut proto = ModelProto::decode(&model(&["Neg"])[..]).expect("a model");
+    let graph = proto.graph.as_mut().expect("a graph");
+    graph.node[0].op_type = Some("Add".into());
+    graph.node[0].input.push("w".into());
+    graph.initializer.push(TensorProto {
+        name: Some("w".into()),
+        data_type: Some(TensorDataType::Float as i32),
+        dims: vec![4],
+        data_location: Some(DataLocation::External as i32),
+        external_data: vec![entry("location", "w.bin")],
+        ..TensorProto::default()
+    });
+    place.write("m.onnx", proto.encode_to_vec());
+    place.write("w.bin", [0u8; 16]);
+    for command in ["compile -o w.bin", "compile --emit obj -o net --weights-file ./w.bin", "opt -o w.bin"] {
+        place.kiln(&format!("{command} m.onnx --dim batch=1")).fails(2, &["external data", "w.bin", "which is read"]);
+    }
+    assert_eq!(std::fs::read(place.path("w.bin")).expect("a file"), [0u8; 16]);
+    place.kiln("compile m.onnx --dim batch=1 -o m.art").ok();
+}
+
 /// A model that joins the sequence `xs`; if the optional `extra` has an element, `has` says so.
 fn joining() -> Vec<u8> {
     let row = value("", vec![DimensionValue::Param("n".into())]).r#type;
@@ -97,7 +123,7 @@ fn joining() -> Vec<u8> {
             node("OptionalHasElement", "extra", "has", Vec::new()),
         ],
         input: vec![typed("xs", TypeValue::Sequence(of())), typed("extra", TypeValue::Optional(of()))],
-        output: vec![value("y", Vec::new()), value("has", Vec::new())],
+        output: ["y", "has"].map(|name| ValueInfoProto { name: Some(name.into()), ..ValueInfoProto::default() }).into(),
         ..GraphProto::default()
     };
     let opset = OperatorSetIdProto { domain: None, version: Some(18) };

@@ -143,6 +143,44 @@ fn options_that_would_do_nothing_are_wrong_usage() {
 }
 
 #[test]
+fn outputs_that_are_read_or_written_twice_are_refused_before_anything_is_lost() {
+    let place = Place::with_digits();
+    place.write("double.kiln", DOUBLE);
+    let names = ["digit.npz", "digits.kiln", "digits.safetensors", "double.kiln"];
+    let before: Vec<Vec<u8>> = names.iter().map(|name| std::fs::read(place.path(name)).expect("a file")).collect();
+    let digits = "digits.kiln --weights digits.safetensors --dim batch=1";
+    for (command, parts) in [
+        ("compile double.kiln --dim n=1 -o double.kiln", ["--output", "the model `double.kiln`"]),
+        ("compile double.kiln --dim n=1 -o ./double.kiln", ["--output", "the model `double.kiln`"]),
+        ("opt double.kiln --dim n=1 -o double.kiln", ["--output", "the model"]),
+        ("import double.kiln -o double.kiln", ["--output", "the model"]),
+        ("cat double.kiln -o double.kiln", ["--output", "the model"]),
+        ("reduce double.kiln --dim n=1 -o double.kiln", ["--output", "the model"]),
+        ("tune double.kiln --dim n=1 -o double.kiln", ["--output", "the model"]),
+        ("interp double.kiln --dim n=1 --outputs double.kiln", ["--outputs", "the model"]),
+        ("compile double.kiln --dim n=1 --emit obj -o x --weights-file double.kiln", ["--weights-file", "the model"]),
+        ("compile double.kiln --dim n=1 --emit obj -o x --weights-file x.o", ["--output and --weights-file", "`x.o`"]),
+        ("import double.kiln -o i --save-weights ./i", ["--output and --save-weights", "`./i`"]),
+        ("reduce double.kiln --dim n=1 -o x.safetensors", ["--output", "`x.safetensors`"]),
+    ] {
+        place.kiln(command).fails(2, &parts);
+    }
+    place.kiln(&format!("opt {digits} -o digits.safetensors")).fails(2, &["--weights `digits.safetensors`"]);
+    place.kiln(&format!("opt {digits} --save-weights digits.safetensors")).fails(2, &["--save-weights", "--weights"]);
+    place
+        .kiln(&format!("reduce {digits} -o digits.art --inputs digit.npz"))
+        .fails(2, &["the file of the tensors", "--weights `digits.safetensors`"]);
+    place.kiln(&format!("run {digits} --inputs digit.npz --outputs digit.npz")).fails(2, &["--inputs `digit.npz`"]);
+    assert_eq!(place.names(), names);
+    let after: Vec<Vec<u8>> = names.iter().map(|name| std::fs::read(place.path(name)).expect("a file")).collect();
+    assert_eq!(before, after);
+    // an older output is no source
+    for _ in 0..2 {
+        place.kiln("compile double.kiln --dim n=1 -o double.art").ok();
+    }
+}
+
+#[test]
 fn every_option_stands_under_the_heading_it_belongs_to() {
     let place = Place::new();
     for (command, heading, option) in [

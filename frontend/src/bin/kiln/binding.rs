@@ -14,6 +14,7 @@ use kiln_ir::{Dim, Graph, Initializer, Tensor};
 use crate::failure::{Failure, Outcome};
 use crate::model::{Format, Source};
 use crate::progress::spinning;
+use crate::touched::Touched;
 use crate::values;
 
 /// What a graph needs beside its file.
@@ -54,8 +55,13 @@ impl BindingArgs {
         }
     }
 
-    /// Imports an ONNX model.
-    pub fn import(&self, path: &Path) -> Outcome<Source> {
+    /// Counts the files that are read.
+    pub fn touch(&self, touched: &mut Touched) {
+        touched.reads("the file of --weights", &self.weights);
+    }
+
+    /// Imports an ONNX model; gives also the files beside it that it has its weights in.
+    pub fn import(&self, path: &Path) -> Outcome<(Source, Vec<PathBuf>)> {
         if !self.weights.is_empty() {
             return Err(Failure::Usage(format!(
                 "--weights is for graph text, and `{}` is an ONNX model, which has its weights: leave it out",
@@ -73,9 +79,10 @@ impl BindingArgs {
             true => Failure::Usage(e.to_string()),
             false => e.into(),
         };
-        let graph = imported.map_err(refused)?.graph;
+        let imported = imported.map_err(refused)?;
         // Import has bound all dims.
-        Ok(Source { graph, format: Format::Onnx, dims: BTreeMap::new() })
+        let source = Source { graph: imported.graph, format: Format::Onnx, dims: BTreeMap::new() };
+        Ok((source, imported.external_data))
     }
 
     /// Parses graph text.

@@ -21,6 +21,7 @@ use crate::passes::PassArgs;
 use crate::plan::plan_text;
 use crate::progress::spinning;
 use crate::text::TextArgs;
+use crate::touched::Touched;
 
 /// Print a model at a stage between its file and machine code.
 ///
@@ -63,7 +64,7 @@ enum GraphFormat {
 
 impl CatArgs {
     /// Prints.
-    pub fn run(self, output: Output) -> Outcome {
+    pub fn run(mut self, output: Output) -> Outcome {
         let passes: Vec<&str> = PASSES.iter().map(|p| p.name).collect();
         let is_graph = ["import", "specialized", "optimized"].contains(&self.stage.as_str())
             || passes.contains(&self.stage.as_str());
@@ -75,6 +76,10 @@ impl CatArgs {
             )));
         }
         self.refuse_idle_options(is_graph)?;
+        let mut touched = Touched::default();
+        self.code.touch(&mut touched);
+        self.text.touch(&mut touched);
+        self.model.protect(touched)?;
         let text = if is_graph {
             let graph = self.graph_stage(&self.model.source()?)?;
             match self.format {

@@ -12,7 +12,9 @@ use kiln_codegen::tuning::{Choices, Decision};
 
 use crate::engine::{available_threads, threads};
 use crate::failure::{Failure, Outcome};
+use crate::output::note;
 use crate::passes::PassArgs;
+use crate::touched::Touched;
 
 /// How kernels become machine code.
 #[derive(Debug, Args)]
@@ -55,6 +57,11 @@ enum BackendName {
 }
 
 impl CodeArgs {
+    /// Counts the files that are read.
+    pub fn touch(&self, touched: &mut Touched) {
+        touched.reads("the database of --tuning", &self.tuning);
+    }
+
     /// The first of these options that the command line has, for whoever has no use for them.
     pub fn given(&self) -> Option<&'static str> {
         let options =
@@ -81,12 +88,12 @@ impl CodeArgs {
         if choices.is_empty() {
             let Circumstances { cpu, target, threads, exact } = circumstances;
             let how = if exact { " and --exact" } else { "" };
-            eprintln!(
+            note(format_args!(
                 "note: `{}` has no measurements of code for {target} on {cpu} with {threads} thread(s){how}, so every layer is estimated; \
                  `kiln tune MODEL -o {}` makes them",
                 path.display(),
                 path.display()
-            );
+            ));
         }
         Ok(Arc::new(choices))
     }
@@ -102,10 +109,10 @@ impl CodeArgs {
         let (of, path) = (layers.len(), path.display());
         for (n, why) in [(unknown, "it has no measurements"), (foreign, "the way it has is none of theirs")] {
             if n > 0 {
-                eprintln!(
+                note(format_args!(
                     "note: `{path}`: of {n} of the model's {of} layers {why}, so they are estimated; `kiln tune MODEL -o {path}` \
                      measures them"
-                );
+                ));
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::model::ModelArgs;
 use crate::output::{Output, bytes, facts};
 use crate::passes::{PassArgs, report_json, report_text};
 use crate::progress::spinning;
+use crate::touched::Touched;
 use crate::values;
 
 /// Compile a model to an artifact: one file that runs without the compiler. Or to an object file and a C header, for programs without Kiln.
@@ -50,12 +51,19 @@ pub struct CompileArgs {
 
 impl CompileArgs {
     /// Compiles, writes and reports.
-    pub fn run(self, output: Output) -> Outcome {
+    pub fn run(mut self, output: Output) -> Outcome {
         let mut targets = self.targets()?;
         let (target, choices) = targets.remove(0);
         let artifact_option = [("--no-portable", self.no_portable), ("--no-native", self.no_native)];
         let artifact_option = artifact_option.iter().find(|(_, given)| *given).map(|(option, _)| *option);
         let files = self.emit.files(&self.output, &target, targets.len(), artifact_option)?;
+        let mut touched = Touched::default();
+        self.code.touch(&mut touched);
+        match &files {
+            Some(files) => files.touch(&mut touched),
+            None => touched.writes("--output", [&self.output]),
+        }
+        self.model.protect(touched)?;
         let known: Vec<Arc<Choices>> = [&choices].into_iter().chain(targets.iter().map(|t| &t.1)).cloned().collect();
         let start = Instant::now();
         let source = self.model.source()?;

@@ -10,6 +10,7 @@ use kiln_codegen::native::Target;
 use kiln_runtime::atomic_file::write_atomically;
 
 use crate::failure::{Failure, Outcome};
+use crate::touched::Touched;
 use crate::values;
 
 /// What is written, and how programs see it.
@@ -101,18 +102,13 @@ impl EmitArgs {
             file.push(extension);
             stem.with_file_name(file)
         };
-        let files = Files {
+        refuse(problems)?;
+        Ok(Some(Files {
             name,
             object: has(Kind::Obj).then(|| with(object_extension(target))),
             header: has(Kind::Header).then(|| with(".h")),
             weights: self.weights_file.clone(),
-        };
-        let paths: Vec<&PathBuf> = [&files.object, &files.header, &files.weights].into_iter().flatten().collect();
-        let twice = paths.iter().enumerate().find(|(i, path)| paths[..*i].contains(path));
-        if let Some((_, path)) = twice {
-            problems.push(format!("two files would be written to `{}`: choose another --weights-file", path.display()));
-        }
-        refuse(problems).map(|()| Some(files))
+        }))
     }
 }
 
@@ -125,6 +121,13 @@ fn object_extension(target: &Target) -> &'static str {
 }
 
 impl Files {
+    /// Counts them as written.
+    pub fn touch(&self, touched: &mut Touched) {
+        touched.writes("--output", &self.object);
+        touched.writes("--output", &self.header);
+        touched.writes("--weights-file", &self.weights);
+    }
+
     /// Whether the weights have a file of their own.
     fn place(&self) -> WeightPlace {
         if self.weights.is_some() { WeightPlace::File } else { WeightPlace::Object }

@@ -18,8 +18,10 @@ use crate::code::CodeArgs;
 use crate::failure::{Failure, Outcome};
 use crate::model::{Model, ModelArgs, of_file};
 use crate::native;
+use crate::output::note;
 use crate::passes::PassArgs;
 use crate::progress::spinning;
+use crate::touched::Touched;
 
 /// How a model is made to run.
 #[derive(Debug, Args)]
@@ -51,6 +53,11 @@ pub struct Engine {
 }
 
 impl EngineArgs {
+    /// Counts the files that are read.
+    pub fn touch(&self, touched: &mut Touched) {
+        self.code.touch(touched);
+    }
+
     /// Opens and, where need be, compiles the model.
     pub fn load(&self, model: &ModelArgs) -> Outcome<Engine> {
         let start = Instant::now();
@@ -77,11 +84,11 @@ impl EngineArgs {
                 } else {
                     let executable = native::load(&path, self.verify_weights, &compiler)?;
                     if !compiler.time.get().is_zero() && has_machine_code(&path)? {
-                        eprintln!(
+                        note(format_args!(
                             "note: `{}` has no machine code for this CPU, so its graph was compiled here; `kiln inspect` shows \
                              what it has",
                             path.display()
-                        );
+                        ));
                     }
                     executable
                 };

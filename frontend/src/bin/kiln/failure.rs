@@ -5,6 +5,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
 
+use crate::output::note;
+
 /// Why a command stops.
 #[derive(Debug)]
 pub enum Failure {
@@ -56,10 +58,10 @@ pub fn guarded(work: impl FnOnce() -> ExitCode) -> ExitCode {
     set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
         let place = panic.location().map(|at| format!(" at {at}")).unwrap_or_default();
-        eprintln!("error: {message}{place}: this is a bug in Kiln, please report it");
+        note(format_args!("error: {message}{place}: this is a bug in Kiln, please report it"));
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
-            eprintln!("{backtrace}");
+            note(backtrace);
         }
     }));
     // Nothing of what the panic left half done is looked at any more.

@@ -7,6 +7,7 @@ use crate::failure::Outcome;
 use crate::model::ModelArgs;
 use crate::output::{Output, facts};
 use crate::text::TextArgs;
+use crate::touched::Touched;
 
 /// Import a model as graph text; `--save-weights` writes its weights, which `--weights` reads back.
 #[derive(Debug, Args)]
@@ -19,7 +20,10 @@ pub struct ImportArgs {
 
 impl ImportArgs {
     /// Imports and prints.
-    pub fn run(self, output: Output) -> Outcome {
+    pub fn run(mut self, output: Output) -> Outcome {
+        let mut touched = Touched::default();
+        self.text.touch(&mut touched);
+        self.model.protect(touched)?;
         let source = self.model.source()?;
         let text = self.text.write(&source.graph)?;
         let mut object = json!({ "format": source.format.name(), "nodes": source.graph.len() });

@@ -12,6 +12,7 @@ use kiln_ir::Tensor;
 use kiln_runtime::Signature;
 
 use crate::failure::{Failure, Outcome};
+use crate::touched::Touched;
 use crate::values::{self, Size};
 
 /// Where a run's inputs come from.
@@ -129,6 +130,18 @@ fn read_json(path: &Path) -> Outcome<ImagePreprocess> {
 pub type Feeds = Vec<(String, Tensor)>;
 
 impl InputArgs {
+    /// Whether the command line gives any input.
+    pub fn given(&self) -> bool {
+        self.inputs.is_some() || !self.input.is_empty()
+    }
+
+    /// Counts the files that are read.
+    pub fn touch(&self, touched: &mut Touched) {
+        touched.reads("the file of --inputs", &self.inputs);
+        touched.reads("the file of --input", self.input.iter().map(|(_, path)| path));
+        touched.reads("the file of --preprocess", &self.preprocess.preprocess);
+    }
+
     /// Reads every input that the command line names.
     pub fn read(&self, signature: &Signature) -> Outcome<Feeds> {
         let mut feeds: Feeds = match &self.inputs {

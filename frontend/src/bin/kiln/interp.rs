@@ -11,6 +11,7 @@ use crate::model::ModelArgs;
 use crate::output::Output;
 use crate::progress::spinning;
 use crate::results::ResultArgs;
+use crate::touched::Touched;
 
 /// Run a model in the reference interpreter: slow, plain, and what every other way of running it is compared with.
 #[derive(Debug, Args)]
@@ -28,7 +29,11 @@ pub struct InterpArgs {
 
 impl InterpArgs {
     /// Interprets and reports.
-    pub fn run(self, output: Output) -> Outcome {
+    pub fn run(mut self, output: Output) -> Outcome {
+        let mut touched = Touched::default();
+        self.inputs.touch(&mut touched);
+        self.results.touch(&mut touched);
+        self.model.protect(touched)?;
         let graph = self.model.source()?.specialized()?;
         let results = interpret(&graph, &self.inputs, self.f64)?;
         self.results.report(&results, output)

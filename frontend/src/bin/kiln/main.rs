@@ -34,6 +34,7 @@ mod reduce;
 mod results;
 mod run;
 mod text;
+mod touched;
 mod trial;
 mod tune;
 mod values;

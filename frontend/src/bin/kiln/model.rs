@@ -13,6 +13,7 @@ use kiln_runtime::artifact::{self, ArtifactError};
 
 use crate::binding::BindingArgs;
 use crate::failure::{Failure, Outcome};
+use crate::touched::Touched;
 
 /// Which model, and for which extents.
 #[derive(Debug, Args)]
@@ -22,6 +23,9 @@ pub struct ModelArgs {
     pub path: PathBuf,
     #[command(flatten)]
     pub binding: BindingArgs,
+    /// What the command's other options read and write.
+    #[arg(skip)]
+    touched: Touched,
 }
 
 /// How a graph was written.
@@ -84,11 +88,23 @@ fn unbound(errors: &SpecializeErrors) -> String {
     if names.len() < errors.0.len() {
         return errors.to_string();
     }
-    let options: Vec<String> = names.iter().map(|name| format!("--dim {name}=N")).collect();
-    format!("the extents {} are not bound: add {}", names.join(", "), options.join(" "))
+    let options: Vec<String> = names.iter().map(|name| format!("--dim {name}=4")).collect();
+    format!("the extents {} are not bound: give each a number, as in {}", names.join(", "), options.join(" "))
 }
 
 impl ModelArgs {
+    /// Refuses, before any work, files to write among `touched` that are read, here or by the command's other options; and
+    /// from now on those that the model turns out to have its weights in.
+    pub fn protect(&mut self, mut touched: Touched) -> Outcome {
+        if self.path != Path::new("-") {
+            touched.reads("the model", [&self.path]);
+        }
+        self.binding.touch(&mut touched);
+        touched.check()?;
+        self.touched = touched;
+        Ok(())
+    }
+
     /// Opens the model. An artifact is not read yet.
     pub fn open(&self) -> Outcome<Model> {
         let (path, binding) = (self.path.as_path(), &self.binding);
@@ -106,7 +122,13 @@ impl ModelArgs {
                 let text = fs::read_to_string(path).map_err(|source| read_error(path, source))?;
                 Ok(Model::Graph(binding.parse(&text, &path.display().to_string())?))
             }
-            Kind::Onnx => Ok(Model::Graph(binding.import(path)?)),
+            Kind::Onnx => {
+                let (source, data) = binding.import(path)?;
+                let mut touched = self.touched.clone();
+                touched.reads("the model's external data", &data);
+                touched.check()?;
+                Ok(Model::Graph(source))
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use crate::output::Output;
 use crate::passes::{PassArgs, report_json, report_text};
 use crate::progress::spinning;
 use crate::text::TextArgs;
+use crate::touched::Touched;
 
 /// Optimise a graph and print the result as graph text.
 ///
@@ -32,7 +33,10 @@ pub struct OptArgs {
 
 impl OptArgs {
     /// Optimises and prints.
-    pub fn run(self, output: Output) -> Outcome {
+    pub fn run(mut self, output: Output) -> Outcome {
+        let mut touched = Touched::default();
+        self.text.touch(&mut touched);
+        self.model.protect(touched)?;
         if let Some(option) = self.text.given().filter(|_| self.diff) {
             return Err(Failure::Usage(format!(
                 "{option} does not go with --diff, which prints no graph: leave one out"

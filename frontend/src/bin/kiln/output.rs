@@ -1,5 +1,6 @@
 //! What commands write to stdout: tables for people, one JSON object for programs.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
@@ -36,9 +37,14 @@ pub fn print(text: &str) -> Outcome {
     }
 }
 
+/// Writes a text and a line end to stderr. Where nobody can read it, the work is the same.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Writes a failure: the message to stderr, its first line beginning with `error: `, and with `json` an object to stdout.
 pub fn print_failure(failure: &Failure, json: bool) {
-    eprintln!("error: {failure}");
+    note(format_args!("error: {failure}"));
     if json && failure.is_unreported() {
         print_error(&failure.to_string());
     }

@@ -20,6 +20,7 @@ use crate::failure::{Failure, Outcome};
 use crate::model::ModelArgs;
 use crate::output::{Output, facts};
 use crate::progress::{bar, spinning};
+use crate::touched::Touched;
 use crate::trial::TrialArgs;
 use crate::values;
 
@@ -49,9 +50,23 @@ pub struct ReduceArgs {
 /// Elements of constants that stand in the text.
 const WRITTEN: usize = 64;
 
+/// Extension of the file of larger constants.
+const WEIGHTS: &str = "safetensors";
+
+/// Extension of the file of inputs.
+const INPUTS: &str = "npz";
+
 impl ReduceArgs {
     /// Shrinks, writes and reports.
-    pub fn run(self, output: Output) -> Outcome {
+    pub fn run(mut self, output: Output) -> Outcome {
+        let mut touched = Touched::default();
+        self.trial.touch(&mut touched);
+        touched.writes("--output", [&self.output]);
+        touched.writes("the file of the tensors", [&self.output.with_extension(WEIGHTS)]);
+        if self.trial.inputs.given() {
+            touched.writes("the file of the inputs", [&self.output.with_extension(INPUTS)]);
+        }
+        self.model.protect(touched)?;
         let graph = self.model.source()?.specialized()?;
         let (fault, reduction, trial) = match &self.command {
             Some(command) => {
@@ -141,7 +156,7 @@ impl ReduceArgs {
         }
         let random = random_feeds(&signature, &feeds, trial.seed)?;
         feeds.extend(random);
-        let path = self.output.with_extension("npz");
+        let path = self.output.with_extension(INPUTS);
         npz::write(&path, feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
         Ok(Some(path))
     }
@@ -188,7 +203,7 @@ fn watched(graph: &Graph, shows: &mut dyn FnMut(&Graph) -> Outcome<bool>) -> Out
 fn write_graph(graph: &Graph, path: &Path) -> Outcome<(String, Option<PathBuf>)> {
     let mut store = WeightStore::new();
     let text = print_into(graph, &PrintOptions { elements: WRITTEN, ..PrintOptions::default() }, &mut store);
-    let weights = (!store.is_empty()).then(|| path.with_extension("safetensors"));
+    let weights = (!store.is_empty()).then(|| path.with_extension(WEIGHTS));
     if let Some(weights) = &weights {
         let mut contents = Contents::default();
         contents.tensors.extend(store.iter().map(|(id, tensor)| (id.to_hex().to_string(), tensor.clone())));

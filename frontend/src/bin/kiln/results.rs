@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, number, table, tensor_type};
+use crate::touched::Touched;
 use crate::values;
 
 /// What to do with the outputs.
@@ -34,6 +35,12 @@ pub struct ResultArgs {
 const SHOWN: usize = 6;
 
 impl ResultArgs {
+    /// Counts the files that are read and written.
+    pub fn touch(&self, touched: &mut Touched) {
+        touched.reads("the file of --labels", &self.labels);
+        touched.writes("--outputs", &self.outputs);
+    }
+
     /// Writes the file that was asked for, then reports.
     pub fn report(&self, results: &[(String, Tensor)], output: Output) -> Outcome {
         let best = self.best(results)?;

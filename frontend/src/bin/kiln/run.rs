@@ -9,6 +9,7 @@ use crate::interp::interpret;
 use crate::model::ModelArgs;
 use crate::output::Output;
 use crate::results::ResultArgs;
+use crate::touched::Touched;
 
 /// Run a model on inputs from files.
 ///
@@ -35,7 +36,12 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// Runs and reports.
-    pub fn run(self, output: Output) -> Outcome {
+    pub fn run(mut self, output: Output) -> Outcome {
+        let mut touched = Touched::default();
+        self.inputs.touch(&mut touched);
+        self.results.touch(&mut touched);
+        self.engine.touch(&mut touched);
+        self.model.protect(touched)?;
         let results = if self.interpret {
             let graph = self.model.source()?.specialized()?;
             interpret(&graph, &self.inputs, false)?

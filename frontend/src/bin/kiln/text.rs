@@ -10,6 +10,7 @@ use kiln_ir::Graph;
 use kiln_ir::text::{PrintOptions, WeightStore, print_into};
 
 use crate::failure::Outcome;
+use crate::touched::Touched;
 use crate::values;
 
 /// Where graph text goes.
@@ -39,6 +40,12 @@ pub struct TextArgs {
 }
 
 impl TextArgs {
+    /// Counts the files that are written.
+    pub fn touch(&self, touched: &mut Touched) {
+        touched.writes("--output", &self.output);
+        touched.writes("--save-weights", &self.save_weights);
+    }
+
     /// The first option on the command line that says how a graph is written, for what is no graph text.
     pub fn given(&self) -> Option<&'static str> {
         let options = [

@@ -13,6 +13,7 @@ use crate::failure::Outcome;
 use crate::inputs::InputArgs;
 use crate::output::number;
 use crate::passes::PassArgs;
+use crate::touched::Touched;
 use crate::values;
 
 /// How a compiled model is compared with the interpreter.
@@ -38,6 +39,12 @@ pub struct TrialArgs {
 }
 
 impl TrialArgs {
+    /// Counts the files that are read.
+    pub fn touch(&self, touched: &mut Touched) {
+        self.inputs.touch(touched);
+        self.code.touch(touched);
+    }
+
     /// What the options state, for a graph whose dims are numbers.
     pub fn trial(&self, graph: &Graph) -> Outcome<Trial> {
         let threads = self.threads.unwrap_or_else(available_threads);

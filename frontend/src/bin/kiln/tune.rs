@@ -18,6 +18,7 @@ use crate::model::ModelArgs;
 use crate::output::{Output, facts};
 use crate::passes::PassArgs;
 use crate::progress::share_bar;
+use crate::touched::Touched;
 use crate::values;
 
 /// Measure the ways to compute each layer of a model, and file the fastest in a database.
@@ -53,7 +54,11 @@ pub struct TuneArgs {
 
 impl TuneArgs {
     /// Measures, files and reports.
-    pub fn run(self, output: Output) -> Outcome {
+    pub fn run(mut self, output: Output) -> Outcome {
+        let mut touched = Touched::default();
+        self.inputs.touch(&mut touched);
+        touched.writes("--output", [&self.output]);
+        self.model.protect(touched)?;
         if self.code.tuning.is_some() {
             let message =
                 "--tuning is for what uses a database; `kiln tune` fills the one that --output names: leave it out";

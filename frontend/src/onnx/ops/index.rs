@@ -1,7 +1,7 @@
 //! Reading and writing by index.
 
 use kiln_ir::attribute::ScatterMode;
-use kiln_ir::{DType, Op};
+use kiln_ir::{DType, Element, Op, Tensor};
 
 use super::super::emit::{Emitter, Operand, axis, fixed};
 use super::super::error::{NodeError, Result, invalid};
@@ -13,13 +13,17 @@ pub(super) fn from_start(e: &mut Emitter, indices: &Operand, extent: usize) -> R
     let indices = e.convert(indices, DType::I64)?;
     if let Some(known) = indices.tensor() {
         let n = extent as i64;
-        e.room_for_constant(DType::I64, known.dims())?;
-        let list = known.to_i64_vec();
-        if let Some(bad) = list.iter().find(|&&i| i < -n || i >= n) {
+        // They may be as many as the file holds, so they are looked at where they are, and copied only to be changed.
+        let list = || known.bytes().chunks_exact(DType::I64.size()).map(i64::read);
+        if let Some(bad) = list().find(|&i| i < -n || i >= n) {
             return invalid(format!("index {bad} is out of range for extent {extent}"));
         }
-        let list: Vec<i64> = list.iter().map(|&i| if i < 0 { i + n } else { i }).collect();
-        return Ok(Operand::known(kiln_ir::Tensor::from_slice(known.dims(), &list)?));
+        if list().all(|i| i >= 0) {
+            return Ok(indices.clone());
+        }
+        e.room_for_constant(DType::I64, known.dims())?;
+        let counted: Vec<i64> = list().map(|i| if i < 0 { i + n } else { i }).collect();
+        return Ok(Operand::known(Tensor::from_slice(known.dims(), &counted)?));
     }
     let negative = e.with_scalar(Op::Less {}, &indices, 0.0)?;
     let shifted = e.with_scalar(Op::Add {}, &indices, extent as f64)?;

@@ -1,6 +1,7 @@
 //! Constants, shapes and dtypes.
 
-use kiln_ir::{DType, Op, Tensor};
+use bytes::Bytes;
+use kiln_ir::{DType, Op, Tensor, TensorError};
 
 use super::super::emit::{Emitter, Operand};
 use super::super::error::{NodeError, Result, invalid, unsupported};
@@ -125,8 +126,8 @@ pub(super) fn range(n: &mut NodeContext<'_>) -> Results {
         return invalid(format!("a range from {s} to {l} by {d}"));
     }
     n.emit.room_for_constant(dtype, &[count as usize])?;
-    let values: Vec<f64> = (0..count as usize).map(|i| s + i as f64 * d).collect();
-    Ok(vec![Operand::known(Tensor::from_f64(dtype, &[values.len()], &values)?)])
+    let values = (0..count as usize).map(|i| s + i as f64 * d);
+    Ok(vec![Operand::known(Tensor::from_f64_iter(dtype, &[count as usize], values)?)])
 }
 
 /// Most elements of a range: it is a constant of the graph.
@@ -143,14 +144,16 @@ fn integer_range(e: &mut Emitter, start: &Tensor, limit: &Tensor, delta: &Tensor
     if count as f64 > MOST {
         return invalid(format!("a range from {s} to {l} by {d}"));
     }
-    e.room_for_constant(start.dtype(), &[count as usize])?;
-    let values: Vec<i64> = (0..count).map(|i| (s + i * d) as i64).collect();
-    if start.dtype() == DType::I64 {
-        return Ok(Tensor::from_slice(&[values.len()], &values)?);
+    let (dtype, count) = (start.dtype(), count as usize);
+    e.room_for_constant(dtype, &[count])?;
+    let bytes = count.saturating_mul(dtype.size());
+    let mut out = Vec::new();
+    out.try_reserve_exact(bytes).map_err(|_| TensorError::Memory { dtype, dims: vec![count], bytes })?;
+    for i in 0..count as i128 {
+        // Every value lies between start and limit, so it fits the type: what is cut off is its sign.
+        out.extend_from_slice((s + i * d).to_le_bytes().get(..dtype.size()).unwrap_or_default());
     }
-    // Every value lies between start and limit, so it fits the type, and f64 has it.
-    let narrow: Vec<f64> = values.iter().map(|&v| v as f64).collect();
-    Ok(Tensor::from_f64(start.dtype(), &[narrow.len()], &narrow)?)
+    Ok(Tensor::from_bytes(dtype, &[count], Bytes::from(out))?)
 }
 
 /// Inference, or training that drops nothing: the input as it is, and a mask that keeps everything.

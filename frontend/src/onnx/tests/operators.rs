@@ -815,9 +815,9 @@ fn operands_of_different_narrow_types_are_named_with_their_places() {
     };
     let cases: [(&str, &[&str], &str); 7] = [
         ("Add", &["s", "u"], "found int16 (input 0), uint16 (input 1)"),
-        ("Max", &["x", "s", "s"], "found i32 (input 0), int16 (input 1), int16 (input 2)"),
-        ("Less", &["u", "x"], "found uint16 (input 0), i32 (input 1)"),
-        ("Where", &["c", "n", "x"], "found int4 (input 1), i32 (input 2)"),
+        ("Max", &["x", "s", "s"], "found int32 (input 0), int16 (input 1), int16 (input 2)"),
+        ("Less", &["u", "x"], "found uint16 (input 0), int32 (input 1)"),
+        ("Where", &["c", "n", "x"], "found int4 (input 1), int32 (input 2)"),
         ("Pad", &["u", "pads", "s"], "found uint16 (input 0), int16 (input 2)"),
         ("ScatterElements", &["n", "at", "s"], "found int4 (input 0), int16 (input 2)"),
         ("Concat", &["s", "u"], "found int16 (input 0), uint16 (input 1)"),

@@ -145,11 +145,32 @@ impl<'a> History<'a> {
         if let Some(at) = names.iter().position(|name| *name == plain(wanted)) {
             return Ok(NodeId(at as u32));
         }
+        if let Some(places) = self.became(&plain(wanted), plain) {
+            return Err(Failure::Usage(format!(
+                "--node {wanted}: the optimised graph has no node of that name; {places}"
+            )));
+        }
         let meant = near_miss(&plain(wanted), names.iter().map(String::as_str));
         let meant = meant.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
         Err(Failure::Usage(format!(
             "--node {wanted}: the optimised graph has no node of that name{meant}; `kiln opt` prints them all"
         )))
+    }
+
+    /// What became of the node of the model that has this name, where one has.
+    fn became(&self, wanted: &str, plain: impl Fn(&str) -> String) -> Option<String> {
+        let names = Names::new(self.source);
+        let source = self.source.node_ids().find(|&id| plain(&names.node(self.source, id)) == wanted)?;
+        let comes_of_it =
+            |id: &NodeId| self.optimized.provenance.of(*id).is_some_and(|origin| origin.sources.contains(&source));
+        let into: Vec<NodeId> = self.optimized.graph.node_ids().filter(comes_of_it).collect();
+        // the one that computes: weights that were made beside it are of less interest
+        let shown = into.iter().rev().take(3).map(|&id| self.name(id)).collect::<Vec<_>>().join(", ");
+        Some(match into.len() {
+            0 => "the model has one, and nothing of it is left".to_owned(),
+            n if n > 3 => format!("the model's went into {n} nodes, among them {shown}: ask for one of these"),
+            _ => format!("the model's went into {shown}: ask for that"),
+        })
     }
 
     /// The nodes that rules made and that compute something.
