@@ -221,6 +221,70 @@ fn layers_of_the_dsl() {
     insta::assert_snapshot!(t.all());
 }
 
+#[test]
+fn layers_of_the_dsl_over_what_is_no_image_and_no_sequence() {
+    use kiln::dsl::layers::{GridSample, RecurrentState, RoiAlign};
+    let mut t = Texts::default();
+    t.of(
+        "images of two axes",
+        built(|s| {
+            let x = s.placeholder::<f32>("x", dims![4, 6]);
+            s.output("depthwise", layers::depthwise("dw", x, 3, 1, Padding::Same));
+            s.output("transposed", ConvTranspose2d::new(4, 2).apply("up", x));
+            s.output("pool", Pool::new(2).max(x));
+            s.output("mean", Pool::new(2).avg(x));
+            s.output("all", layers::global_avg_pool(x));
+            s.output("adaptive", layers::adaptive_avg_pool(x, 2, 2));
+            s.output("crop", layers::crop(x, (0, 0), (1, 1)));
+            s.output("unpooled", Pool::new(2).max_unpool(x, x));
+        }),
+    );
+    t.of(
+        "an unpooling of another image",
+        built(|s| {
+            let x = s.placeholder::<f32>("x", dims![1, 2, 6, 6]);
+            s.output("unpooled", Pool::new(2).max_unpool(s.placeholder::<f32>("y", dims![1, 2, 4, 4]), x));
+        }),
+    );
+    t.of(
+        "sequences of two axes, and states of another layer",
+        built(|s| {
+            let x = s.placeholder::<f32>("x", dims![4, 6]);
+            s.output("rnn", Recurrent::rnn(2).apply("rnn", x).0);
+            s.output("gru", Recurrent::gru(2).apply("gru", x).0);
+            let sequence = s.placeholder::<f32>("sequence", dims![5, 1, 6]);
+            let state = s.placeholder::<f32>("state", dims![1, 3]);
+            let of_others = RecurrentState { hidden: state, cell: None };
+            s.output("gru_from", Recurrent::gru(2).apply_from("gru2", sequence, of_others).0);
+            let right = s.placeholder::<f32>("right", dims![1, 2]);
+            let of_others = RecurrentState { hidden: right, cell: Some(s.placeholder::<f32>("cell", dims![2])) };
+            s.output("lstm_from", Recurrent::lstm(2).apply_from("lstm", sequence, of_others).0);
+        }),
+    );
+    t.of(
+        "a normalisation of a scalar, a response normalisation of a vector",
+        built(|s| {
+            s.output("norm", layers::layer_norm("norm", s.scalar(1f32), 1e-5));
+            s.output("lrn", layers::lrn(s.placeholder::<f32>("x", dims![4]), 5, 1e-4, 0.75));
+        }),
+    );
+    t.of(
+        "grids and regions that do not fit the image",
+        built(|s| {
+            let x = s.placeholder::<f32>("x", dims![2, 3, 8, 8]);
+            let theta = s.placeholder::<f32>("theta", dims![2, 3, 3]);
+            s.output("grid", layers::affine_grid(theta, &[4, 4], false));
+            let points = s.placeholder::<f32>("points", dims![1, 4, 4, 3]);
+            s.output("sampled", GridSample::default().apply(x, points));
+            let (regions, images) =
+                (s.placeholder::<f32>("regions", dims![5, 3]), s.placeholder::<f32>("images", dims![4]));
+            s.output("aligned", RoiAlign::new(2, 2).apply(x, regions, images));
+            s.output("no_bins", RoiAlign::new(0, 2).apply(x, regions, images));
+        }),
+    );
+    insta::assert_snapshot!(t.all());
+}
+
 /// y = x · 2 for `x: f32[n, 3]`.
 fn double() -> kiln_ir::Graph {
     let scope = Scope::new("double");

@@ -120,6 +120,19 @@ fn check_rank<'g>(
     }
 }
 
+/// An error unless x is a state of so many units for each example.
+fn check_state<'g>(what: &str, x: Tensor<'g>, units: usize, at: &Caller<'_>) -> Result<(), Tensor<'g>> {
+    check_rank(what, x, (2, 2), "[batch, units]", at)?;
+    match (x.ty(), &x.dims()[1]) {
+        (Some(found), Dim::Fixed(n)) if *n != units => {
+            let (what, location) = (what.to_owned(), Some(Location::caller(at)));
+            let error = GraphError::Rank { what, expected: "[batch, units] of the layer's units", found, location };
+            Err(x.scope.emit(at, |b| b.fail(error)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An error unless x is a batch of images.
 fn check_image<'g>(what: &str, x: Tensor<'g>, at: &Caller<'_>) -> Result<(), Tensor<'g>> {
     check_rank(what, x, (4, 4), "[N, C, H, W]", at)
@@ -282,6 +295,12 @@ impl Recurrent {
         check_rank(&what, x, (3, 3), "[steps, batch, inputs]", at)?;
         let [steps, inputs] = extents(&what, x, [0, 2], at)?;
         let (units, sums) = (self.units, self.units * self.cell.gates());
+        if let Some(RecurrentState { hidden, cell }) = state {
+            check_state(&format!("the hidden state of {what}"), hidden, units, at)?;
+            if let Some(cell) = cell {
+                check_state(&format!("the cell state of {what}"), cell, units, at)?;
+            }
+        }
         Ok(scope.named(name, || {
             let limit = 1.0 / (units.max(1) as f64).sqrt();
             let drawn = |part: &str, dims: &[usize]| {
