@@ -24,11 +24,7 @@ impl PlanError {
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.problems.len();
-        write!(
-            f,
-            "the execution plan breaks {count} rule(s); compile the model again, and where that says the same, report it: it is a bug in Kiln"
-        )?;
+        write!(f, "the execution plan breaks {} rule(s); compile the model again", self.problems.len())?;
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;
         }
