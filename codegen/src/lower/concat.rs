@@ -15,7 +15,7 @@ use kiln_ir::attribute::Padding;
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{NodeId, Op, Value};
 
-use super::context::{Lowering, Slot};
+use super::context::Lowering;
 use super::elementwise::{Operand, pointwise};
 use super::error::LowerError;
 use super::halo::{Halo, Wishes, makes};
@@ -26,28 +26,23 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, axis: usize) -> Result<(), LowerE
     let v = l.graph.value(id);
     let parts: Vec<Value> = l.graph.node(id).operands.to_vec();
     let known = l.reserved_halo(v);
-    let Slot { view, strides, mut start, .. } = l.slot(v);
-    let whole = known.unwrap_or_else(|| Halo::none(view.clone()));
+    let view = l.slot(v).view;
+    let whole = known.unwrap_or_else(|| Halo::none(view));
     let shared = l.has_slot(v) || parts.iter().any(|&part| l.has_slot(part));
     let mut first = 0;
     for &part in &parts {
-        let lies = l.halo(part);
-        let dims = l.dims(part);
-        let (tensor, offset) = (&lies.tensor, start as usize * view.dtype.size());
-        let in_place = lies == whole.part(axis, first, dims[axis])
-            || (!l.has_slot(part) && tensor.storage == view.storage && tensor.offset == view.offset + offset);
-        if !in_place {
-            let to = Operand { view: view.clone(), strides: strides.clone(), start };
-            // a step that reads a part relies on all of the tensor having been given to those that write parts
-            let target = match shared {
-                true => Slot { view: to.view, strides: to.strides, start, elements: dims.iter().product() },
-                false => to.trimmed_slot(&dims),
-            };
-            let label = l.label(id);
-            pointwise(l, (id, label), &dims, target, &[Operand::from(&lies)], &ScalarExpr::identity())?;
-        }
+        let (lies, dims) = (l.halo(part), l.dims(part));
+        let place = whole.part(axis, first, dims[axis]);
         first += dims[axis];
-        start += dims[axis] as i64 * strides[axis];
+        let offset = place.tensor.offset + place.start() as usize * place.tensor.dtype.size();
+        let follows = lies.tensor.storage == place.tensor.storage && lies.tensor.offset == offset;
+        if lies == place || (!l.has_slot(part) && follows) {
+            continue;
+        }
+        // a step that reads a part relies on all of the tensor having been given to those that write parts
+        let target = if shared { place.slot() } else { Operand::from(&place).trimmed_slot(&dims) };
+        let label = l.label(id);
+        pointwise(l, (id, label), &dims, target, &[Operand::from(&lies)], &ScalarExpr::identity())?;
     }
     Ok(())
 }

@@ -550,20 +550,14 @@ impl<'g> Lowering<'g> {
     }
 
     /// Like [`step`](Lowering::step) for uses with gaps; their access is taken from the kernel.
-    pub fn step_with(&mut self, label: String, b: KernelBuilder, uses: Vec<Use>, flops: u64) -> Result<(), LowerError> {
-        let bytes = uses.iter().map(|u| u.touched as u64).sum();
-        self.step_moving(label, b, uses, flops, bytes)
-    }
-
-    /// Like [`step_with`](Lowering::step_with) for a kernel that touches only `bytes` of what it is given.
-    pub fn step_moving(
+    pub fn step_with(
         &mut self,
         label: String,
         b: KernelBuilder,
         mut uses: Vec<Use>,
         flops: u64,
-        bytes: u64,
     ) -> Result<(), LowerError> {
+        let bytes = uses.iter().map(|u| u.touched as u64).sum();
         let kernel = b.finish()?;
         for (u, param) in uses.iter_mut().zip(&kernel.buffers) {
             u.access = match param.access {
