@@ -104,6 +104,10 @@ pub trait AttributeType: Clone {
     fn to_attribute(&self) -> Attribute;
     /// Back from the generic form; `None` where it does not fit.
     fn from_attribute(a: &Attribute) -> Option<Self>;
+    /// What is wrong inside a value of the right form that does not fit, where that can be said.
+    fn fault(_: &Attribute) -> Option<String> {
+        None
+    }
     /// The value with the symbolic dims in it that `bindings` names replaced by their extents.
     fn bind(&self, _bindings: &BTreeMap<String, usize>) -> Self {
         self.clone()
@@ -276,6 +280,11 @@ impl AttributeType for ScalarExpr {
             Attribute::Str(s) => s.parse().ok(),
             _ => None,
         }
+    }
+    fn fault(a: &Attribute) -> Option<String> {
+        let Attribute::Str(s) = a else { return None };
+        let e = s.parse::<ScalarExpr>().err()?;
+        Some(format!("byte {}: expected {}", e.at, e.expected))
     }
 }
 

@@ -3,6 +3,7 @@
 //! A node's operands exist before the node does, so ids are a topological order and there are no cycles.
 //! Passes never change a graph: they build another. petgraph holds the nodes and the use edges.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -205,9 +206,23 @@ pub enum GraphError {
         /// What is built.
         what: String,
         /// The axes it takes.
-        expected: &'static str,
+        expected: Cow<'static, str>,
         /// The tensor's type.
         found: TensorType,
+        /// Where it is built.
+        location: Option<Location>,
+    },
+    /// A number that is too small for what is built with it.
+    #[error("{}{what}: `{argument}` must be at least {least}, found {found}", at(.location))]
+    TooSmall {
+        /// What is built.
+        what: String,
+        /// Which number.
+        argument: &'static str,
+        /// The smallest that makes sense.
+        least: usize,
+        /// The number given.
+        found: usize,
         /// Where it is built.
         location: Option<Location>,
     },
@@ -247,6 +262,7 @@ impl GraphError {
             | GraphError::Variable { location, .. }
             | GraphError::SymbolicExtent { location, .. }
             | GraphError::Rank { location, .. }
+            | GraphError::TooSmall { location, .. }
             | GraphError::Axis { location, .. }
             | GraphError::Inexact { location, .. } => Some(location),
             GraphError::Full => None,

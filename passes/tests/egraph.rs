@@ -32,10 +32,16 @@ const CASES: &[Case] = &[
         after: "%a = constant dense<[0.5, 0.25]> : f32[2]\n%y = mul %x, %a",
     },
     Case {
-        // A mean before a classifier: the division goes into the weights.
         rule: "constant_before_broadcast",
         signature: "(%x: f32[3, 2]) -> (%y: f32[3, 2])",
-        before: "%k = constant dense<4.0> : f32[]\n%s = broadcast %k {axes = []} : f32[3, 2]\n%a = div %x, %s\n%w = constant dense<[4.0, 8.0, 12.0, 16.0]> : f32[2, 2]\n%y = dot_general %a, %w {lhs_contract = [1], rhs_contract = [0]}",
+        before: "%k = constant dense<4.0> : f32[]\n%s = broadcast %k {axes = []} : f32[3, 2]\n%y = div %x, %s",
+        after: "%k = constant dense<0.25> : f32[]\n%s = broadcast %k {axes = []} : f32[3, 2]\n%y = mul %x, %s",
+    },
+    Case {
+        // A mean before a classifier: the division goes into the weights.
+        rule: "fold_input_scale_into_dot",
+        signature: "(%x: f32[3, 2]) -> (%y: f32[3, 2])",
+        before: "%k = constant dense<49.0> : f32[]\n%s = broadcast %k {axes = []} : f32[3, 2]\n%a = div %x, %s\n%w = constant dense<[49.0, 98.0, 147.0, 196.0]> : f32[2, 2]\n%y = dot_general %a, %w {lhs_contract = [1], rhs_contract = [0]}",
         after: "%w = constant dense<[1.0, 2.0, 3.0, 4.0]> : f32[2, 2]\n%y = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]}",
     },
     Case {

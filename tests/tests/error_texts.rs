@@ -240,10 +240,21 @@ fn layers_of_the_dsl_over_what_is_no_image_and_no_sequence() {
         }),
     );
     t.of(
+        "images of no pixels",
+        built(|s| {
+            let x = s.placeholder::<f32>("x", dims![1, 2, 6, 6]);
+            s.output("upsampled", layers::upsample(x, 0));
+            s.output("adaptive", layers::adaptive_avg_pool(x, 0, 0));
+        }),
+    );
+    t.of(
         "an unpooling of another image",
         built(|s| {
             let x = s.placeholder::<f32>("x", dims![1, 2, 6, 6]);
             s.output("unpooled", Pool::new(2).max_unpool(s.placeholder::<f32>("y", dims![1, 2, 4, 4]), x));
+            s.output("of_vectors", Pool::new(2).max_unpool(s.placeholder::<f32>("z", dims![1, 2]), x));
+            let wide = s.placeholder::<f32>("wide", dims!["n", 2, "h", 6]);
+            s.output("of_symbols", Pool::new(2).max_unpool(wide, wide));
         }),
     );
     t.of(

@@ -74,9 +74,18 @@ impl KernelBuilder {
 
     // Buffers and loops
 
+    /// Says of a buffer that its stores may pass the caches by; see [`BufferParam::streamed`].
+    pub fn stream(&mut self, buffer: Buffer) {
+        if let Buffer::Param(at) = buffer
+            && let Some(param) = self.kernel.buffers.get_mut(at as usize)
+        {
+            param.streamed = true;
+        }
+    }
+
     /// Adds a buffer argument of `len` elements.
     pub fn buffer(&mut self, name: impl Into<String>, dtype: DType, len: i64, access: Access) -> Buffer {
-        self.kernel.buffers.push(BufferParam { name: name.into(), dtype, len, access });
+        self.kernel.buffers.push(BufferParam { name: name.into(), dtype, len, access, streamed: false });
         Buffer::Param(self.kernel.buffers.len() as u32 - 1)
     }
 

@@ -43,6 +43,8 @@ pub struct BufferParam {
     pub len: i64,
     /// Loads, stores or both.
     pub access: Access,
+    /// A hint: what is stored is large and not soon read, so stores may pass the caches by.
+    pub streamed: bool,
 }
 
 /// A buffer of the calling thread, in its scratch block. Its content is undefined when a kernel starts.

@@ -48,7 +48,8 @@ impl Display for Kernel {
                 Access::ReadWrite => "read write",
             };
             let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{}: {access} {}[{}]", b.name, b.dtype, b.len)?;
+            let streamed = if b.streamed { "streamed " } else { "" };
+            write!(f, "{comma}{}: {streamed}{access} {}[{}]", b.name, b.dtype, b.len)?;
         }
         write!(f, ")")?;
         for b in &self.scratch {

@@ -54,6 +54,10 @@ enum Held {
     Literal(Literal),
 }
 
+/// Bytes of a result whose stores may pass the caches by: what is written last has driven out what was written first before anything
+/// reads it, and lines need not be read to be written.
+const STREAMED_BYTES: usize = 8 << 20;
+
 /// Steps of a program, at most: while it is compiled, each takes about a kilobyte, however little its kernel does.
 pub(super) const MOST_STEPS: usize = 1 << 18;
 
@@ -558,7 +562,12 @@ impl<'g> Lowering<'g> {
         flops: u64,
     ) -> Result<(), LowerError> {
         let bytes = uses.iter().map(|u| u.touched as u64).sum();
-        let kernel = b.finish()?;
+        let mut kernel = b.finish()?;
+        let read: Vec<_> =
+            kernel.buffers.iter().zip(&uses).filter(|(p, _)| p.access.reads()).map(|(_, u)| u.storage).collect();
+        for (u, param) in uses.iter().zip(&mut kernel.buffers) {
+            param.streamed = !param.access.reads() && u.touched >= STREAMED_BYTES && !read.contains(&u.storage);
+        }
         for (u, param) in uses.iter_mut().zip(&kernel.buffers) {
             u.access = match param.access {
                 kir::Access::Read => Access::Read,

@@ -10,6 +10,7 @@ use super::function::{Builder, Function};
 use super::inst::{Arg, Flag, Flow, Inst, Label, Mem, Size, regs};
 use super::isa::Isa;
 use super::lanes::Parts;
+use super::memory::LINE;
 use super::op::{Lowest, Width};
 use crate::kir::address::{AddressPlan, Chain};
 use crate::kir::{Bits, Block, Buffer, Condition, DType, For, If, Index, Kernel, LoopKind, Statement, Value, Var};
@@ -50,6 +51,8 @@ pub(super) struct Emitter<'a> {
     pub masks: HashMap<u64, VReg>,
     /// Masks of the first lanes, for the whole function.
     pub first_lanes: HashMap<u32, VReg>,
+    /// Whether the stores of streamed buffers pass the caches by, in the loop that is being emitted.
+    pub streaming: bool,
     plan: AddressPlan,
     pointers: HashMap<Chain, VReg>,
     scratch_offsets: Vec<usize>,
@@ -78,6 +81,7 @@ pub(super) fn emit(kernel: &Kernel, isa: Isa, listing: bool) -> Function {
         materialised: HashMap::new(),
         masks: HashMap::new(),
         first_lanes: HashMap::new(),
+        streaming: false,
         plan: AddressPlan::new(kernel),
         pointers: HashMap::new(),
         scratch_offsets: kernel.scratch_offsets(),
@@ -91,7 +95,7 @@ pub(super) fn emit(kernel: &Kernel, isa: Isa, listing: bool) -> Function {
         let base = emitter.int(Code::Mov_r64_rm64, &[Arg::Mem(Mem::at(args, 8 * i as i32))]);
         emitter.bases.push(base);
     }
-    emitter.parallel_loop(begin, end);
+    emitter.loops(begin, end);
     emitter.f.finish()
 }
 
@@ -200,6 +204,30 @@ impl Emitter<'_> {
 
     // Structure
 
+    /// The parallel loop. Of a kernel with streamed buffers there are two, and their addresses decide: stores past the caches
+    /// need the alignment of vectors, and pay for whole lines only.
+    fn loops(&mut self, begin: VReg, end: VReg) {
+        let streamed = self.kernel.buffers.iter().zip(&self.bases).filter(|(param, _)| param.streamed);
+        let mut bases = streamed.map(|(_, &base)| base).collect::<Vec<_>>().into_iter();
+        let Some(first) = bases.next() else { return self.parallel_loop(begin, end) };
+        let any = bases.fold(first, |any, base| {
+            let def = self.f.reg(RegClass::Int);
+            let tied = Arg::Tied { def, from: any, size: Size::R64 };
+            self.f.push(Inst::new(Code::Or_r64_rm64, &[tied, Arg::Use(base, Size::R64)]));
+            def
+        });
+        let inside = Arg::Imm32To64(LINE as i32 - 1);
+        self.f.push(Inst::new(Code::Test_rm64_imm32, &[Arg::Use(any, Size::R64), inside]));
+        let (aligned, other) = (self.f.block(), self.f.block());
+        self.branch(Flag::Zero, aligned, other);
+        for (block, streaming) in [(aligned, true), (other, false)] {
+            self.fill(block);
+            self.pointers.clear();
+            self.streaming = streaming;
+            self.parallel_loop(begin, end);
+        }
+    }
+
     fn parallel_loop(&mut self, begin: VReg, end: VReg) {
         let (enter, body, again, skip, exit) =
             (self.f.block(), self.f.block(), self.f.block(), self.f.block(), self.f.block());
@@ -225,6 +253,10 @@ impl Emitter<'_> {
         self.fill(skip);
         self.f.jump(exit, Vec::new());
         self.fill(exit);
+        if self.streaming {
+            // what other threads are told is done has to be in memory
+            self.f.push(Inst::new(Code::Sfence, &[]));
+        }
         self.f.push(Inst::control(Flow::Return));
     }
 

@@ -11,6 +11,9 @@ use super::lanes::Parts;
 use super::op::{Lowest, Op, Width};
 use crate::kir::{Bits, Buffer, DType, Index, VType, Value};
 
+/// Bytes of a line of the caches.
+pub(super) const LINE: i64 = 64;
+
 impl Emitter<'_> {
     /// Loads a value whose lanes are `stride` elements apart.
     pub(super) fn load(&mut self, value: Value, buffer: Buffer, index: &Index, stride: i64) -> Def {
@@ -225,8 +228,12 @@ impl Emitter<'_> {
         let to = self.address(buffer, index, size, step.wrapping_mul(i64::from(ty.lanes)));
         let parts = self.parts(value);
         if stride == 1 || ty.lanes == 1 {
+            let streams = self.streams(ty, buffer, index);
             for (i, &part) in parts.iter().enumerate() {
-                self.store_part(ty, i, part, to);
+                match streams {
+                    true => self.stream_part(ty, i, part, to),
+                    false => self.store_part(ty, i, part, to),
+                }
             }
             return;
         }
@@ -270,6 +277,27 @@ impl Emitter<'_> {
             _ => (Code::Mov_rm8_r8, Size::R8),
         };
         self.f.push(Inst::new(code, &[Arg::Mem(to), Arg::Use(element, size)]));
+    }
+
+    /// Whether a store of contiguous elements passes the caches by: it writes whole lines.
+    fn streams(&self, ty: VType, buffer: Buffer, index: &Index) -> bool {
+        let Buffer::Param(at) = buffer else { return false };
+        let size = ty.dtype.size() as i64;
+        let lines = |elements: i64| elements.wrapping_mul(size) % LINE == 0;
+        self.streaming
+            && self.kernel.buffers.get(at as usize).is_some_and(|param| param.streamed)
+            && size >= 4
+            && lines(ty.lanes.into())
+            && index.dynamic.is_empty()
+            && lines(index.offset)
+            && index.terms.iter().all(|&(_, coefficient)| lines(coefficient))
+    }
+
+    /// Stores part `i` of whole lines past the caches.
+    fn stream_part(&mut self, ty: VType, i: usize, part: VReg, to: Mem) {
+        let (size, w) = (ty.dtype.size() as u32, self.isa.width(ty, i));
+        let to = to.plus((i as u32 * self.isa.lanes_per_part(ty.dtype) * size) as i32);
+        self.f.push(Inst::new(self.code(Op::Stream, w), &[Arg::Mem(to), Arg::Use(part, Size::V(w))]));
     }
 
     /// Stores part `i` of contiguous elements.

@@ -557,6 +557,10 @@ ops! {
             EVEX_Vmovupd_zmm_k1z_zmmm512,
         ]
         [VEX_Vmovupd_xmm_xmmm128, VEX_Vmovupd_ymm_ymmm256];
+    /// Aligned store past the caches.
+    Stream:
+        [EVEX_Vmovntps_m128_xmm, EVEX_Vmovntps_m256_ymm, EVEX_Vmovntps_m512_zmm]
+        [VEX_Vmovntps_m128_xmm, VEX_Vmovntps_m256_ymm];
     /// Unaligned store.
     Store32:
         [

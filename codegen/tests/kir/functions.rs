@@ -162,6 +162,18 @@ fn check_f64(op: UnaryOp, bound: f64) {
     }
 }
 
+/// The table of bounds of the page for users is that of the module.
+#[test]
+fn the_page_has_the_bounds_of_the_code() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/numbers.md")).unwrap();
+    let code = include_str!("../../src/kir/math/mod.rs");
+    let rows: Vec<&str> = code.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
+    assert!(rows.len() > 9, "{rows:?}");
+    for row in rows {
+        assert!(page.contains(&format!("\n|{row}\n")), "docs/numbers.md lacks |{row}");
+    }
+}
+
 #[test]
 fn exp_is_within_2_ulp() {
     check_f32(UnaryOp::Exp, 2.0);

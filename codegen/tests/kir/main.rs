@@ -8,5 +8,6 @@ mod interpreter;
 mod random;
 mod rounding;
 mod run;
+mod stream;
 mod text;
 mod verifier;

@@ -113,11 +113,27 @@ fn check_rank<'g>(
         None => Err(x),
         Some(found) if found.rank() < least || found.rank() > most => {
             let location = Some(Location::caller(at));
-            let error = GraphError::Rank { what: what.to_owned(), expected, found, location };
+            let error = GraphError::Rank { what: what.to_owned(), expected: expected.into(), found, location };
             Err(x.scope.emit(at, |b| b.fail(error)))
         }
         Some(_) => Ok(()),
     }
+}
+
+/// An error for each argument that is 0.
+fn check_positive<'g, const N: usize>(
+    what: &str,
+    x: Tensor<'g>,
+    arguments: [(&'static str, usize); N],
+    at: &Caller<'_>,
+) -> Result<(), Tensor<'g>> {
+    let mut all = Ok(());
+    for (argument, found) in arguments.into_iter().filter(|&(_, found)| found == 0) {
+        let (what, location) = (what.to_owned(), Some(Location::caller(at)));
+        let error = GraphError::TooSmall { what, argument, least: 1, found, location };
+        all = Err(x.scope.emit(at, |b| b.fail(error)));
+    }
+    all
 }
 
 /// An error unless x is a state of so many units for each example.
@@ -126,7 +142,8 @@ fn check_state<'g>(what: &str, x: Tensor<'g>, units: usize, at: &Caller<'_>) -> 
     match (x.ty(), &x.dims()[1]) {
         (Some(found), Dim::Fixed(n)) if *n != units => {
             let (what, location) = (what.to_owned(), Some(Location::caller(at)));
-            let error = GraphError::Rank { what, expected: "[batch, units] of the layer's units", found, location };
+            let expected = "[batch, units] of the layer's units".into();
+            let error = GraphError::Rank { what, expected, found, location };
             Err(x.scope.emit(at, |b| b.fail(error)))
         }
         _ => Ok(()),
@@ -554,9 +571,25 @@ impl Pool {
     /// the place of its window's first maximum in `x`; zeros are elsewhere. Where windows overlap, elements of one place are added.
     #[track_caller]
     pub fn max_unpool<'g>(&self, y: Tensor<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        let at = Caller::caller();
+        let (at, what) = (Caller::caller(), "`max_unpool`");
         let y = x.scope.own(y, at);
         let placed = |o: WindowOptions| {
+            let images = check_image(what, y, at).and_then(|()| extents(what, x, [2, 3], at));
+            let pooled = match images {
+                Ok(spatial) => spatial.map(|n| self.places(n).map(Dim::Fixed)),
+                Err(wrong) => return wrong,
+            };
+            // where no window fits, the op below says so
+            let maxima = x.dims().into_iter().take(2).map(Some).chain(pooled).collect::<Option<Vec<_>>>();
+            if let (Some(found), Some(maxima)) = (y.ty(), maxima)
+                && y.dims() != maxima
+            {
+                let dims = maxima.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
+                let (what, location) = (what.to_owned(), Some(Location::caller(at)));
+                let expected = format!("y of [{dims}], the extents of x's maxima").into();
+                let error = GraphError::Rank { what, expected, found, location };
+                return x.scope.emit(at, |b| b.fail(error));
+            }
             let op = Op::SelectAndScatter {
                 window: o.window,
                 strides: o.strides,
@@ -599,8 +632,10 @@ pub fn flatten(x: Tensor<'_>) -> Tensor<'_> {
 /// Repeats each pixel `scale` × `scale` times (nearest-neighbour upsampling). H and W are numbers.
 #[track_caller]
 pub fn upsample(x: Tensor<'_>, scale: usize) -> Tensor<'_> {
-    let at = Caller::caller();
-    let spatial = check_image("`upsample`", x, at).and_then(|()| extents("`upsample`", x, [2, 3], at));
+    let (at, what) = (Caller::caller(), "`upsample`");
+    let spatial = check_positive(what, x, [("scale", scale)], at)
+        .and_then(|()| check_image(what, x, at))
+        .and_then(|()| extents(what, x, [2, 3], at));
     let [height, width] = match spatial {
         Ok(spatial) => spatial,
         Err(wrong) => return wrong,

@@ -184,7 +184,9 @@ pub enum NodeError {
         found: String,
     },
     /// An input that decides shapes, but depends on what is fed.
-    #[error("input {index} ({role}) must be known at import, but it depends on the values of the graph's inputs")]
+    #[error(
+        "input {index} ({role}) must be known at import, but it depends on the graph's inputs, or on more than import works out"
+    )]
     NotConstant {
         /// Which input, from 0.
         index: usize,

@@ -21,7 +21,7 @@ const MOST_BYTES: u64 = 256 << 20;
 /// What a measurement depends on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Circumstances {
-    /// The processor ([`cpu_name`](super::cpu_name)).
+    /// The processor ([`cpu_name`]).
     pub cpu: String,
     /// What the code was made for, and by which back end where that is not the wide one: layers have other ways by another.
     pub target: String,

@@ -101,7 +101,7 @@ pub enum AttributeError {
         expected: &'static str,
     },
     /// The attribute's value is of another type.
-    #[error("`{mnemonic}`: attribute `{name}` must be {expected}, found {found}")]
+    #[error("`{mnemonic}`: attribute `{name}` must be {expected}, found {found}{}", because(.fault))]
     Type {
         /// The op.
         mnemonic: String,
@@ -111,6 +111,8 @@ pub enum AttributeError {
         expected: &'static str,
         /// What was given.
         found: String,
+        /// What is wrong inside it, if its form is right.
+        fault: Option<String>,
     },
     /// The attribute is given twice.
     #[error("`{mnemonic}`: attribute `{name}` is given twice")]
@@ -120,6 +122,10 @@ pub enum AttributeError {
         /// The attribute.
         name: String,
     },
+}
+
+fn because(fault: &Option<String>) -> String {
+    fault.as_ref().map_or_else(String::new, |fault| format!(" ({fault})"))
 }
 
 fn known_attributes(names: &[&str]) -> String {
@@ -155,8 +161,8 @@ impl<'a> AttributeReader<'a> {
         }
         let typed = T::from_attribute(value);
         if typed.is_none() {
-            let found = value.to_string();
-            self.errors.push(AttributeError::Type { mnemonic, name, expected: T::EXPECTED, found });
+            let (found, fault) = (value.to_string(), T::fault(value));
+            self.errors.push(AttributeError::Type { mnemonic, name, expected: T::EXPECTED, found, fault });
         }
         typed
     }

@@ -162,6 +162,12 @@ fn constants_may_be_given_by_an_initialiser() {
 }
 
 #[test]
+fn a_scalar_expression_that_does_not_parse_says_where() {
+    let found = |expr: &str| errors(&body(&format!("  %a = map %x {{expr = \"{expr}\"}}")));
+    insta::assert_snapshot!([found("a0 + "), found("sni(a0)"), found("a0 a1"), found("(a0")].join("\n"));
+}
+
+#[test]
 fn all_independent_errors_are_reported_with_their_places() {
     let text = body(
         "  %a = add %x, %i : f32[2, 3]\n  %b = relu %nope\n  %c = exp %b\n  %d = relu %x : f32[3, 2]\n  %e = rleu %x\n  %f = softmax %x {axes = 1}\n  \

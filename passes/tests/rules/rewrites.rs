@@ -26,6 +26,11 @@ fn conv(d: &mut Draw, x: Value, padded: bool) -> Value {
     d.b.conv(x, weights, &ConvOptions { padding, strides, ..Default::default() })
 }
 
+/// x times a constant, or over it.
+fn scaled(d: &mut Draw, x: Value, scale: Value) -> Value {
+    if d.chance() { d.b.mul(x, scale) } else { d.b.div(x, scale) }
+}
+
 /// A product with a constant matrix: x's last axis with its first or second.
 fn dot(d: &mut Draw, x: Value) -> Value {
     let dims = d.extents(x);
@@ -95,7 +100,7 @@ pub const ROWS: &[Row] = &[
         let y = conv(d, x, true);
         let dims = d.extents(y);
         let scale = d.along(&dims, 1);
-        let y = d.b.mul(y, scale);
+        let y = scaled(d, y, scale);
         d.output(y);
     }),
     row("fold_scale_into_dot", Exactly, |d| {
@@ -105,13 +110,13 @@ pub const ROWS: &[Row] = &[
         let y = dot(d, x);
         let dims = d.extents(y);
         let scale = d.along(&dims, dims.len() - 1);
-        let y = d.b.mul(y, scale);
+        let y = scaled(d, y, scale);
         d.output(y);
     }),
     row("fold_input_scale_into_conv", Exactly, |d| {
         let dims = image(d);
         let (x, scale) = (d.input(&dims), d.along(&dims, 1));
-        let x = d.b.mul(x, scale);
+        let x = scaled(d, x, scale);
         let y = conv(d, x, true);
         d.output(y);
     }),
@@ -119,7 +124,7 @@ pub const ROWS: &[Row] = &[
         let rank = 2 + d.below(2);
         let dims = d.dims(rank);
         let (x, scale) = (d.input(&dims), d.along(&dims, dims.len() - 1));
-        let x = d.b.mul(x, scale);
+        let x = scaled(d, x, scale);
         let y = dot(d, x);
         d.output(y);
     }),

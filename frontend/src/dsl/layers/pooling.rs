@@ -4,7 +4,7 @@ use std::panic::Location as Caller;
 
 use kiln_ir::{DType, Tensor as TensorData};
 
-use super::{Pool, check_image, extents};
+use super::{Pool, check_image, check_positive, extents};
 use crate::dsl::Tensor;
 
 /// Means over a grid of `height` × `width` windows that cover [N, C, H, W], whose H and W are numbers: window i of n over an
@@ -14,7 +14,9 @@ use crate::dsl::Tensor;
 pub fn adaptive_avg_pool(x: Tensor<'_>, height: usize, width: usize) -> Tensor<'_> {
     let at = Caller::caller();
     let what = "`adaptive_avg_pool`";
-    let spatial = check_image(what, x, at).and_then(|()| extents(what, x, [2, 3], at));
+    let spatial = check_positive(what, x, [("height", height), ("width", width)], at)
+        .and_then(|()| check_image(what, x, at))
+        .and_then(|()| extents(what, x, [2, 3], at));
     let [h, w] = match spatial {
         Ok(spatial) => spatial,
         Err(wrong) => return wrong,

@@ -37,7 +37,7 @@ pub fn crop(x: Tensor<'_>, (top, left): (usize, usize), (height, width): (usize,
     if bottom > h || right > w {
         let what = format!("`crop` to rows {top}..{bottom} and columns {left}..{right}");
         let (expected, location) = ("[N, C, H, W] with these rows and columns", Some(Location::caller(at)));
-        return x.scope.emit(at, |b| b.fail(GraphError::Rank { what, expected, found, location }));
+        return x.scope.emit(at, |b| b.fail(GraphError::Rank { what, expected: expected.into(), found, location }));
     }
     x.scope.emit(at, |b| {
         if found.static_dims().is_some() {

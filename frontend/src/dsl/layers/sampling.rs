@@ -58,7 +58,9 @@ fn check<'g>(
         Some(_) if holds => Ok(()),
         Some(found) => {
             let location = Some(Location::caller(at));
-            Err(x.scope.emit(at, |b| b.fail(GraphError::Rank { what: what.to_owned(), expected, found, location })))
+            Err(x.scope.emit(at, |b| {
+                b.fail(GraphError::Rank { what: what.to_owned(), expected: expected.into(), found, location })
+            }))
         }
     }
 }

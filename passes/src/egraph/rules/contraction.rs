@@ -13,23 +13,23 @@ use crate::egraph::saturate::{Equals, Matched, Rewrites};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "fold_scale_into_conv",
-        doc: "conv(x, w) · s = conv(x, w · s)",
+        doc: "conv(x, w) · s = conv(x, w · s), and / s for float dtypes",
         when: "w is constant, s a constant number or one a channel of the result, and nothing else uses the convolution",
         why: "the multiplication of each result is gone; weights are scaled at compile time",
-        root: |op| matches!(op, Op::Mul {}),
+        root: is_scaling,
         apply: fold_scale_into_conv,
     },
     Rule {
         name: "fold_scale_into_dot",
-        doc: "dot(x, w) · s = dot(x, w · s)",
+        doc: "dot(x, w) · s = dot(x, w · s), and / s for float dtypes",
         when: "w is constant, s a constant along w's free axes, and nothing else uses the product",
         why: "the multiplication of each result is gone; weights are scaled at compile time",
-        root: |op| matches!(op, Op::Mul {}),
+        root: is_scaling,
         apply: fold_scale_into_dot,
     },
     Rule {
         name: "fold_input_scale_into_conv",
-        doc: "conv(x · s, w) = conv(x, s · w)",
+        doc: "conv(x · s, w) = conv(x, w · s), and / s for float dtypes",
         when: "w is constant, s a constant number, or one a channel of x where there is one group, and nothing else uses x · s",
         why: "the multiplication of each input is gone; weights are scaled at compile time",
         root: |op| matches!(op, Op::Conv { .. }),
@@ -37,7 +37,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "fold_input_scale_into_dot",
-        doc: "dot(x · s, w) = dot(x, s · w)",
+        doc: "dot(x · s, w) = dot(x, w · s), and / s for float dtypes",
         when: "w is constant, s a constant along contracted axes, and nothing else uses x · s",
         why: "the multiplication of each input is gone; weights are scaled at compile time",
         root: |op| matches!(op, Op::Dot { .. }),
@@ -77,6 +77,15 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+fn is_scaling(op: &Op) -> bool {
+    matches!(op, Op::Mul {} | Op::Div {})
+}
+
+/// Whether `op` on x is linear in x: division is, unless it rounds to integers.
+fn scales(r: &Rewrites, op: &Op, x: Id) -> bool {
+    matches!(op, Op::Mul {}) || matches!(op, Op::Div {}) && r.ty(x).dtype.is_float()
+}
+
 /// The axis of a spread vector, or nothing for a number; `None` where it lies along several axes.
 fn single_axis(s: &Spread) -> Option<Option<usize>> {
     match s.axes.as_slice() {
@@ -88,6 +97,9 @@ fn single_axis(s: &Spread) -> Option<Option<usize>> {
 
 fn fold_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[product, s] = m.children else { return none() };
+    if !scales(r, m.op, product) {
+        return none();
+    }
     let mut equals = Equals::new();
     for spread in spreads(r, s) {
         for (op, kids) in r.find_sole(product, |o| matches!(o, Op::Conv { .. })) {
@@ -100,7 +112,7 @@ fn fold_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
                 _ => continue,
             };
             if r.is_constant(w) && !r.is_constant(x) {
-                let w = scaled_weight(r, w, spread.inner, axes)?;
+                let w = scaled_weight(r, m.op, w, spread.inner, axes)?;
                 equals.push(r.add((*op).clone(), &[x, w])?);
             }
         }
@@ -115,14 +127,17 @@ fn fold_input_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     }
     let (channel, _, _, input, _) = conv_dims(*layout, r.ty(w).rank());
     let mut equals = Equals::new();
-    for (_, kids) in r.find_sole(scaled, |o| matches!(o, Op::Mul {})) {
+    for (scaling, kids) in r.find_sole(scaled, is_scaling) {
+        if !scales(r, &scaling, scaled) {
+            continue;
+        }
         for spread in spreads(r, kids[1]) {
             let axes = match single_axis(&spread) {
                 Some(None) => vec![],
                 Some(Some(a)) if a == channel && *groups == 1 => vec![input],
                 _ => continue,
             };
-            let w = scaled_weight(r, w, spread.inner, axes)?;
+            let w = scaled_weight(r, &scaling, w, spread.inner, axes)?;
             equals.push(r.add(m.op.clone(), &[kids[0], w])?);
         }
     }
@@ -148,7 +163,7 @@ fn fold_input_shift_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
                 Some(Some(a)) if a == channel => vec![input],
                 _ => continue,
             };
-            let moved = scaled_weight(r, w, spread.inner, axes)?;
+            let moved = scaled_weight(r, &Op::Mul {}, w, spread.inner, axes)?;
             let axes = (0..rank).filter(|&a| a != output).collect();
             let bias = r.add(Op::Reduce { axes, reducer: Reducer::Sum }, &[moved])?;
             let y = r.add(m.op.clone(), &[kids[0], w])?;
@@ -162,6 +177,9 @@ fn fold_input_shift_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn fold_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[product, s] = m.children else { return none() };
+    if !scales(r, m.op, product) {
+        return none();
+    }
     let mut equals = Equals::new();
     for spread in spreads(r, s) {
         for (op, kids) in r.find_sole(product, |o| matches!(o, Op::Dot { .. })) {
@@ -181,14 +199,14 @@ fn fold_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
             };
             if r.is_constant(y) && !r.is_constant(x) {
                 if let Some(axes) = spread.axes.iter().map(|&a| in_rhs(a)).collect::<Option<Vec<_>>>() {
-                    let y = scaled_weight(r, y, spread.inner, axes)?;
+                    let y = scaled_weight(r, m.op, y, spread.inner, axes)?;
                     equals.push(r.add((*op).clone(), &[x, y])?);
                 }
             } else if r.is_constant(x)
                 && !r.is_constant(y)
                 && let Some(axes) = spread.axes.iter().map(|&a| in_lhs(a)).collect::<Option<Vec<_>>>()
             {
-                let x = scaled_weight(r, x, spread.inner, axes)?;
+                let x = scaled_weight(r, m.op, x, spread.inner, axes)?;
                 equals.push(r.add((*op).clone(), &[x, y])?);
             }
         }
@@ -202,11 +220,14 @@ fn fold_input_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
         return none();
     }
     let mut equals = Equals::new();
-    for (_, kids) in r.find_sole(scaled, |o| matches!(o, Op::Mul {})) {
+    for (scaling, kids) in r.find_sole(scaled, is_scaling) {
+        if !scales(r, &scaling, scaled) {
+            continue;
+        }
         for spread in spreads(r, kids[1]) {
             let place = |a: &usize| lhs_contract.iter().position(|b| b == a).map(|i| rhs_contract[i]);
             let Some(axes) = spread.axes.iter().map(place).collect::<Option<Vec<_>>>() else { continue };
-            let w = scaled_weight(r, w, spread.inner, axes)?;
+            let w = scaled_weight(r, &scaling, w, spread.inner, axes)?;
             equals.push(r.add(m.op.clone(), &[kids[0], w])?);
         }
     }
@@ -240,7 +261,7 @@ fn fold_input_shift_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
                 Some(Some(a)) if a == l => vec![k],
                 _ => continue,
             };
-            let moved = scaled_weight(r, w, spread.inner, axes)?;
+            let moved = scaled_weight(r, &Op::Mul {}, w, spread.inner, axes)?;
             let bias = r.add(Op::Reduce { axes: vec![k], reducer: Reducer::Sum }, &[moved])?;
             let y = r.add(m.op.clone(), &[kids[0], w])?;
             let dims = r.dims(y);

@@ -84,13 +84,12 @@ fn broadcast(r: &mut Rewrites, inner: Id, dims: &[Dim], axes: Vec<usize>) -> Res
     if r.dims(inner) == dims { Ok(inner) } else { r.add(Op::Broadcast { dims: dims.to_vec(), axes }, &[inner]) }
 }
 
-/// `product · factor` for a weight and a broadcast factor; `axes` says where in the weight each axis of the factor's
-/// vector lies.
-fn scaled_weight(r: &mut Rewrites, weight: Id, factor: Id, axes: Vec<usize>) -> Result<Id, PassFailure> {
+/// A weight times, or over, a broadcast factor; `axes` says where in the weight each axis of the factor's vector lies.
+fn scaled_weight(r: &mut Rewrites, scaling: &Op, weight: Id, factor: Id, axes: Vec<usize>) -> Result<Id, PassFailure> {
     let dims = r.dims(weight);
     let mut order: Vec<usize> = (0..axes.len()).collect();
     order.sort_by_key(|&i| axes[i]);
     let factor = if order.is_sorted() { factor } else { r.add(Op::Transpose { perm: order.clone() }, &[factor])? };
     let spread = broadcast(r, factor, &dims, order.iter().map(|&i| axes[i]).collect())?;
-    r.add(Op::Mul {}, &[weight, spread])
+    r.add(scaling.clone(), &[weight, spread])
 }
