@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use iced_x86::Code;
 use regalloc2::{Operand, RegClass, VReg};
 
+use super::dot::Extension;
 use super::fold::foldable_loads;
 use super::function::{Builder, Function};
 use super::inst::{Arg, Flag, Flow, Inst, Label, Mem, Size, regs};
@@ -13,6 +14,7 @@ use super::lanes::Parts;
 use super::op::{Lowest, Width};
 use crate::kir::address::{AddressPlan, Chain};
 use crate::kir::{Bits, Block, Buffer, Condition, DType, For, If, Index, Kernel, LoopKind, Statement, Value, Var};
+use crate::native::Features;
 
 /// What a loop variable is at the place that is being emitted.
 #[derive(Clone, Copy)]
@@ -50,6 +52,10 @@ pub(super) struct Emitter<'a> {
     pub masks: HashMap<u64, VReg>,
     /// Masks of the first lanes, for the whole function.
     pub first_lanes: HashMap<u32, VReg>,
+    /// The even and odd bytes of registers as 16-bit numbers, in the block that is being emitted.
+    pub words: HashMap<(VReg, Extension), [VReg; 2]>,
+    /// Whether the CPU has an instruction for products of bytes.
+    pub vnni: bool,
     plan: AddressPlan,
     pointers: HashMap<Chain, VReg>,
     scratch_offsets: Vec<usize>,
@@ -61,7 +67,8 @@ pub(super) struct Emitter<'a> {
 }
 
 /// Emits a verified kernel of primitive instructions; with comments for people where `listing`.
-pub(super) fn emit(kernel: &Kernel, isa: Isa, listing: bool) -> Function {
+pub(super) fn emit(kernel: &Kernel, features: Features, listing: bool) -> Function {
+    let isa = Isa::of(features);
     let mut f = Builder::new(isa);
     let entry = f.block();
     f.fill(entry);
@@ -78,6 +85,8 @@ pub(super) fn emit(kernel: &Kernel, isa: Isa, listing: bool) -> Function {
         materialised: HashMap::new(),
         masks: HashMap::new(),
         first_lanes: HashMap::new(),
+        words: HashMap::new(),
+        vnni: features.has_vnni(),
         plan: AddressPlan::new(kernel),
         pointers: HashMap::new(),
         scratch_offsets: kernel.scratch_offsets(),
@@ -196,6 +205,7 @@ impl Emitter<'_> {
         self.f.fill(block);
         self.materialised.clear();
         self.masks.clear();
+        self.words.clear();
     }
 
     // Structure

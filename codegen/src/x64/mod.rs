@@ -30,6 +30,7 @@ mod arith;
 mod avx2;
 mod compile;
 mod convert;
+mod dot;
 mod emit;
 mod encode;
 mod fold;
@@ -42,4 +43,3 @@ mod memory;
 mod op;
 
 pub(crate) use compile::{compile_kernel, listing};
-pub(crate) use isa::Isa;

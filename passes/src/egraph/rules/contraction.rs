@@ -77,6 +77,11 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+/// Whether both factors have the dtype of their products: what is moved from one into the other, or out of it, is of that dtype.
+fn alike(r: &Rewrites, x: Id, w: Id) -> bool {
+    r.ty(x).dtype == r.ty(w).dtype
+}
+
 /// The axis of a spread vector, or nothing for a number; `None` where it lies along several axes.
 fn single_axis(s: &Spread) -> Option<Option<usize>> {
     match s.axes.as_slice() {
@@ -99,7 +104,7 @@ fn fold_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
                 Some(Some(a)) if a == channel => vec![output],
                 _ => continue,
             };
-            if r.is_constant(w) && !r.is_constant(x) {
+            if r.is_constant(w) && !r.is_constant(x) && alike(r, x, w) {
                 let w = scaled_weight(r, w, spread.inner, axes)?;
                 equals.push(r.add((*op).clone(), &[x, w])?);
             }
@@ -110,7 +115,7 @@ fn fold_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn fold_input_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let (Op::Conv { groups, layout, .. }, &[scaled, w]) = (m.op, m.children) else { return none() };
-    if !r.is_constant(w) || r.is_constant(scaled) {
+    if !r.is_constant(w) || r.is_constant(scaled) || !alike(r, scaled, w) {
         return none();
     }
     let (channel, _, _, input, _) = conv_dims(*layout, r.ty(w).rank());
@@ -135,7 +140,7 @@ fn fold_input_shift_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     };
     // Zeros that padding or dilation puts in are not shifted.
     let bare = padding.iter().all(|p| *p == Padding::NONE) && lhs_dilation.iter().all(|&d| d == 1);
-    if !bare || !r.is_constant(w) || r.is_constant(shifted) {
+    if !bare || !r.is_constant(w) || r.is_constant(shifted) || !alike(r, shifted, w) {
         return none();
     }
     let rank = r.ty(w).rank();
@@ -168,6 +173,9 @@ fn fold_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
             let (Op::Dot { lhs_batch, rhs_batch, lhs_contract, rhs_contract }, &[x, y]) = (&*op, &kids[..]) else {
                 continue;
             };
+            if !alike(r, x, y) {
+                continue;
+            }
             let free = dot_dims(r.ty(x).rank(), r.ty(y).rank(), (lhs_batch, lhs_contract), (rhs_batch, rhs_contract));
             // Which axis of each operand the result's axes are.
             let (batch, left) = (lhs_batch.len(), free.lhs_free.len());
@@ -198,7 +206,7 @@ fn fold_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn fold_input_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let (Op::Dot { lhs_contract, rhs_contract, .. }, &[scaled, w]) = (m.op, m.children) else { return none() };
-    if !r.is_constant(w) || r.is_constant(scaled) {
+    if !r.is_constant(w) || r.is_constant(scaled) || !alike(r, scaled, w) {
         return none();
     }
     let mut equals = Equals::new();
@@ -229,7 +237,7 @@ fn matrix_axes(r: &Rewrites, op: &Op, rhs: Id) -> Option<(usize, usize)> {
 fn fold_input_shift_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[shifted, w] = m.children else { return none() };
     let Some((l, k)) = matrix_axes(r, m.op, w) else { return none() };
-    if !r.is_constant(w) || r.is_constant(shifted) {
+    if !r.is_constant(w) || r.is_constant(shifted) || !alike(r, shifted, w) {
         return none();
     }
     let mut equals = Equals::new();
@@ -260,7 +268,7 @@ fn merge_constant_products(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     for (op, kids) in r.find_sole(inner, |o| matches!(o, Op::Dot { .. })) {
         let (x, a) = (kids[0], kids[1]);
         let Some((_, ka)) = matrix_axes(r, &op, a) else { continue };
-        if !r.is_constant(a) || r.is_constant(x) {
+        if !r.is_constant(a) || r.is_constant(x) || !alike(r, x, a) {
             continue;
         }
         let extent = |id: Id, axis: usize| r.ty(id).dims[axis].fixed().unwrap_or(0);
