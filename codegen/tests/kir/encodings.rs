@@ -85,6 +85,14 @@ proptest! {
         let beyond: Vec<String> = instructions(&kernel, &v3()).iter().filter_map(beyond_v3).collect();
         prop_assert!(beyond.is_empty(), "{beyond:#?}\n{kernel}");
     }
+
+    #[test]
+    fn code_for_x86_64_v4_needs_nothing_beyond_it(words in prop::collection::vec(any::<u32>(), 0..400)) {
+        let kernel = random_kernel(words);
+        let v4 = Target::named("x86-64-v4").expect("a level that is known");
+        let beyond: Vec<String> = instructions(&kernel, &v4).iter().filter_map(beyond_v4).collect();
+        prop_assert!(beyond.is_empty(), "{beyond:#?}\n{kernel}");
+    }
 }
 
 /// Sums products of 16 columns and 6 rows in registers.
