@@ -13,6 +13,9 @@ const UNROLL_WHOLE: i64 = 12;
 /// Steps of the innermost reduction loop per iteration.
 const UNROLL: i64 = 8;
 
+/// One step of a reduction loop: the sums after it.
+type Step<'a> = &'a dyn Fn(&mut KernelBuilder, &Index, Vec<Value>) -> Vec<Value>;
+
 impl Emitter<'_> {
     /// One tile, for each of the vectors inside it.
     pub(super) fn tile_at(
@@ -170,7 +173,7 @@ impl Emitter<'_> {
         at: &[Index],
         acc: Vec<Value>,
         ahead: Option<&Ahead>,
-        step: &dyn Fn(&mut KernelBuilder, &Index, Vec<Value>) -> Vec<Value>,
+        step: Step<'_>,
     ) -> Vec<Value> {
         if innermost && axis.extent <= UNROLL_WHOLE {
             return (0..axis.extent).fold(acc, |acc, i| step(b, &Index::constant(i), acc));
