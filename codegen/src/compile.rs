@@ -101,8 +101,9 @@ pub fn compile_for(
 /// What lowering has to know of a target.
 pub fn machine(target: &Target) -> Machine {
     match target.backend() {
-        Backend::Cranelift => Machine { vector_bytes: 16, registers: target.vector_registers() },
+        Backend::Cranelift => Machine { registers: target.vector_registers(), ..Machine::X86_64_128 },
         Backend::Wide => match target.features() {
+            Features::V4Vnni => Machine::X86_64_512_VNNI,
             Features::V4 => Machine::X86_64_512,
             Features::Baseline | Features::V3 => Machine::X86_64_256,
         },

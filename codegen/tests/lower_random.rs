@@ -48,6 +48,17 @@ fn conv() -> impl Strategy<Value = Conv> {
         })
 }
 
+fn options(shape: &Conv) -> ConvOptions {
+    ConvOptions {
+        strides: shape.spatial.iter().map(|s| s.2).collect(),
+        padding: shape.spatial.iter().map(|s| Padding { low: s.3, high: s.4 }).collect(),
+        lhs_dilation: shape.spatial.iter().map(|s| s.5).collect(),
+        rhs_dilation: shape.spatial.iter().map(|s| s.6).collect(),
+        groups: shape.groups,
+        layout: if shape.last { ConvLayout::ChannelsLast } else { ConvLayout::ChannelsFirst },
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
@@ -64,14 +75,7 @@ proptest! {
         };
         let x = c.input(DType::F32, &xd);
         let w = if shape.constant { c.constant(DType::F32, &wd) } else { c.input(DType::F32, &wd) };
-        let options = ConvOptions {
-            strides: shape.spatial.iter().map(|s| s.2).collect(),
-            padding: shape.spatial.iter().map(|s| Padding { low: s.3, high: s.4 }).collect(),
-            lhs_dilation: shape.spatial.iter().map(|s| s.5).collect(),
-            rhs_dilation: shape.spatial.iter().map(|s| s.6).collect(),
-            groups: shape.groups,
-            layout: if shape.last { ConvLayout::ChannelsLast } else { ConvLayout::ChannelsFirst },
-        };
+        let options = options(&shape);
         let y = c.b.conv(x, w, &options);
         // made where the convolution reads it, if it reads beyond
         let made = c.b.neg(x);
@@ -101,6 +105,58 @@ proptest! {
         let w = if constant { c.constant(DType::F32, &wd) } else { c.input(DType::F32, &wd) };
         let y = c.b.dot(x, w, &[lhs[0]], &[rhs[0]], &[lhs[2]], &[rhs[1]]);
         c.check(&[y], 1e-5);
+    }
+
+    #[test]
+    fn any_product_of_bytes(
+        (batch, m, k, n) in (1usize..3, 1usize..20, 1usize..71, 1usize..70),
+        lhs in permutation(3),
+        rhs in permutation(3),
+        dtypes in prop_oneof![3 => Just((DType::U8, DType::I8)), 1 => Just((DType::I8, DType::U8))],
+        constant in prop_oneof![3 => Just(true), 1 => Just(false)],
+        seed in any::<u64>(),
+    ) {
+        let mut c = Case::new(seed);
+        let place = |order: &[usize], dims: [usize; 3]| {
+            let mut placed = vec![0; 3];
+            order.iter().zip(dims).for_each(|(&at, d)| placed[at] = d);
+            placed
+        };
+        let x = c.input(dtypes.0, &place(&lhs, [batch, m, k]));
+        let wd = place(&rhs, [batch, k, n]);
+        let w = if constant { c.constant(dtypes.1, &wd) } else { c.input(dtypes.1, &wd) };
+        let y = c.b.dot(x, w, &[lhs[0]], &[rhs[0]], &[lhs[2]], &[rhs[1]]);
+        let bias = c.input(DType::I32, &[1, 1, n]);
+        let epilogue = "u8(max(a0 + a1, 0))".parse().expect("parses");
+        let axes = |list: &[usize]| list.to_vec();
+        let fused = Op::FusedDot {
+            lhs_batch: axes(&lhs[..1]),
+            rhs_batch: axes(&rhs[..1]),
+            lhs_contract: axes(&lhs[2..]),
+            rhs_contract: axes(&rhs[1..2]),
+            epilogue,
+        };
+        let z = c.b.add_op(fused, &[x, w, bias]);
+        c.check(&[y, z], 0.0);
+    }
+
+    #[test]
+    fn any_convolution_of_bytes(shape in conv(), wide in 1usize..12, signed in any::<bool>(), seed in any::<u64>()) {
+        let mut c = Case::new(seed);
+        let inputs = shape.inputs + wide;
+        let (ci, co) = (shape.groups * inputs, shape.groups * shape.outputs);
+        let extents: Vec<usize> = shape.spatial.iter().map(|s| s.0).collect();
+        let windows: Vec<usize> = shape.spatial.iter().map(|s| s.1).collect();
+        let (xd, wd) = if shape.last {
+            ([vec![shape.batch], extents, vec![ci]].concat(), [windows, vec![inputs, co]].concat())
+        } else {
+            ([vec![shape.batch, ci], extents].concat(), [vec![co, inputs], windows].concat())
+        };
+        let dtypes = if signed { [DType::I8, DType::U8] } else { [DType::U8, DType::I8] };
+        let x = c.input(dtypes[0], &xd);
+        let w = if shape.constant { c.constant(dtypes[1], &wd) } else { c.input(dtypes[1], &wd) };
+        let y = c.b.conv(x, w, &options(&shape));
+        c.check(&[y], 0.0);
     }
 
     #[test]

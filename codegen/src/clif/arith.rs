@@ -35,6 +35,10 @@ impl Emitter<'_> {
                 let (a, b, c) = (self.parts(*a), self.parts(*b), self.parts(*c));
                 a.iter().zip(&b).zip(&c).map(|((&a, &b), &c)| self.fma(a, b, c)).collect()
             }
+            Inst::DotBytes(a, b, c) => {
+                let (a, b, c) = (self.parts(*a), self.parts(*b), self.parts(*c));
+                a.iter().zip(&b).zip(&c).map(|((&a, &b), &c)| self.dot_bytes(a, b, c)).collect()
+            }
             Inst::Compare(op, a, b) => {
                 let from = self.kernel.type_of(*a);
                 let (a, b) = (self.parts(*a), self.parts(*b));
@@ -305,6 +309,17 @@ impl Emitter<'_> {
         }
         let product = self.b.ins().fmul(a, b);
         self.b.ins().fadd(product, c)
+    }
+
+    /// `c` plus the products of the bytes of `a`, unsigned, and of `b`, signed.
+    fn dot_bytes(&mut self, a: ir::Value, b: ir::Value, c: ir::Value) -> ir::Value {
+        (0..4).fold(c, |sum, byte| {
+            let [up, down] = [24 - 8 * byte, 24].map(|by| self.b.ins().iconst(I32, by));
+            let [a, b] = [a, b].map(|bytes| self.b.ins().ishl(bytes, up));
+            let (a, b) = (self.b.ins().ushr(a, down), self.b.ins().sshr(b, down));
+            let product = self.b.ins().imul(a, b);
+            self.b.ins().iadd(sum, product)
+        })
     }
 
     /// Minimum or maximum where NaN wins. With a first operand that is not NaN this is one `minps` or `maxps`.

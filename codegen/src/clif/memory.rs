@@ -12,16 +12,16 @@ use crate::kir::{Buffer, Index, VType, Value};
 impl Emitter<'_> {
     /// Loads a value whose lanes are `stride` elements apart.
     pub(super) fn load(&mut self, ty: VType, buffer: Buffer, index: &Index, stride: i64) -> Parts {
-        let size = ty.dtype.size() as i64;
+        let size = self.kernel.element_size(buffer);
         let step = stride.wrapping_mul(size);
         let reach = step.wrapping_mul(i64::from(ty.lanes));
         let (pointer, at) = self.address(buffer, index, size, reach);
-        match stride {
+        match step {
             0 => {
                 let scalar = self.load_scalar(ty.dtype, pointer, at);
                 self.splat(ty, scalar)
             }
-            1 => self.load_contiguous(ty, pointer, at),
+            _ if step == ty.dtype.size() as i64 => self.load_contiguous(ty, pointer, at),
             _ => {
                 let lanes: Vec<ir::Value> = (0..i64::from(ty.lanes))
                     .map(|lane| self.load_scalar(ty.dtype, pointer, at + lane * step))

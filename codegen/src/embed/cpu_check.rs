@@ -11,6 +11,8 @@ enum Word {
     Saved,
     /// `ebx` of leaf 7, sub-leaf 0.
     Extended,
+    /// `ecx` of leaf 7, sub-leaf 0.
+    ExtendedMore,
     /// `ecx` of leaf 0x8000_0001.
     Amd,
 }
@@ -39,6 +41,7 @@ fn bits(feature: &str) -> Option<Vec<(Word, u32)>> {
         "avx512cd" => (Word::Extended, 28),
         "avx512bw" => (Word::Extended, 30),
         "avx512vl" => (Word::Extended, 31),
+        "avx512vnni" => (Word::ExtendedMore, 11),
         "lzcnt" => (Word::Amd, 5),
         _ => return None,
     };
@@ -86,6 +89,11 @@ pub(super) fn function(features: &[&str]) -> Result<Vec<u8>, String> {
                 code.bytes(&[0x81, 0xFB]); // cmp ebx, mask
                 code.word(mask);
                 code.jump_out(&[0x0F, 0x85]);
+            }
+            Word::ExtendedMore => {
+                code.require_leaf(0, 7);
+                code.cpuid(7);
+                code.require_ecx(mask);
             }
             Word::Amd => {
                 code.require_leaf(0x8000_0000, 0x8000_0001);
@@ -180,7 +188,7 @@ mod tests {
 
     #[test]
     fn every_feature_of_every_level_can_be_asked_for() {
-        for features in [Features::Baseline, Features::V3, Features::V4] {
+        for features in Features::ALL {
             let target = Target::named(features.name()).unwrap();
             assert!(function(target.feature_names()).is_ok());
         }

@@ -206,6 +206,11 @@ impl KernelBuilder {
         self.load_strided(buffer, index, 1, lanes)
     }
 
+    /// Loads `lanes` lanes of four bytes each from a buffer of bytes, `stride` bytes apart; see [`Inst::Load`].
+    pub fn load_words(&mut self, buffer: Buffer, index: impl Into<Index>, stride: i64, lanes: u32) -> Value {
+        self.inst(VType::new(DType::I32, lanes), Inst::Load { buffer, index: index.into(), stride })
+    }
+
     /// Loads `lanes` elements, `stride` elements apart.
     pub fn load_strided(&mut self, buffer: Buffer, index: impl Into<Index>, stride: i64, lanes: u32) -> Value {
         let ty = VType::new(self.dtype_of(buffer), lanes);
@@ -309,6 +314,11 @@ impl KernelBuilder {
     /// `a * b + c`; see [`Inst::Fma`].
     pub fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
         self.inst(self.type_of(c), Inst::Fma(a, b, c))
+    }
+
+    /// `c` plus the products of bytes; see [`Inst::DotBytes`].
+    pub fn dot_bytes(&mut self, a: Value, b: Value, c: Value) -> Value {
+        self.inst(self.type_of(c), Inst::DotBytes(a, b, c))
     }
 
     /// The mask of lanes where the comparison holds.

@@ -209,6 +209,13 @@ pub fn fma(dtype: DType, a: Bits, b: Bits, c: Bits, fused: bool) -> Option<Bits>
     }
 }
 
+/// `c` plus the products of the bytes of `a`, unsigned, and of `b`, signed.
+pub fn dot_bytes(a: Bits, b: Bits, c: Bits) -> Bits {
+    let bytes = |bits: Bits| (bits.0 as u32).to_le_bytes();
+    let products = bytes(a).into_iter().zip(bytes(b)).map(|(a, b)| i32::from(a) * i32::from(b as i8));
+    Bits(u64::from(products.fold(c.0 as i32, i32::wrapping_add) as u32))
+}
+
 /// A comparison of two elements of one dtype.
 pub fn compare(op: CompareOp, dtype: DType, a: Bits, b: Bits) -> Option<bool> {
     if dtype == DType::Bool {

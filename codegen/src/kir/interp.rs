@@ -265,6 +265,15 @@ impl Machine<'_> {
         })
     }
 
+    /// A lane of `elements` elements, the first lowest.
+    fn read_wide(&self, buffer: Buffer, first: i64, elements: i64) -> Outcome<Bits> {
+        if elements == 1 {
+            return self.read(buffer, first);
+        }
+        let bytes = (0..elements).map(|i| Ok(self.read(buffer, first.wrapping_add(i))?.0 << (8 * i)));
+        bytes.sum::<Outcome<u64>>().map(Bits)
+    }
+
     fn write(&mut self, buffer: Buffer, element: i64, bits: Bits) -> Outcome<()> {
         let range = self.element(buffer, element)?;
         let bytes = match buffer {
@@ -284,7 +293,8 @@ impl Machine<'_> {
             Inst::Load { buffer, index, stride } => {
                 let base = self.index(index)?;
                 let at = |lane: i64| base.wrapping_add(lane.wrapping_mul(*stride));
-                lanes.map(|lane| self.read(*buffer, at(lane))).collect::<Outcome<_>>()?
+                let elements = dtype.size() as i64 / self.kernel.element_size(*buffer);
+                lanes.map(|lane| self.read_wide(*buffer, at(lane), elements)).collect::<Outcome<_>>()?
             }
             Inst::Gather { buffer, index, offsets, extent } => {
                 let base = self.index(index)?;
@@ -311,6 +321,10 @@ impl Machine<'_> {
                 let lanes = self.zip(*a, *b).zip(self.get(*c));
                 let lanes: Option<_> = lanes.map(|((a, b), &c)| eval::fma(dtype, a, b, c, self.fused)).collect();
                 lanes.ok_or_else(|| self.not_primitive("Fma", dtype))?
+            }
+            Inst::DotBytes(a, b, c) => {
+                let lanes = self.zip(*a, *b).zip(self.get(*c));
+                lanes.map(|((a, b), &c)| eval::dot_bytes(a, b, c)).collect()
             }
             Inst::Compare(op, a, b) => {
                 let from = self.kernel.type_of(*a).dtype;

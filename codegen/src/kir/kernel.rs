@@ -122,6 +122,11 @@ impl Kernel {
         }
     }
 
+    /// Bytes of a buffer's element; 1 where the buffer does not exist (the verifier reports it).
+    pub fn element_size(&self, buffer: Buffer) -> i64 {
+        self.buffer_shape(buffer).map_or(1, |(dtype, _)| dtype.size() as i64)
+    }
+
     /// Byte offset of each scratch buffer in the scratch block.
     pub fn scratch_offsets(&self) -> Vec<usize> {
         let mut at = 0usize;
@@ -256,7 +261,8 @@ pub struct If {
 pub enum Inst {
     /// The same element in every lane.
     Const(Bits),
-    /// Lane `l` is element `index + l * stride`. Stride 0 reads one element and broadcasts it.
+    /// Lane `l` is element `index + l * stride`. Stride 0 reads one element and broadcasts it. A buffer of `u8` or `i8` may be
+    /// read as `i32`: a lane is then the four elements from that one on, the first in its lowest byte.
     Load {
         /// Where from.
         buffer: Buffer,
@@ -300,6 +306,9 @@ pub enum Inst {
     Binary(BinaryOp, Value, Value),
     /// `a * b + c` of floats: rounded once where the target has fused multiply-add, twice elsewhere.
     Fma(Value, Value, Value),
+    /// `c + Σ aᵢ * bᵢ` over the four bytes of each `i32` lane, those of `a` unsigned, those of `b` signed; exact, but that the sum
+    /// wraps.
+    DotBytes(Value, Value, Value),
     /// Mask of the lanes where the comparison holds.
     Compare(CompareOp, Value, Value),
     /// `mask ? a : b`, lane by lane.
@@ -490,7 +499,7 @@ impl Inst {
                 visit(a);
                 visit(b);
             }
-            Inst::Fma(a, b, c) | Inst::Select(a, b, c) => {
+            Inst::Fma(a, b, c) | Inst::DotBytes(a, b, c) | Inst::Select(a, b, c) => {
                 visit(a);
                 visit(b);
                 visit(c);

@@ -229,6 +229,7 @@ fn inst(f: &mut Formatter<'_>, kernel: &Kernel, result: Value, inst: &Inst) -> f
         Inst::Unary(op, a) => write!(f, "{} {a}", name(op)),
         Inst::Binary(op, a, b) => write!(f, "{} {a}, {b}", name(op)),
         Inst::Fma(a, b, c) => write!(f, "fma {a}, {b}, {c}"),
+        Inst::DotBytes(a, b, c) => write!(f, "dot_bytes {a}, {b}, {c}"),
         Inst::Compare(op, a, b) => write!(f, "compare {} {a}, {b}", name(op)),
         Inst::Select(mask, a, b) => write!(f, "select {mask}, {a}, {b}"),
         Inst::Convert(a) => write!(f, "convert {a}"),

@@ -7,8 +7,8 @@
 //! - **K4** Values have 1 to [`MAX_LANES`] lanes.
 //! - **K5** Operand types fit the instruction, and the result's type is what the instruction gives.
 //! - **K6** A loop yields one value per carried value, a conditional one per result, of equal types; a kernel none.
-//! - **K7** Loads and stores name a buffer that exists, of the value's dtype, that may be accessed this way; a store
-//!   of several lanes has a stride other than 0.
+//! - **K7** Loads and stores name a buffer that exists, of the value's dtype, that may be accessed this way; a load of `i32` may
+//!   name one of bytes; a store of several lanes has a stride other than 0.
 //! - **K8** Every access stays inside its buffer, over all iterations and within the guards around it.
 //! - **K9** A conditional asks for indices without run-time summands, or a `bool` scalar.
 //!
@@ -199,7 +199,7 @@ impl Verifier<'_> {
                 if let Some(ty) = self.operand(*value) {
                     self.expect(Rule::K7, *stride != 0 || ty.lanes == 1, || "a store's stride is 0".to_owned());
                     self.access(*buffer, ty.dtype, true);
-                    self.in_bounds(*buffer, index, ty.lanes, *stride);
+                    self.in_bounds(*buffer, index, ty.lanes, *stride, 0);
                 }
             }
             Statement::Scatter { buffer, index, offsets, extent, value } => {
@@ -324,10 +324,11 @@ impl Verifier<'_> {
         }
     }
 
-    fn in_bounds(&mut self, buffer: Buffer, index: &Index, lanes: u32, stride: i64) {
+    /// `more`: elements of a lane after its first.
+    fn in_bounds(&mut self, buffer: Buffer, index: &Index, lanes: u32, stride: i64, more: i128) {
         self.index(index);
         let reach = i128::from(lanes.saturating_sub(1)) * i128::from(stride);
-        self.check_range(buffer, index, reach.min(0), reach.max(0));
+        self.check_range(buffer, index, reach.min(0), reach.max(0) + more);
     }
 
     fn offsets(&mut self, buffer: Buffer, index: &Index, offsets: Value, extent: i64, lanes: u32) {
@@ -368,8 +369,18 @@ impl Verifier<'_> {
                 });
             }
             Inst::Load { buffer, index, stride } => {
-                self.access(*buffer, ty.dtype, false);
-                self.in_bounds(*buffer, index, ty.lanes, *stride);
+                let bytes = |found| matches!(found, DType::I8 | DType::U8);
+                let stored = self.kernel.buffer_shape(*buffer).map(|(found, _)| found);
+                match stored.filter(|&found| bytes(found) && ty.dtype == DType::I32) {
+                    Some(found) => {
+                        self.access(*buffer, found, false);
+                        self.in_bounds(*buffer, index, ty.lanes, *stride, 3);
+                    }
+                    None => {
+                        self.access(*buffer, ty.dtype, false);
+                        self.in_bounds(*buffer, index, ty.lanes, *stride, 0);
+                    }
+                }
             }
             Inst::Gather { buffer, index, offsets, extent } => {
                 self.access(*buffer, ty.dtype, false);
@@ -411,6 +422,10 @@ impl Verifier<'_> {
             Inst::Fma(a, b, c) => {
                 [a, b, c].into_iter().for_each(|&v| self.takes(v, ty));
                 self.supports(is_arithmetic_float(ty.dtype), "Fma".to_owned(), ty.dtype);
+            }
+            Inst::DotBytes(a, b, c) => {
+                [a, b, c].into_iter().for_each(|&v| self.takes(v, ty));
+                self.supports(ty.dtype == DType::I32, "DotBytes".to_owned(), ty.dtype);
             }
             Inst::Compare(op, a, b) => {
                 if let Some(from) = self.operand(*a) {

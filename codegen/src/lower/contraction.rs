@@ -1,5 +1,6 @@
 //! What matrix products and convolutions share: from stride tables to a tile kernel.
 
+use kiln_ir::infer::sum_dtype;
 use kiln_ir::scalar::ScalarExpr;
 use kiln_ir::{DType, NodeId};
 use kiln_runtime::{Access, Piece, Relayout};
@@ -7,7 +8,7 @@ use kiln_runtime::{Access, Piece, Relayout};
 use super::context::Lowering;
 use super::error::LowerError;
 use super::grouped::Narrow;
-use super::machine::Machine;
+use super::machine::{ByteProducts, Machine};
 use super::nest::{self, Axis, volume};
 use super::tile::{Combine, ENOUGH_PARALLEL, Guard, ROW_CHUNK, Tile, TileBuffer};
 use crate::kir::MAX_LANES;
@@ -87,6 +88,16 @@ pub enum Right {
     },
 }
 
+impl Right {
+    /// Element type.
+    fn dtype(&self) -> DType {
+        match self {
+            Right::Strided(input) => input.view.dtype,
+            Right::Constant { tensor, .. } | Right::Narrow { filter: tensor, .. } => tensor.dtype(),
+        }
+    }
+}
+
 /// Everything about a contraction but its loops.
 #[derive(Clone, Debug)]
 pub struct Contraction<'a> {
@@ -133,21 +144,41 @@ pub fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u
     (vector * vectors, (free / i64::from(vectors)).clamp(1, most))
 }
 
+/// The same of products of bytes: two halves of each register of columns, two of an element of a row, and two products are in
+/// registers beside the sums, which no latency holds up.
+fn tile_of_bytes(machine: Machine, rows: i64, columns: i64) -> (u32, i64) {
+    let vector = machine.lanes(DType::I32);
+    if machine.bytes == ByteProducts::Whole {
+        return tile_shape(machine, DType::I32, rows, columns);
+    }
+    let vectors = match rows {
+        1 if columns >= i64::from(4 * vector) => 4,
+        _ if columns >= i64::from(2 * vector) => 2,
+        _ => 1,
+    };
+    let free = i64::from(machine.registers) - 4 - 2 * i64::from(vectors);
+    (vector * vectors, (free / i64::from(vectors)).max(1))
+}
+
 /// Bytes of an operand of a product that no second-level cache keeps beside the other one.
 const UNCACHED: i64 = 1 << 20;
 
 /// All ways to cut a product of `rows` × `columns` into tiles, the one that is estimated to be fastest first. `bytes` are those of the
 /// left and the right operand; `single` says whether one loop is reduced over weights known
-/// now, as in a matrix product.
+/// now, as in a matrix product; `fours` whether bytes are multiplied in fours.
 pub fn blockings(
     machine: Machine,
     dtype: DType,
     [rows, columns]: [i64; 2],
     bytes: [i64; 2],
     single: bool,
+    fours: bool,
 ) -> Vec<Blocking> {
     let vector = machine.lanes(dtype);
-    let (lanes, tall) = tile_shape(machine, dtype, rows, columns);
+    let (lanes, tall) = match fours {
+        true => tile_of_bytes(machine, rows, columns),
+        false => tile_shape(machine, dtype, rows, columns),
+    };
     let blocks = (columns + i64::from(lanes) - 1) / i64::from(lanes);
     // rows of a product may come in chunks that stay in the cache while all weights pass
     let large = single && bytes[0] > UNCACHED && bytes[1] > UNCACHED;
@@ -177,7 +208,8 @@ pub fn blockings(
 /// Appends the contraction's step.
 pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) -> Result<(), LowerError> {
     let dtype = c.left.view.dtype;
-    let accumulator = accumulator(dtype);
+    let reduced = sum_dtype(dtype, c.right.dtype()).unwrap_or(dtype);
+    let accumulator = accumulator(reduced);
     let operands = 3 + c.extras.len() + c.guards.len();
     let unit = || Axis::unit(operands);
     let mut outer = roles.outer;
@@ -191,6 +223,10 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let mut narrow = None;
     let mut fetch = Vec::new();
     let mut reduce = roles.reduce;
+    let fours = in_fours(l.machine, &c, &reduce);
+    if fours {
+        reduce = nest::collapse(&reduce);
+    }
     let moved = |axes: &[Axis]| axes.iter().filter(|a| a.strides[2] != 0).map(|a| a.extent).product::<i64>();
     let right_bytes = match &c.right {
         Right::Strided(input) => input.bytes(),
@@ -206,7 +242,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         }
         _ => {
             let single = matches!(c.right, Right::Constant { .. }) && nest::collapse(&reduce).len() <= 1;
-            blockings(l.machine, accumulator, [row.extent, column.extent], bytes, single)
+            blockings(l.machine, accumulator, [row.extent, column.extent], bytes, single, fours)
         }
     };
     let layer = l.layer(id).unwrap_or_else(|| {
@@ -218,11 +254,19 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     let taken = blockings.iter().find(|&&b| decision.algorithm == Algorithm::Direct(b));
     let blocking = *taken.unwrap_or(&blockings[0]);
     let mut lanes = blocking.vectors * vector;
+    let mut combine = Combine::MulAdd;
     let (right, panels) = match c.right {
         Right::Strided(input) => (input, false),
         Right::Constant { tensor, start } => {
-            let relayout = panels(&mut outer, &column, &mut reduce, i64::from(lanes), start);
-            column.strides[2] = 1;
+            let relayout = match fours {
+                true => {
+                    let overlap = reduce.last().map_or(0, |axis| -axis.extent & (FOUR - 1));
+                    combine = Combine::DotBytes { overlap };
+                    panels_of_fours(&mut outer, &column, &mut reduce, i64::from(lanes), start)
+                }
+                false => panels(&mut outer, &column, &mut reduce, i64::from(lanes), start),
+            };
+            column.strides[2] = if fours { FOUR } else { 1 };
             (Input::whole(l.packed(id, &tensor, relayout)?), true)
         }
         Right::Narrow { filter, start, channels, groups } => {
@@ -250,7 +294,7 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     };
     let outer = nest::collapse(&outer);
     let reduce = nest::collapse(&reduce);
-    let mut dtypes = vec![dtype];
+    let mut dtypes = vec![reduced];
     dtypes.extend(c.extras.iter().map(|e| e.view.dtype));
     let epilogue = l.typed(id, c.epilogue, &dtypes)?;
     let inputs: Vec<&Input> = [&c.result, &c.left, &right].into_iter().chain(&c.extras).collect();
@@ -265,9 +309,9 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         row,
         column,
         reduce,
-        combine: Combine::MulAdd,
+        combine,
         accumulator,
-        reduced: dtype,
+        reduced,
         epilogue,
         panels,
         lanes,
@@ -283,20 +327,35 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
     Ok(())
 }
 
-/// Packs the second operand in panels of `lanes` columns and rewrites its strides: reduction strides count rows of a
-/// panel, outer strides whole sets of panels.
-fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, first: i64) -> Relayout {
-    const W: usize = 2;
-    let depth = volume(reduce);
-    let loops: Vec<(i64, i64)> = reduce.iter().map(|a| (a.extent, a.strides[W])).collect();
-    let mut unit = 1;
-    for axis in reduce.iter_mut().rev() {
-        axis.strides[W] = unit;
-        unit *= axis.extent;
+/// Bytes that are multiplied together.
+const FOUR: i64 = 4;
+
+/// Whether bytes can be multiplied in fours: those of the left operand are unsigned and lie side by side along the innermost
+/// reduction loop, and the right operand is signed and packed, so that its bytes lie as they are wanted.
+fn in_fours(machine: Machine, c: &Contraction<'_>, reduce: &[Axis]) -> bool {
+    let dtypes = [c.left.view.dtype, c.right.dtype()] == [DType::U8, DType::I8];
+    let packed = matches!(c.right, Right::Constant { .. }) && c.guards.is_empty();
+    let run = nest::collapse(reduce).last().is_some_and(|axis| axis.strides[1] == 1 && axis.extent >= FOUR);
+    machine.bytes != ByteProducts::Single && dtypes && packed && run
+}
+
+/// The second operand's position.
+const W: usize = 2;
+
+/// A run of packed elements.
+fn piece(start: i64, loops: &[(i64, i64)]) -> Piece {
+    Piece {
+        start: start as usize,
+        loops: loops.iter().filter(|l| l.0 != 1).map(|&(extent, stride)| (extent as usize, stride as isize)).collect(),
+        padding: 0,
     }
-    // sets of panels: one per combination of the outer loops in which w moves
+}
+
+/// Rewrites the second operand's outer strides to count whole sets of panels, one for each combination of the loops in which it
+/// moves, of `depth` elements a column. Where each set was before.
+fn sets_of_panels(outer: &mut [Axis], depth: i64, columns: i64, first: i64) -> Vec<i64> {
     let mut sets: Vec<(i64, i64)> = Vec::new();
-    let mut size = depth * column.extent;
+    let mut size = depth * columns;
     for axis in outer.iter_mut().rev() {
         if axis.strides[W] != 0 {
             sets.insert(0, (axis.extent, axis.strides[W]));
@@ -304,19 +363,76 @@ fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, fi
             size *= axis.extent;
         }
     }
+    every(first, &sets)
+}
+
+/// The places that nested loops of (extent, stride) come to.
+fn every(first: i64, loops: &[(i64, i64)]) -> Vec<i64> {
+    loops.iter().fold(vec![first], |starts, &(extent, step)| {
+        starts.iter().flat_map(|&s| (0..extent).map(move |i| s + i * step)).collect()
+    })
+}
+
+/// Packs the second operand in panels of `lanes` columns, in each of which four elements of a column along the innermost loop lie
+/// side by side, and rewrites its strides as [`panels`] does. The innermost loop, which both operands then go along by fours,
+/// ends with the last four: some of them may be among those before.
+fn panels_of_fours(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, first: i64) -> Relayout {
+    let Some((innermost, around)) = reduce.split_last_mut() else { return Relayout::default() };
+    let (extent, step) = (innermost.extent, innermost.strides[W]);
+    let loops: Vec<(i64, i64)> = around.iter().map(|a| (a.extent, a.strides[W])).collect();
+    innermost.extent = (extent + FOUR - 1) / FOUR;
+    innermost.strides.iter_mut().for_each(|stride| *stride *= FOUR);
+    innermost.strides[W] = FOUR;
+    let mut unit = FOUR * innermost.extent;
+    for axis in around.iter_mut().rev() {
+        axis.strides[W] = unit;
+        unit *= axis.extent;
+    }
     let (full, rest) = (column.extent / lanes, column.extent % lanes);
     let stride = column.strides[W];
-    let piece = |start: i64, loops: &[(i64, i64)]| Piece {
-        start: start as usize,
-        loops: loops.iter().filter(|l| l.0 != 1).map(|&(extent, stride)| (extent as usize, stride as isize)).collect(),
-        padding: 0,
-    };
+    let fours = (extent / FOUR, FOUR * step);
+    let last = (extent % FOUR != 0).then_some((extent - FOUR) * step);
     let mut pieces = Vec::new();
-    let mut starts = vec![first];
-    for &(extent, step) in &sets {
-        starts = starts.iter().flat_map(|&s| (0..extent).map(move |i| s + i * step)).collect();
+    for start in sets_of_panels(outer, unit, column.extent, first) {
+        let mut panels = |start: i64, count: i64, lanes: i64| {
+            let four = [(lanes, stride), (FOUR, step)];
+            match last {
+                None => {
+                    let around = [&[(count, stride * lanes)], &loops[..]].concat();
+                    pieces.push(piece(start, &[&around[..], &[fours], &four].concat()));
+                }
+                Some(last) => {
+                    for start in every(start, &[&[(count, stride * lanes)], &loops[..]].concat()) {
+                        pieces.push(piece(start, &[&[fours], &four[..]].concat()));
+                        pieces.push(piece(start + last, &four));
+                    }
+                }
+            }
+        };
+        if full > 0 {
+            panels(start, full, lanes);
+        }
+        if rest > 0 {
+            panels(start + full * lanes * stride, 1, rest);
+        }
     }
-    for start in starts {
+    Relayout { pieces }
+}
+
+/// Packs the second operand in panels of `lanes` columns and rewrites its strides: reduction strides count rows of a
+/// panel, outer strides whole sets of panels.
+fn panels(outer: &mut [Axis], column: &Axis, reduce: &mut [Axis], lanes: i64, first: i64) -> Relayout {
+    let depth = volume(reduce);
+    let loops: Vec<(i64, i64)> = reduce.iter().map(|a| (a.extent, a.strides[W])).collect();
+    let mut unit = 1;
+    for axis in reduce.iter_mut().rev() {
+        axis.strides[W] = unit;
+        unit *= axis.extent;
+    }
+    let (full, rest) = (column.extent / lanes, column.extent % lanes);
+    let stride = column.strides[W];
+    let mut pieces = Vec::new();
+    for start in sets_of_panels(outer, depth, column.extent, first) {
         if full > 0 {
             pieces.push(piece(start, &[&[(full, stride * lanes)], &loops[..], &[(lanes, stride)]].concat()));
         }

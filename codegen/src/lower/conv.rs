@@ -301,7 +301,7 @@ pub fn lower(l: &mut Lowering<'_>, id: NodeId, a: ConvAttributes<'_>, epilogue: 
 fn direct_ways(l: &Lowering<'_>, id: NodeId, layer: Layer) -> Vec<Algorithm> {
     let bytes = [0, 1].map(|i| (l.dims(l.operand(id, i)).iter().product::<usize>() * DType::F32.size()) as i64);
     let shape = [layer.results[1] as i64, layer.outputs as i64];
-    blockings(l.machine, DType::F32, shape, bytes, false).into_iter().map(Algorithm::Direct).collect()
+    blockings(l.machine, DType::F32, shape, bytes, false, false).into_iter().map(Algorithm::Direct).collect()
 }
 
 fn result(l: &mut Lowering<'_>, id: NodeId) -> Slot {

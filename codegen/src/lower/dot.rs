@@ -1,6 +1,6 @@
 //! Matrix products over any axes.
 
-use kiln_ir::infer::{DotDims, dot_dims};
+use kiln_ir::infer::{DotDims, dot_dims, sum_dtype};
 use kiln_ir::scalar::{BinaryFn, ScalarExpr};
 use kiln_ir::{NodeId, Value};
 
@@ -150,7 +150,7 @@ fn by_rows(
 ) -> Result<(), LowerError> {
     let kept: Vec<Axis> = roles.outer.iter().chain(&roles.rows).chain(&roles.columns).cloned().collect();
     let [x, w] = inputs;
-    let dtype = x.dtype;
+    let dtype = sum_dtype(x.dtype, w.dtype).unwrap_or(x.dtype);
     let product = of_two(BinaryFn::Mul, 0, 1);
     let reduction = Reduction {
         name: "dot",

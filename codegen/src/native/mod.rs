@@ -17,7 +17,7 @@ pub use target::{Backend, Features, Target, TargetError};
 use crate::clif;
 use crate::kir::{Kernel, VerifyErrors, verify};
 use crate::parallel::in_parallel;
-use crate::x64::{self, Isa};
+use crate::x64;
 
 /// Machine code of one kernel: position-independent, without relocations, its constants inside.
 ///
@@ -121,7 +121,7 @@ pub fn assembly(kernel: &Kernel, target: &Target) -> Result<String, CompileError
         Backend::Cranelift => Ok(clif::emit_clif(kernel, target)?.asm),
         Backend::Wide => {
             verify(kernel)?;
-            x64::listing(kernel, Isa::of(target.features())).map_err(|reason| wide_error(kernel, target, reason))
+            x64::listing(kernel, target.features()).map_err(|reason| wide_error(kernel, target, reason))
         }
     }
 }
@@ -149,7 +149,7 @@ impl<'t> Compiler<'t> {
         match self {
             Compiler::Cranelift(compiler) => compiler.compile(kernel),
             Compiler::Wide(target) => {
-                let compiled = x64::compile_kernel(kernel, Isa::of(target.features()));
+                let compiled = x64::compile_kernel(kernel, target.features());
                 let (code, align) = compiled.map_err(|reason| wide_error(kernel, target, reason))?;
                 Ok(CompiledKernel::new(code, align, kernel.scratch_bytes()))
             }

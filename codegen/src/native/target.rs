@@ -6,7 +6,7 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Aarch64Architecture, Architecture, Triple};
 
-/// CPU features, by the names of the x86-64 psABI levels.
+/// CPU features, by the names of the x86-64 psABI levels, and beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Features {
     /// What every CPU of the architecture has. On x86-64 this is x86-64-v2 (SSE4.2): the oldest that is supported.
@@ -15,15 +15,26 @@ pub enum Features {
     V3,
     /// x86-64-v4: AVX-512 as well. Vectors of 512 bits by the wide back end, of 128 by Cranelift.
     V4,
+    /// x86-64-v4 and AVX512-VNNI, which multiplies bytes.
+    V4Vnni,
 }
 
 impl Features {
+    /// All of them, the least first.
+    pub const ALL: [Features; 4] = [Features::Baseline, Features::V3, Features::V4, Features::V4Vnni];
+
+    /// Whether one instruction multiplies four bytes by four and adds the products to 32 bits.
+    pub const fn has_vnni(self) -> bool {
+        matches!(self, Features::V4Vnni)
+    }
+
     /// The name that `--target` takes on x86-64.
     pub const fn name(self) -> &'static str {
         match self {
             Features::Baseline => "x86-64-v2",
             Features::V3 => "x86-64-v3",
             Features::V4 => "x86-64-v4",
+            Features::V4Vnni => "x86-64-v4+vnni",
         }
     }
 
@@ -54,7 +65,7 @@ impl Features {
             Features::Baseline => &ALL[..V2],
             Features::V3 => &ALL[..V3],
             // the psABI's v4 has no VBMI and BITALG
-            Features::V4 => &ALL[..15],
+            Features::V4 | Features::V4Vnni => &ALL[..15],
         }
     }
 }
@@ -84,7 +95,7 @@ impl Backend {
 pub enum TargetError {
     /// No such target, or the name does not parse.
     #[error(
-        "unknown target `{0}`: expected host, x86-64-v2, x86-64-v3, x86-64-v4, aarch64, or a triple such as aarch64-unknown-linux-gnu"
+        "unknown target `{0}`: expected host, x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4+vnni, aarch64, or a triple such as aarch64-unknown-linux-gnu"
     )]
     Unknown(String),
     /// Cranelift has no back end for it in this build.
@@ -130,13 +141,12 @@ impl Target {
         Target::new(Triple::host(), host_features()?)
     }
 
-    /// A target by name: `host`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4`, `aarch64` (on the host's system), or a triple.
+    /// A target by name: `host`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4`, `x86-64-v4+vnni`, `aarch64` (on the host's system), or a triple.
     pub fn named(name: &str) -> Result<Target, TargetError> {
         if name == "host" {
             return Target::host();
         }
-        let levels = [Features::Baseline, Features::V3, Features::V4];
-        if let Some(features) = levels.into_iter().find(|level| level.name() == name) {
+        if let Some(features) = Features::ALL.into_iter().find(|level| level.name() == name) {
             return Target::new(Triple { architecture: Architecture::X86_64, ..Triple::host() }, features);
         }
         if name == "aarch64" {
@@ -216,7 +226,7 @@ impl Target {
     /// The CPU features that code for this target may use, by LLVM's names; empty where the architecture's base is
     /// all that is used.
     pub fn feature_names(&self) -> &'static [&'static str] {
-        const V4: [&str; 17] = [
+        const ALL: [&str; 18] = [
             "sse3",
             "ssse3",
             "sse4.1",
@@ -234,11 +244,13 @@ impl Target {
             "avx512dq",
             "avx512vl",
             "avx512bw",
+            "avx512vnni",
         ];
         match (self.isa.triple().architecture, self.features) {
-            (Architecture::X86_64, Features::Baseline) => &V4[..5],
-            (Architecture::X86_64, Features::V3) => &V4[..13],
-            (Architecture::X86_64, Features::V4) => &V4,
+            (Architecture::X86_64, Features::Baseline) => &ALL[..5],
+            (Architecture::X86_64, Features::V3) => &ALL[..13],
+            (Architecture::X86_64, Features::V4) => &ALL[..17],
+            (Architecture::X86_64, Features::V4Vnni) => &ALL,
             _ => &[],
         }
     }
@@ -296,9 +308,12 @@ fn host_features() -> Result<Features, TargetError> {
     if missing!("avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "lzcnt").is_some() {
         return Ok(Features::Baseline);
     }
-    match missing!("avx512f", "avx512dq", "avx512vl", "avx512bw", "avx512cd") {
-        Some(_) => Ok(Features::V3),
-        None => Ok(Features::V4),
+    if missing!("avx512f", "avx512dq", "avx512vl", "avx512bw", "avx512cd").is_some() {
+        return Ok(Features::V3);
+    }
+    match missing!("avx512vnni") {
+        Some(_) => Ok(Features::V4),
+        None => Ok(Features::V4Vnni),
     }
 }
 

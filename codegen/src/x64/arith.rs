@@ -50,6 +50,7 @@ impl Emitter<'_> {
             kir::Inst::Unary(op, a) => self.unary(*op, ty, *a),
             kir::Inst::Binary(op, a, b) => self.binary(*op, ty, *a, *b),
             kir::Inst::Fma(a, b, c) => self.fma(ty, *a, *b, *c),
+            kir::Inst::DotBytes(a, b, c) => self.dot_bytes(ty, *a, *b, *c),
             kir::Inst::Compare(op, a, b) => {
                 let from = self.kernel.type_of(*a);
                 let (a, b) = (self.parts(*a), self.sources_of(*b, from));

@@ -8,16 +8,17 @@ use super::encode::{ALIGN, Encoded, encode};
 use super::function::machine_env;
 use super::isa::Isa;
 use crate::kir::{Kernel, math};
+use crate::native::Features;
 
 /// The machine code of a verified kernel. `Err` says what the register allocator or the encoder refused: a bug here.
-pub(crate) fn compile_kernel(kernel: &Kernel, isa: Isa) -> Result<(Vec<u8>, u32), String> {
-    let encoded = encoded(&math::expand(kernel), isa, false)?;
+pub(crate) fn compile_kernel(kernel: &Kernel, features: Features) -> Result<(Vec<u8>, u32), String> {
+    let encoded = encoded(&math::expand(kernel), features, false)?;
     Ok((encoded.bytes, ALIGN as u32))
 }
 
 /// The machine instructions of a kernel, each group under what it computes.
-pub(crate) fn listing(kernel: &Kernel, isa: Isa) -> Result<String, String> {
-    let encoded = encoded(&math::expand(kernel), isa, true)?;
+pub(crate) fn listing(kernel: &Kernel, features: Features) -> Result<String, String> {
+    let encoded = encoded(&math::expand(kernel), features, true)?;
     let mut formatter = IntelFormatter::new();
     let mut text = String::new();
     let mut comments = encoded.comments.iter().peekable();
@@ -32,9 +33,9 @@ pub(crate) fn listing(kernel: &Kernel, isa: Isa) -> Result<String, String> {
     Ok(text)
 }
 
-fn encoded(kernel: &Kernel, isa: Isa, listing: bool) -> Result<Encoded, String> {
-    let function = emit(kernel, isa, listing);
+fn encoded(kernel: &Kernel, features: Features, listing: bool) -> Result<Encoded, String> {
+    let function = emit(kernel, features, listing);
     let options = RegallocOptions { validate_ssa: cfg!(debug_assertions), ..RegallocOptions::default() };
-    let output = regalloc2::run(&function, &machine_env(isa), &options).map_err(|e| format!("{e:?}"))?;
+    let output = regalloc2::run(&function, &machine_env(Isa::of(features)), &options).map_err(|e| format!("{e:?}"))?;
     encode(&function, &output)
 }

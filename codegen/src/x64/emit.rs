@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use iced_x86::Code;
 use regalloc2::{Operand, RegClass, VReg};
 
+use super::dot::Extension;
 use super::fold::foldable_loads;
 use super::function::{Builder, Function};
 use super::inst::{Arg, Flag, Flow, Inst, Label, Mem, Size, regs};
@@ -14,6 +15,7 @@ use super::memory::LINE;
 use super::op::{Lowest, Width};
 use crate::kir::address::{AddressPlan, Chain};
 use crate::kir::{Bits, Block, Buffer, Condition, DType, For, If, Index, Kernel, LoopKind, Statement, Value, Var};
+use crate::native::Features;
 
 /// What a loop variable is at the place that is being emitted.
 #[derive(Clone, Copy)]
@@ -53,6 +55,10 @@ pub(super) struct Emitter<'a> {
     pub first_lanes: HashMap<u32, VReg>,
     /// Whether the stores of streamed buffers pass the caches by, in the loop that is being emitted.
     pub streaming: bool,
+    /// The even and odd bytes of registers as 16-bit numbers, in the block that is being emitted.
+    pub words: HashMap<(VReg, Extension), [VReg; 2]>,
+    /// Whether the CPU has an instruction for products of bytes.
+    pub vnni: bool,
     plan: AddressPlan,
     pointers: HashMap<Chain, VReg>,
     scratch_offsets: Vec<usize>,
@@ -64,7 +70,8 @@ pub(super) struct Emitter<'a> {
 }
 
 /// Emits a verified kernel of primitive instructions; with comments for people where `listing`.
-pub(super) fn emit(kernel: &Kernel, isa: Isa, listing: bool) -> Function {
+pub(super) fn emit(kernel: &Kernel, features: Features, listing: bool) -> Function {
+    let isa = Isa::of(features);
     let mut f = Builder::new(isa);
     let entry = f.block();
     f.fill(entry);
@@ -82,6 +89,8 @@ pub(super) fn emit(kernel: &Kernel, isa: Isa, listing: bool) -> Function {
         masks: HashMap::new(),
         first_lanes: HashMap::new(),
         streaming: false,
+        words: HashMap::new(),
+        vnni: features.has_vnni(),
         plan: AddressPlan::new(kernel),
         pointers: HashMap::new(),
         scratch_offsets: kernel.scratch_offsets(),
@@ -200,6 +209,7 @@ impl Emitter<'_> {
         self.f.fill(block);
         self.materialised.clear();
         self.masks.clear();
+        self.words.clear();
     }
 
     // Structure

@@ -48,12 +48,12 @@ fn block(kernel: &Kernel, isa: Isa, body: &Block, uses: &[u32], folds: &mut [boo
                     pending.remove(&operand);
                     folds[operand.0 as usize] = true;
                 }
-                if let Inst::Load { stride, .. } = inst {
+                if let Inst::Load { buffer, stride, .. } = inst {
                     let ty = kernel.type_of(*value);
                     let suits = matches!(ty.dtype, DType::F32 | DType::F64 | DType::I32 | DType::I64);
-                    let whole = match stride {
+                    let whole = match stride.wrapping_mul(kernel.element_size(*buffer)) {
                         0 => isa.embeds_broadcasts() && isa.parts(ty) == 1,
-                        1 => (0..isa.parts(ty)).all(|i| isa.fills(ty, i)),
+                        step if step == ty.dtype.size() as i64 => (0..isa.parts(ty)).all(|i| isa.fills(ty, i)),
                         _ => false,
                     };
                     if suits && whole && uses[value.0 as usize] == 1 {
@@ -81,7 +81,7 @@ fn memory_operand(inst: &Inst, could: impl Fn(Value) -> bool) -> Option<Value> {
     let candidates = match *inst {
         Inst::Fma(a, b, _) => [Some(b), Some(a)],
         Inst::Binary(BinaryOp::Add | BinaryOp::Mul, a, b) => [Some(b), Some(a)],
-        Inst::Binary(BinaryOp::Sub | BinaryOp::Div, _, b) => [Some(b), None],
+        Inst::Binary(BinaryOp::Sub | BinaryOp::Div, _, b) | Inst::DotBytes(_, b, _) => [Some(b), None],
         _ => [None, None],
     };
     candidates.into_iter().flatten().find(|&value| could(value))

@@ -10,7 +10,7 @@ use crate::native::Features;
 /// A vector instruction set. All that the back end makes of a kernel follows from it: widths, what a boolean is, and
 /// which operands may be in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Isa {
+pub(super) enum Isa {
     /// AVX2, FMA and F16C (x86-64-v3): 16 registers of 256 bits, VEX encodings. A boolean is a 32-bit lane of all ones
     /// or zeros.
     Avx2,
@@ -23,7 +23,7 @@ impl Isa {
     /// The instruction set of a feature level; that of x86-64-v3 is the least there is.
     pub const fn of(features: Features) -> Isa {
         match features {
-            Features::V4 => Isa::Avx512,
+            Features::V4 | Features::V4Vnni => Isa::Avx512,
             Features::Baseline | Features::V3 => Isa::Avx2,
         }
     }

@@ -18,7 +18,7 @@ impl Emitter<'_> {
     /// Loads a value whose lanes are `stride` elements apart.
     pub(super) fn load(&mut self, value: Value, buffer: Buffer, index: &Index, stride: i64) -> Def {
         let ty = self.kernel.type_of(value);
-        let size = ty.dtype.size() as i64;
+        let size = self.kernel.element_size(buffer);
         let step = stride.wrapping_mul(size);
         let from = self.address(buffer, index, size, step.wrapping_mul(i64::from(ty.lanes)));
         if self.folds(value) {
@@ -32,7 +32,9 @@ impl Emitter<'_> {
         Def::Parts(match stride {
             _ if ty.lanes == 1 => vec![self.load_scalar(ty.dtype, from)],
             0 => self.load_broadcast(ty, from),
-            1 => (0..self.isa.parts(ty)).map(|i| self.load_part(ty, i, from)).collect(),
+            _ if step == ty.dtype.size() as i64 => {
+                (0..self.isa.parts(ty)).map(|i| self.load_part(ty, i, from)).collect()
+            }
             _ => self.load_strided(ty, from, step),
         })
     }

@@ -13,6 +13,8 @@
 //! | constants | in memory, in every lane | in memory, one element, embedded broadcasts |
 //! | parts of registers | masked moves of 32- and 64-bit lanes, else element by element | masked moves |
 //!
+//! Products of bytes are one instruction with AVX512-VNNI, and several without (`dot.rs`).
+//!
 //! Emission is the same for both: it asks for an [`Op`](op::Op), and what AVX2 has no instruction for is a sequence of
 //! those that it has (`avx2.rs`). Booleans keep to themselves in `mask.rs`.
 //!
@@ -30,6 +32,7 @@ mod arith;
 mod avx2;
 mod compile;
 mod convert;
+mod dot;
 mod emit;
 mod encode;
 mod fold;
@@ -42,4 +45,3 @@ mod memory;
 mod op;
 
 pub(crate) use compile::{compile_kernel, listing};
-pub(crate) use isa::Isa;

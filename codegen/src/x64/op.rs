@@ -301,6 +301,22 @@ ops! {
             EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32,
         ]
         [VEX_Vpmulld_xmm_xmm_xmmm128, VEX_Vpmulld_ymm_ymm_ymmm256];
+    /// D = sums of the two products of 16-bit halves, signed.
+    MulAddWords:
+        [
+            EVEX_Vpmaddwd_xmm_k1z_xmm_xmmm128,
+            EVEX_Vpmaddwd_ymm_k1z_ymm_ymmm256,
+            EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512,
+        ]
+        [VEX_Vpmaddwd_xmm_xmm_xmmm128, VEX_Vpmaddwd_ymm_ymm_ymmm256];
+    /// D = d + the four products of bytes, those of a unsigned, those of b signed. AVX512-VNNI.
+    DotBytes:
+        [
+            EVEX_Vpdpbusd_xmm_k1z_xmm_xmmm128b32,
+            EVEX_Vpdpbusd_ymm_k1z_ymm_ymmm256b32,
+            EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32,
+        ]
+        [];
     /// D = low half of a * b.
     MulI64:
         [
@@ -461,6 +477,30 @@ ops! {
             EVEX_Vpsrlvq_zmm_k1z_zmm_zmmm512b64,
         ]
         [VEX_Vpsrlvq_xmm_xmm_xmmm128, VEX_Vpsrlvq_ymm_ymm_ymmm256];
+    /// Every half by the immediate.
+    ShlFixed16:
+        [
+            EVEX_Vpsllw_xmm_k1z_xmmm128_imm8,
+            EVEX_Vpsllw_ymm_k1z_ymmm256_imm8,
+            EVEX_Vpsllw_zmm_k1z_zmmm512_imm8,
+        ]
+        [VEX_Vpsllw_xmm_xmm_imm8, VEX_Vpsllw_ymm_ymm_imm8];
+    /// Every half by the immediate, the sign fills.
+    ShrFixed16:
+        [
+            EVEX_Vpsraw_xmm_k1z_xmmm128_imm8,
+            EVEX_Vpsraw_ymm_k1z_ymmm256_imm8,
+            EVEX_Vpsraw_zmm_k1z_zmmm512_imm8,
+        ]
+        [VEX_Vpsraw_xmm_xmm_imm8, VEX_Vpsraw_ymm_ymm_imm8];
+    /// Every half by the immediate, zeros fill.
+    ShrLogicalFixed16:
+        [
+            EVEX_Vpsrlw_xmm_k1z_xmmm128_imm8,
+            EVEX_Vpsrlw_ymm_k1z_ymmm256_imm8,
+            EVEX_Vpsrlw_zmm_k1z_zmmm512_imm8,
+        ]
+        [VEX_Vpsrlw_xmm_xmm_imm8, VEX_Vpsrlw_ymm_ymm_imm8];
     /// Every lane by the immediate.
     ShlFixed64:
         []

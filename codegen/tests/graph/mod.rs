@@ -96,7 +96,7 @@ pub fn check(graph: &Graph, feeds: &[(String, Tensor)], tolerance: f64) -> Compi
     let narrower = compile(graph, &half, options()).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     run(graph, &narrower, feeds, &want, tolerance);
     // Cranelift, with its own tiles and vectors, and with those for wider registers, which it legalises
-    for machine in [kiln_codegen::compile::machine(&portable), Machine::X86_64_512] {
+    for machine in [kiln_codegen::compile::machine(&portable), Machine::X86_64_512_VNNI] {
         let module = compile_for(graph, &portable, machine, options()).unwrap_or_else(|e| panic!("{e}\n{graph}"));
         run(graph, &module, feeds, &want, tolerance);
     }

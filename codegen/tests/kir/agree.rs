@@ -9,8 +9,7 @@ use proptest::prelude::*;
 /// Every feature level that the host has, by Cranelift and by the level's own back end.
 fn targets() -> Vec<Target> {
     let host = Target::host().expect("the host is supported");
-    let levels = [Features::Baseline, Features::V3, Features::V4];
-    let levels = levels.into_iter().filter(|&level| level <= host.features());
+    let levels = Features::ALL.into_iter().filter(|&level| level <= host.features());
     let targets = levels.map(|level| Target::new(host.triple().clone(), level).expect("a level below the host's"));
     let mut targets: Vec<Target> = targets.flat_map(|target| [target.clone().portable(), target]).collect();
     targets.dedup_by_key(|target| (target.features(), target.backend()));

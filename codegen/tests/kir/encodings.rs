@@ -85,6 +85,14 @@ proptest! {
         let beyond: Vec<String> = instructions(&kernel, &v3()).iter().filter_map(beyond_v3).collect();
         prop_assert!(beyond.is_empty(), "{beyond:#?}\n{kernel}");
     }
+
+    #[test]
+    fn code_for_x86_64_v4_needs_nothing_beyond_it(words in prop::collection::vec(any::<u32>(), 0..400)) {
+        let kernel = random_kernel(words);
+        let v4 = Target::named("x86-64-v4").expect("a level that is known");
+        let beyond: Vec<String> = instructions(&kernel, &v4).iter().filter_map(beyond_v4).collect();
+        prop_assert!(beyond.is_empty(), "{beyond:#?}\n{kernel}");
+    }
 }
 
 /// Sums products of 16 columns and 6 rows in registers.
@@ -123,6 +131,66 @@ fn a_tile_of_6_rows_and_16_columns_stays_in_the_registers_of_x86_64_v3() {
     assert_eq!(all.iter().filter_map(beyond_v3).collect::<Vec<_>>(), Vec::<String>::new());
     let v4 = instructions(&tile(), &Target::named("x86-64-v4").expect("a level that is known"));
     assert!(v4.iter().any(|i| beyond_v3(i).is_some()), "what is looked for is found where it is");
+}
+
+/// Sums products of bytes of 32 columns and 4 rows in registers.
+fn tile_of_bytes() -> Kernel {
+    let (rows, depth, lanes) = (4i64, 64i64, 32i64);
+    let mut b = KernelBuilder::new("tile_of_bytes");
+    let x = b.input("x", DType::U8, rows * depth);
+    let w = b.input("w", DType::I8, depth * lanes);
+    let y = b.output("y", DType::I32, rows * lanes);
+    let zero = b.constant_int(VType::new(DType::I32, lanes as u32), 0);
+    let sums = b.loop_of(LoopKind::Serial, depth / 4, &vec![zero; rows as usize], |b, k, sums| {
+        let columns = b.load_words(w, k * (4 * lanes), 4, lanes as u32);
+        let row = |(row, &sum): (usize, &Value)| {
+            let bytes = b.load_words(x, k * 4 + row as i64 * depth, 0, lanes as u32);
+            b.dot_bytes(bytes, columns, sum)
+        };
+        sums.iter().enumerate().map(row).collect()
+    });
+    for (row, &sum) in (0i64..).zip(&sums) {
+        b.store(y, row * lanes, sum);
+    }
+    b.finish().unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn products_of_bytes_are_one_instruction_where_the_cpu_has_it() {
+    let kernel = tile_of_bytes();
+    let of = |level: &str| instructions(&kernel, &Target::named(level).expect("a level that is known"));
+    let count = |all: &[Instruction], mnemonic| all.iter().filter(|i| i.mnemonic() == mnemonic).count();
+    let vnni = of("x86-64-v4+vnni");
+    let dots: Vec<&Instruction> = vnni.iter().filter(|i| i.mnemonic() == Mnemonic::Vpdpbusd).collect();
+    assert_eq!(dots.len(), 8, "one for each row and register of columns");
+    let loads = |mnemonic| vnni.iter().filter(move |i| i.mnemonic() == mnemonic && i.op1_kind() == OpKind::Memory);
+    let unsigned: Vec<Register> = loads(Mnemonic::Vbroadcastss).map(|i| i.op0_register()).collect();
+    for dot in dots {
+        assert_eq!(dot.cpuid_features(), [CpuidFeature::AVX512_VNNI], "{dot}");
+        assert!(dot.op0_register().is_zmm(), "{dot}");
+        // rows, which are broadcast, are the unsigned operand
+        assert!(unsigned.contains(&dot.op1_register()), "{dot}");
+    }
+    let others: Vec<String> =
+        vnni.iter().filter(|i| i.mnemonic() != Mnemonic::Vpdpbusd).filter_map(beyond_v4).collect();
+    assert!(others.is_empty(), "{others:?}");
+    for (level, registers) in [("x86-64-v4", 2), ("x86-64-v3", 4)] {
+        let all = of(level);
+        assert_eq!(all.iter().filter_map(beyond_v4).collect::<Vec<_>>(), Vec::<String>::new(), "{level}");
+        assert_eq!(count(&all, Mnemonic::Vpmaddwd), 2 * 4 * registers, "{level}: even and odd bytes");
+        // each operand is extended once, for all products that it is in
+        assert_eq!(count(&all, Mnemonic::Vpsraw), 2 * registers, "{level}");
+        assert_eq!(count(&all, Mnemonic::Vpsrlw), 4, "{level}");
+        assert_eq!(count(&all, Mnemonic::Vpmaddubsw), 0, "{level}: it saturates");
+    }
+}
+
+/// What of an instruction is beyond x86-64-v4.
+fn beyond_v4(instruction: &Instruction) -> Option<String> {
+    use CpuidFeature::*;
+    let in_v4 = |feature| in_v3(feature) || matches!(feature, AVX512F | AVX512BW | AVX512DQ | AVX512VL | AVX512CD);
+    let foreign = instruction.cpuid_features().iter().find(|&&feature| !in_v4(feature));
+    foreign.map(|foreign| format!("{:?}: {foreign:?}", instruction.code()))
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn reference(op: UnaryOp) -> fn(f64) -> f64 {
 /// With and without fused multiply-add, in every width of vectors.
 fn targets() -> Vec<Target> {
     let host = Target::host().unwrap();
-    let levels = [Features::Baseline, Features::V3, Features::V4].into_iter().filter(|&level| level <= host.features());
+    let levels = Features::ALL.into_iter().filter(|&level| level <= host.features());
     levels.map(|level| Target::new(host.triple().clone(), level).unwrap()).collect()
 }
 

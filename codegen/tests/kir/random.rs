@@ -130,7 +130,13 @@ impl Generator {
 
     fn load(&mut self, dtype: DType, lanes: u32) -> Value {
         let buffer = self.inputs[self.dtype_at(dtype)];
-        let value = match self.choices.below(6) {
+        let value = match self.choices.below(if dtype == DType::I32 { 8 } else { 6 }) {
+            6 | 7 => {
+                let stride = self.choices.pick(&[4, 0, 1, 7]);
+                let index = self.input_index(0);
+                let bytes = self.inputs[self.dtype_at(DType::I8)];
+                self.b.load_words(bytes, index, stride, lanes)
+            }
             0 => {
                 let index = self.input_index(0);
                 self.b.load_splat(buffer, index, lanes)
@@ -188,7 +194,7 @@ impl Generator {
     fn instruction(&mut self) {
         use DType::*;
         let lanes = self.lanes();
-        let value = match self.choices.below(14) {
+        let value = match self.choices.below(15) {
             0 | 1 => {
                 let dtype = self.choices.pick(&DTYPES);
                 self.load(dtype, lanes);
@@ -289,6 +295,12 @@ impl Generator {
                 let sum = self.b.reduce(op, x);
                 self.pool.push(sum);
                 self.b.splat(sum, lanes)
+            }
+            13 => {
+                let x = self.some(|t| t.dtype == I32, VType::new(I32, lanes));
+                let ty = self.b.type_of(x);
+                let (y, z) = (self.some_of(ty), self.some_of(ty));
+                self.b.dot_bytes(x, y, z)
             }
             _ => match self.choices.below(3) {
                 0 => {

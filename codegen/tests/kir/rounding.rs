@@ -55,7 +55,7 @@ fn check<T: Copy + std::fmt::Debug, const N: usize>(
     expected: impl Fn(T) -> (u16, bool),
 ) {
     let host = Target::host().expect("the host is supported");
-    let levels = [Features::Baseline, Features::V3, Features::V4].into_iter().filter(|&l| l <= host.features());
+    let levels = Features::ALL.into_iter().filter(|&l| l <= host.features());
     let targets: Vec<Target> = levels.map(|l| Target::new(host.triple().clone(), l).unwrap()).collect();
     for lanes in [1u32, 2, 4, 8] {
         let n = values.len() / 8 * 8;

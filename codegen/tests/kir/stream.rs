@@ -21,7 +21,7 @@ fn doubled(dtype: DType, [rows, columns, pitch, start]: [i64; 4], lanes: u32) ->
 
 fn wide() -> Vec<Target> {
     let host = Target::host().unwrap();
-    let levels = [Features::V3, Features::V4].into_iter().filter(|&level| level <= host.features());
+    let levels = Features::ALL.into_iter().filter(|&level| level <= host.features());
     let targets = levels.map(|level| Target::new(host.triple().clone(), level).unwrap());
     targets.filter(|target| target.backend() == Backend::Wide).collect()
 }

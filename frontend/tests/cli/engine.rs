@@ -50,7 +50,7 @@ fn native_code_for_older_cpus_runs_here() {
     let place = Place::with_digits();
     let expected = scores(&place, &format!("run {DIGITS} --interpret"));
     let host = Target::host().expect("this machine is supported");
-    let levels = [Features::Baseline, Features::V3, Features::V4].into_iter().filter(|&level| level <= host.features());
+    let levels = Features::ALL.into_iter().filter(|&level| level <= host.features());
     for level in levels.map(Features::name) {
         // without a portable half there is nothing else to run
         place.kiln(&format!("compile {DIGITS} -o {level}.art --target {level} --no-portable")).ok();

@@ -29,6 +29,15 @@ pub fn dot_dims(
     DotDims { lhs_free: free(lhs_rank, lhs_used), rhs_free: free(rhs_rank, rhs_used) }
 }
 
+/// The dtype of a sum of products of elements of these dtypes: their own where they are one, i32 of a u8 and an i8. `None`: they
+/// are not multiplied.
+pub fn sum_dtype(a: DType, b: DType) -> Option<DType> {
+    match (a, b) {
+        (DType::U8, DType::I8) | (DType::I8, DType::U8) => Some(DType::I32),
+        _ => (a == b && a != DType::Bool).then_some(a),
+    }
+}
+
 pub(super) fn dot(
     lb: &[usize],
     rb: &[usize],
@@ -38,8 +47,8 @@ pub(super) fn dot(
     c: &mut Checker,
 ) -> Inferred {
     let (lhs, rhs) = (&t[0], &t[1]);
-    let numeric = lhs.dtype == rhs.dtype && lhs.dtype != DType::Bool;
-    c.check("C1", numeric, || format!("{} and {}", lhs.dtype, rhs.dtype));
+    let dtype = sum_dtype(lhs.dtype, rhs.dtype);
+    c.check("C1", dtype.is_some(), || format!("{} and {}", lhs.dtype, rhs.dtype));
     let proper = |rank: usize, a: &[usize], b: &[usize]| {
         let all = [a, b].concat();
         all.iter().enumerate().all(|(i, x)| *x < rank && !all[..i].contains(x))
@@ -66,7 +75,7 @@ pub(super) fn dot(
         .map(|&a| lhs.dims[a].clone())
         .chain(free.rhs_free.iter().map(|&a| rhs.dims[a].clone()))
         .collect();
-    Some(vec![TensorType { dtype: lhs.dtype, dims }])
+    Some(vec![TensorType { dtype: dtype?, dims }])
 }
 
 /// Positions of (x's channel axis, x's first spatial axis, w's output channels, w's input channels, w's first
@@ -124,8 +133,8 @@ pub(super) fn conv(a: &ConvAttributes<'_>, t: &[TensorType], c: &mut Checker) ->
     let &ConvAttributes { strides, padding, lhs_dilation, rhs_dilation, groups, layout } = a;
     let (x, w) = (&t[0], &t[1]);
     let rank = x.rank();
-    let ok = x.dtype == w.dtype && x.dtype != DType::Bool && rank >= 3 && w.rank() == rank;
-    if !c.check("C1", ok, || format!("{x} and {w}")) {
+    let dtype = sum_dtype(x.dtype, w.dtype);
+    if !c.check("C1", dtype.is_some() && rank >= 3 && w.rank() == rank, || format!("{x} and {w}")) {
         return None;
     }
     let n = rank - 2;
@@ -179,7 +188,7 @@ pub(super) fn conv(a: &ConvAttributes<'_>, t: &[TensorType], c: &mut Checker) ->
         ConvLayout::ChannelsFirst => [vec![batch, out], spatial].concat(),
         ConvLayout::ChannelsLast => [vec![batch], spatial, vec![out]].concat(),
     };
-    Some(vec![TensorType { dtype: x.dtype, dims }])
+    Some(vec![TensorType { dtype: dtype?, dims }])
 }
 
 /// A contraction with an epilogue: `base`'s own inference, then the extras.

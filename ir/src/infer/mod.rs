@@ -12,7 +12,7 @@ mod window;
 
 use std::fmt;
 
-pub use contraction::{ConvAttributes, ConvWindow, DotDims, conv_dims, dot_dims};
+pub use contraction::{ConvAttributes, ConvWindow, DotDims, conv_dims, dot_dims, sum_dtype};
 pub use window::{filled, padding_or_none, window_extent};
 
 use crate::elementwise_op;

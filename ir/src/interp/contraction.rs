@@ -1,12 +1,13 @@
 //! Matrix products and convolutions: sums of products, in a stated order.
 
 use super::array::{Array, zip_data};
+use super::elementwise::convert;
 use super::error::EvalError;
 use super::number::Number;
 use super::scalar::Scalar;
 use super::strides::{Offsets, pick, row_major};
 use super::window::{WindowAxis, covered, places};
-use crate::infer::{ConvAttributes, ConvWindow, conv_dims, dot_dims};
+use crate::infer::{ConvAttributes, ConvWindow, conv_dims, dot_dims, sum_dtype};
 
 /// The axes of a `dot_general`.
 pub struct DotAxes<'a> {
@@ -30,8 +31,18 @@ pub fn dot<S: Scalar>(lhs: &Array<S>, rhs: &Array<S>, dims: &[usize], axes: &Dot
     let (rows, columns) = (of(lhs, &free.lhs_free), of(rhs, &free.rhs_free));
     let places: Vec<(usize, usize)> =
         batches.iter().flat_map(|&(bx, by)| rows.iter().map(move |&row| (bx + row, by))).collect();
+    let [lhs, rhs] = factors(lhs, rhs)?;
     let data = zip_data!(&*lhs.data, &*rhs.data, |x, y| rows_of_sums(x, y, &places, &terms, &columns));
     Ok(Array::new(lhs.dtype, dims, data))
+}
+
+/// Both operands in the dtype of their products.
+fn factors<S: Scalar>(x: &Array<S>, y: &Array<S>) -> Result<[Array<S>; 2], EvalError> {
+    let dtype = sum_dtype(x.dtype, y.dtype).ok_or(EvalError::Bug { what: "factors of unlike dtypes" })?;
+    let converted = |x: &Array<S>| -> Result<Array<S>, EvalError> {
+        Ok(if x.dtype == dtype { x.clone() } else { Array::new(dtype, &x.dims, convert(&x.data, dtype)?) })
+    };
+    Ok([converted(x)?, converted(y)?])
 }
 
 /// For each place (a start in x and one in y), and each column (an offset in y): the sum of products over `terms`,
@@ -91,6 +102,7 @@ pub fn conv<S: Scalar>(x: &Array<S>, w: &Array<S>, dims: &[usize], a: &ConvAttri
     let (x_channel, w_in, w_out) =
         (x_steps[channel] as usize, w_steps[in_channel] as usize, w_steps[out_channel] as usize);
 
+    let [x, w] = &factors(x, w)?;
     let data = zip_data!(&*x.data, &*w.data, |xs, ws| {
         let mut out = vec![Number::ZERO; dims.iter().product()];
         // Without channels there is nothing to sum, and a window without elements may have any extents.

@@ -102,7 +102,8 @@ fn select<S: Scalar>(condition: &Data<S>, x: &Data<S>, y: &Data<S>) -> Result<Da
         .collect()))
 }
 
-fn convert<S: Scalar>(x: &Data<S>, dtype: DType) -> Result<Data<S>, EvalError> {
+/// Each element in `dtype`; see [`Datum::convert`].
+pub(super) fn convert<S: Scalar>(x: &Data<S>, dtype: DType) -> Result<Data<S>, EvalError> {
     let mut out = Data::with_capacity(dtype, x.count());
     for i in 0..x.count() {
         out.push(x.get(i).convert(dtype)?)?;

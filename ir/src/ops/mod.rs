@@ -285,7 +285,8 @@ define_ops! {
     ];
 
     // ---- L0: contractions ----
-    /// Sums products over the contracted axes. Result dims: batch, then lhs's free axes, then rhs's, each in order.
+    /// Sums products over the contracted axes. Result dims: batch, then lhs's free axes, then rhs's, each in order. Products of
+    /// a u8 and an i8 are i32, and so is the result.
     L0 Dot = "dot_general" (lhs, rhs) {
         /// Batch axes of lhs.
         lhs_batch: Vec<usize> = Vec::new(),
@@ -296,12 +297,13 @@ define_ops! {
         /// Contracted axes of rhs, pairwise.
         rhs_contract: Vec<usize>,
     } [
-        "C1": "lhs and rhs have one numeric dtype",
+        "C1": "lhs and rhs have one numeric dtype, or are u8 and i8",
         "C2": "axes are in range and distinct within an operand",
         "C3": "as many lhs as rhs axes, batch and contracted, with equal extents pairwise",
     ];
     /// Convolution (cross-correlation) over any number of spatial axes; both its gradients are of the same form.
     /// result[n, k, o] = Σ_{c, r} x[n, c, o·stride + r·rhs_dilation − low] · w[k, c, r], x first dilated by lhs_dilation.
+    /// Products of a u8 and an i8 are i32, and so is the result.
     L0 Conv = "conv_general" (x, w) {
         /// Steps of the window, per spatial axis; empty means 1.
         strides: Vec<usize> = Vec::new(),
@@ -316,7 +318,7 @@ define_ops! {
         /// Where the channels are.
         layout: ConvLayout = ConvLayout::ChannelsFirst,
     } [
-        "C1": "x and w have one numeric dtype and one rank ≥ 3",
+        "C1": "x and w have one numeric dtype, or are u8 and i8, and one rank ≥ 3",
         "C2": "the lists have one entry per spatial axis, or are empty",
         "C3": "strides, dilations and groups ≥ 1",
         "C4": "channels of x = groups × input channels of w",

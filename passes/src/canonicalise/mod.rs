@@ -6,6 +6,7 @@
 
 pub mod arithmetic;
 pub mod batch_norm;
+pub mod bytes;
 pub mod constant;
 pub mod contraction;
 pub mod intern;
@@ -42,6 +43,7 @@ pub static RULES: &[&[Rule]] = &[
     arithmetic::RULES,
     batch_norm::RULES,
     contraction::RULES,
+    bytes::RULES,
     crate::recognise::RULES[0],
     crate::recognise::RULES[1],
 ];

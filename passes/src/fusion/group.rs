@@ -1,5 +1,6 @@
 //! A group: an expression of several values, perhaps beginning with a contraction, that is not made yet.
 
+use kiln_ir::infer::sum_dtype;
 use kiln_ir::scalar::{ScalarBuilder, ScalarExpr};
 use kiln_ir::{DType, Dim, GraphError, Node, NodeId, Op, Value};
 
@@ -140,7 +141,7 @@ impl Group {
     }
 
     fn is_typed(&self, rewriter: &Rewriter<'_, '_>, node: &Node) -> bool {
-        let base = self.base.iter().map(|b| rewriter.ty(b.lhs).dtype);
+        let base = self.base.iter().filter_map(|b| sum_dtype(rewriter.ty(b.lhs).dtype, rewriter.ty(b.rhs).dtype));
         let dtypes: Vec<DType> = base.chain(self.operands.iter().map(|&v| rewriter.ty(v).dtype)).collect();
         self.expr.result_type(&dtypes) == Ok(node.types[0].dtype)
     }

@@ -1,11 +1,12 @@
 //! Every rule alone: graphs drawn from its precondition become the same function, and a mistake in what it made of them
 //! would have been noticed.
 //!
-//! A rule is a row of [`canonical::ROWS`], [`recognised::ROWS`], [`rewrites::ROWS`] or [`fused::ROWS`]: which others must
+//! A rule is a row of [`canonical::ROWS`], [`bytes::ROWS`], [`recognised::ROWS`], [`rewrites::ROWS`] or [`fused::ROWS`]: which others must
 //! be on for it to be reached, how results are compared, and how a graph is drawn. To prove another rule, add a row. It has a row of
 //! [`refusals::all`], too: graphs that it must leave alone. [`page`] makes `docs/rules.md` of the tables, and names the rules that
 //! lack something.
 
+mod bytes;
 mod canonical;
 mod draw;
 mod fused;
@@ -52,7 +53,7 @@ const DRAWS: u64 = 24;
 const REFUSED: u64 = 96;
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    canonical::ROWS.iter().chain(recognised::ROWS).chain(rewrites::ROWS).chain(fused::ROWS)
+    canonical::ROWS.iter().chain(bytes::ROWS).chain(recognised::ROWS).chain(rewrites::ROWS).chain(fused::ROWS)
 }
 
 /// Outputs in numbers: residues, or f64.

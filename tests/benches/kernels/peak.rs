@@ -5,7 +5,7 @@ use kiln_codegen::native::{Backend, Features, Target};
 /// GFLOP/s of independent multiply-adds of the vectors that a target's kernels have; `None` where it is not measured.
 pub fn gflops(target: &Target) -> Option<f64> {
     match target.backend() {
-        Backend::Wide if target.features() == Features::V4 => imp::gflops_512(),
+        Backend::Wide if target.features() >= Features::V4 => imp::gflops_512(),
         Backend::Wide => imp::gflops_256(),
         Backend::Cranelift => imp::gflops_128(),
     }

@@ -179,7 +179,12 @@ fn change_instruction(inst: &mut Inst, d: &mut Decisions<'_>) {
         Inst::Reduce(op, _) => {
             *op = d.pick(&[ReduceOp::Add, ReduceOp::Mul, ReduceOp::Min, ReduceOp::Max, ReduceOp::And, ReduceOp::Or]);
         }
-        Inst::Splat(_) | Inst::Fma(..) | Inst::Select(..) | Inst::Convert(_) | Inst::Bitcast(_) => {}
+        Inst::Splat(_)
+        | Inst::Fma(..)
+        | Inst::DotBytes(..)
+        | Inst::Select(..)
+        | Inst::Convert(_)
+        | Inst::Bitcast(_) => {}
     }
 }
 

@@ -3,7 +3,6 @@
 use super::dealing::CACHED_WEIGHTS;
 use super::loops::Emitter;
 use crate::kir::Index;
-use crate::lower::nest::volume;
 
 /// Largest panel that is asked for ahead: two of them stay in the second-level cache. Deeper products are summed in parts.
 pub(super) const MOST_PANEL: i64 = 200 << 10;
@@ -56,7 +55,7 @@ impl Emitter<'_> {
             return None;
         }
         let size = tile.buffers[2].dtype.size() as i64;
-        let depth = volume(&tile.reduce);
+        let depth = tile.depth();
         let parts = (1 << passes.ilog2()).min(MOST_PARTS).min(i64::from(width));
         let large = tile.buffers[2].len * size > CACHED_WEIGHTS;
         // where sums cannot wait for other rows, the panel must be asked for whole

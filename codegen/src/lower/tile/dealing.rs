@@ -25,14 +25,16 @@ impl Tile {
     /// ahead while all `rows` go over the one before. Weights that are read once are not worth it.
     pub(super) fn depth_parts(&self, rows: i64) -> i64 {
         let outermost = match self.reduce.first() {
-            Some(axis) if self.columns_first && self.panels && self.guards.is_empty() => axis.extent,
+            Some(axis) if self.columns_first && self.panels && self.guards.is_empty() && self.is_uniform() => {
+                axis.extent
+            }
             _ => return 1,
         };
         let bytes = |dtype: DType, n: i64| n * i64::from(self.lanes) * dtype.size() as i64;
-        let (panel, sums) = (bytes(self.buffers[2].dtype, volume(&self.reduce)), bytes(self.accumulator, rows));
+        let (panel, sums) = (bytes(self.buffers[2].dtype, self.depth()), bytes(self.accumulator, rows));
         let again = (rows > self.row.extent || rows > self.rows)
             && sums <= MOST_PARTIAL
-            && matches!(self.combine, Combine::MulAdd);
+            && !matches!(self.combine, Combine::Fold { .. });
         let fits = |most: i64| move |parts: &i64| outermost % parts == 0 && panel / parts <= most;
         if !again || panel <= MOST_PANEL {
             return 1;
@@ -42,12 +44,17 @@ impl Tile {
         near.or_else(|| counts.find(fits(MOST_PANEL))).unwrap_or(1)
     }
 
+    /// Whether all steps of the outermost reduction loop are alike.
+    fn is_uniform(&self) -> bool {
+        self.reduce.len() > 1 || !matches!(self.combine, Combine::DotBytes { overlap: 1.. })
+    }
+
     /// Rows of a product that take all blocks of columns before the next rows come, so that they stay in the second-level cache, where
     /// blocks of columns come first; all of them where the cache keeps them anyway, or where they are no single run.
     pub(super) fn row_chunk(&self) -> i64 {
         let rows = self.row.extent;
         let single = self.reduce.len() == 1 && self.guards.is_empty() && self.outer.iter().all(|a| a.strides[2] != 0);
-        let row = volume(&self.reduce) * self.buffers[1].dtype.size() as i64;
+        let row = self.depth() * self.buffers[1].dtype.size() as i64;
         let chunks = (rows * row - 1) / CACHED_ROWS + 1;
         if single && self.panels { ((rows - 1) / chunks + 1).max(self.rows) } else { rows }
     }
@@ -57,7 +64,7 @@ impl Tile {
         let tiles = (ROW_CHUNK / self.rows).max(1);
         let blocks = self.column.extent / i64::from(self.lanes);
         let weights = match self.inputs {
-            2 => volume(&self.reduce) * self.column.extent * self.buffers[2].dtype.size() as i64,
+            2 => self.depth() * self.column.extent * self.buffers[2].dtype.size() as i64,
             _ => 0,
         };
         let units = volume(&self.outer) * ((self.row.extent - 1) / (tiles * self.rows) + 1);

@@ -38,6 +38,13 @@ use crate::kir::{BinaryOp, Bits, Buffer, Index, KernelBuilder};
 pub enum Combine {
     /// Adds the product of the two inputs.
     MulAdd,
+    /// Adds the products of four bytes of each input, those of the first unsigned and side by side along the innermost reduction
+    /// loop, which counts fours. Its last four begin `overlap` bytes before the end of those before: what they share with
+    /// them is not added again.
+    DotBytes {
+        /// 0 to 3; 0 where the bytes are a multiple of four.
+        overlap: i64,
+    },
     /// Combines with an expression of the inputs.
     Fold {
         /// How.
@@ -179,10 +186,17 @@ impl Tile {
         let sums = rows.saturating_mul(self.column.extent).saturating_mul(self.sums() as i64) as u64;
         let each = match &self.combine {
             Combine::MulAdd => 2,
+            Combine::DotBytes { .. } => 8,
             Combine::Fold { prologue, .. } => prologue.cost(),
         };
         let reduced = sums.saturating_mul((volume(&self.reduce) as u64).saturating_mul(each));
         reduced.saturating_add(results.saturating_mul(self.epilogue.cost() - 1))
+    }
+
+    /// Elements of an input that a sum takes.
+    fn depth(&self) -> i64 {
+        let each = if matches!(self.combine, Combine::DotBytes { .. }) { 4 } else { 1 };
+        volume(&self.reduce) * each
     }
 
     /// Sums of a row.
@@ -196,7 +210,7 @@ impl Tile {
         advance(&mut moved, &self.column, first);
         if self.panels {
             // panels follow one another, each as deep as the reduction
-            moved[2] = &at[2] + first * volume(&self.reduce);
+            moved[2] = &at[2] + first * self.depth();
         }
         moved
     }

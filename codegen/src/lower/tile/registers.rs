@@ -13,6 +13,9 @@ const UNROLL_WHOLE: i64 = 12;
 /// Steps of the innermost reduction loop per iteration.
 const UNROLL: i64 = 8;
 
+/// One step of a reduction loop: the sums after it.
+type Step<'a> = &'a dyn Fn(&mut KernelBuilder, &Index, Vec<Value>) -> Vec<Value>;
+
 impl Emitter<'_> {
     /// One tile, for each of the vectors inside it.
     pub(super) fn tile_at(
@@ -47,7 +50,7 @@ impl Emitter<'_> {
         let tile = self.tile;
         let ty = VType::new(tile.accumulator, width);
         let identity = match tile.combine {
-            Combine::MulAdd => Bits(0),
+            Combine::MulAdd | Combine::DotBytes { .. } => Bits(0),
             Combine::Fold { identity, .. } => identity,
         };
         for &fetch in &tile.fetch {
@@ -151,6 +154,27 @@ impl Emitter<'_> {
             self.reduction(b, rest, guards, at, acc, ahead)
         };
         let innermost = rest.is_empty() && guards.is_empty();
+        if let (Combine::DotBytes { overlap: overlap @ 1.. }, true) = (&self.tile.combine, innermost) {
+            let before = Axis { extent: axis.extent - 1, ..axis.clone() };
+            let acc = self.steps(b, (&before, innermost), &at, acc, ahead, &step);
+            let mut last = at;
+            advance(&mut last, axis, &Index::constant(before.extent));
+            last[1] = &last[1] - *overlap;
+            return self.combine_bytes(b, &last, acc, *overlap);
+        }
+        self.steps(b, (axis, innermost), &at, acc, ahead, &step)
+    }
+
+    /// All steps of a reduction loop.
+    fn steps(
+        &self,
+        b: &mut KernelBuilder,
+        (axis, innermost): (&Axis, bool),
+        at: &[Index],
+        acc: Vec<Value>,
+        ahead: Option<&Ahead>,
+        step: Step<'_>,
+    ) -> Vec<Value> {
         if innermost && axis.extent <= UNROLL_WHOLE {
             return (0..axis.extent).fold(acc, |acc, i| step(b, &Index::constant(i), acc));
         }
@@ -182,6 +206,9 @@ impl Emitter<'_> {
         if tile.narrow.is_some() {
             return self.combine_sums(b, at, acc, width);
         }
+        if matches!(tile.combine, Combine::DotBytes { .. }) {
+            return self.combine_bytes(b, at, acc, 0);
+        }
         let mut shared: Vec<Option<Value>> = vec![None; tile.inputs];
         let mut next = Vec::with_capacity(acc.len());
         for (row, acc) in acc.into_iter().enumerate() {
@@ -193,8 +220,8 @@ impl Emitter<'_> {
                     None => {
                         let value = self.lanes_of(b, self.buffers[1 + i], 1 + i, at, row as i64, width);
                         match &tile.combine {
-                            Combine::MulAdd => b.convert(value, tile.accumulator),
                             Combine::Fold { .. } => value,
+                            _ => b.convert(value, tile.accumulator),
                         }
                     }
                 };
@@ -203,16 +230,33 @@ impl Emitter<'_> {
             }
             inputs.reverse();
             next.push(match (&tile.combine, inputs.as_slice()) {
-                (Combine::MulAdd, &[x, y]) => self.multiply_add(b, x, y, acc),
                 (Combine::Fold { op, prologue, .. }, inputs) => {
                     let value = prologue.emit(b, inputs);
                     let value = b.convert(value, tile.accumulator);
                     b.binary(*op, acc, value)
                 }
-                (Combine::MulAdd, _) => acc,
+                (_, &[x, y]) => self.multiply_add(b, x, y, acc),
+                _ => acc,
             });
         }
         next
+    }
+
+    /// The same of four bytes, of which the first `done` of each row have been added already.
+    fn combine_bytes(&self, b: &mut KernelBuilder, at: &[Index], acc: Vec<Value>, done: i64) -> Vec<Value> {
+        let Some(&first) = acc.first() else { return acc };
+        let ty = b.type_of(first);
+        let columns = b.load_words(self.buffers[2], &at[2], self.tile.column.strides[2], ty.lanes);
+        let row = |(row, acc): (i64, Value)| {
+            let index = &at[1] + self.tile.row.strides[1] * row;
+            let mut bytes = b.load_words(self.buffers[1], index, 0, ty.lanes);
+            if done > 0 {
+                let open = b.constant_int(ty, -1 << (8 * done));
+                bytes = b.and(bytes, open);
+            }
+            b.dot_bytes(bytes, columns, acc)
+        };
+        (0..).zip(acc).map(row).collect()
     }
 
     /// The same where each row has several sums.

@@ -38,7 +38,7 @@ pub struct CatArgs {
     /// How a graph is printed
     #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
     format: GraphFormat,
-    /// What code is made for: host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple [default: host]
+    /// What code is made for: host, x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4+vnni, or a triple [default: host]
     #[arg(long, value_name = "TARGET")]
     target: Option<String>,
     /// Print only kernels whose name contains this (kir, clif, asm)

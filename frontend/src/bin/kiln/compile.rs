@@ -31,7 +31,7 @@ pub struct CompileArgs {
     output: PathBuf,
     #[command(flatten)]
     emit: EmitArgs,
-    /// What machine code is for: host, x86-64-v2, x86-64-v3, x86-64-v4, or a triple. Repeated or separated by commas, the artifact
+    /// What machine code is for: host, x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4+vnni, or a triple. Repeated or separated by commas, the artifact
     /// has code for each, and loading picks the best that runs
     #[arg(long, value_name = "TARGET", default_value = "host", value_delimiter = ',')]
     target: Vec<String>,

@@ -38,7 +38,7 @@ pub struct TuneArgs {
     /// Threads to run on; several numbers between commas are tuned one after another; all cores where it is not given
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = threads, allow_negative_numbers = true)]
     threads: Vec<usize>,
-    /// What code is made for: host, x86-64-v2, x86-64-v3 or x86-64-v4; it must run here
+    /// What code is made for: host, x86-64-v2, x86-64-v3, x86-64-v4 or x86-64-v4+vnni; it must run here
     #[arg(long, value_name = "TARGET", default_value = "host")]
     target: String,
     /// Seed of the random inputs

@@ -35,6 +35,28 @@ fn dot_orders_its_result_batch_then_lhs_then_rhs() {
 }
 
 #[test]
+fn bytes_of_unlike_signs_are_summed_in_32_bits() {
+    let (u, i) = (tensor(&[1, 3], &[255u8, 200, 3]), tensor(&[3, 2], &[-128i8, 127, -128, 127, 1, -1]));
+    let sums = [-(255 + 200) * 128 + 3, (255 + 200) * 127 - 3];
+    let op = || dot(&[], &[], &[1], &[0]);
+    assert_eq!(values::<i32>(op(), &[u.clone(), i.clone()]), sums);
+    // either may be the signed one
+    assert_eq!(values::<i32>(dot(&[], &[], &[0], &[1]), &[i.clone(), u.clone()]), sums);
+    let conv = Op::Conv {
+        strides: vec![],
+        padding: vec![],
+        lhs_dilation: vec![],
+        rhs_dilation: vec![],
+        groups: 1,
+        layout: ConvLayout::ChannelsLast,
+    };
+    let pixels = u.reshape(&[1, 3, 1]).unwrap();
+    assert_eq!(values::<i32>(conv, &[pixels, i.reshape(&[3, 1, 2]).unwrap()]), sums);
+    // alike, they stay bytes
+    assert_eq!(values::<u8>(op(), &[u.clone(), u.reshape(&[3, 1]).unwrap()]), [(255u32 * 255 + 200 * 200 + 9) as u8]);
+}
+
+#[test]
 fn dot_of_several_axes_of_none_and_of_nothing() {
     let x = counting(&[2, 3]);
     // The axes pair up in the order given: Σ x[i, j] · y[j, i].

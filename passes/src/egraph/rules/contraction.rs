@@ -86,6 +86,11 @@ fn scales(r: &Rewrites, op: &Op, x: Id) -> bool {
     matches!(op, Op::Mul {}) || matches!(op, Op::Div {}) && r.ty(x).dtype.is_float()
 }
 
+/// Whether both factors have the dtype of their products: what is moved from one into the other, or out of it, is of that dtype.
+fn alike(r: &Rewrites, x: Id, w: Id) -> bool {
+    r.ty(x).dtype == r.ty(w).dtype
+}
+
 /// The axis of a spread vector, or nothing for a number; `None` where it lies along several axes.
 fn single_axis(s: &Spread) -> Option<Option<usize>> {
     match s.axes.as_slice() {
@@ -111,7 +116,7 @@ fn fold_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
                 Some(Some(a)) if a == channel => vec![output],
                 _ => continue,
             };
-            if r.is_constant(w) && !r.is_constant(x) {
+            if r.is_constant(w) && !r.is_constant(x) && alike(r, x, w) {
                 let w = scaled_weight(r, m.op, w, spread.inner, axes)?;
                 equals.push(r.add((*op).clone(), &[x, w])?);
             }
@@ -122,7 +127,7 @@ fn fold_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn fold_input_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let (Op::Conv { groups, layout, .. }, &[scaled, w]) = (m.op, m.children) else { return none() };
-    if !r.is_constant(w) || r.is_constant(scaled) {
+    if !r.is_constant(w) || r.is_constant(scaled) || !alike(r, scaled, w) {
         return none();
     }
     let (channel, _, _, input, _) = conv_dims(*layout, r.ty(w).rank());
@@ -150,7 +155,7 @@ fn fold_input_shift_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     };
     // Zeros that padding or dilation puts in are not shifted.
     let bare = padding.iter().all(|p| *p == Padding::NONE) && lhs_dilation.iter().all(|&d| d == 1);
-    if !bare || !r.is_constant(w) || r.is_constant(shifted) {
+    if !bare || !r.is_constant(w) || r.is_constant(shifted) || !alike(r, shifted, w) {
         return none();
     }
     let rank = r.ty(w).rank();
@@ -186,6 +191,9 @@ fn fold_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
             let (Op::Dot { lhs_batch, rhs_batch, lhs_contract, rhs_contract }, &[x, y]) = (&*op, &kids[..]) else {
                 continue;
             };
+            if !alike(r, x, y) {
+                continue;
+            }
             let free = dot_dims(r.ty(x).rank(), r.ty(y).rank(), (lhs_batch, lhs_contract), (rhs_batch, rhs_contract));
             // Which axis of each operand the result's axes are.
             let (batch, left) = (lhs_batch.len(), free.lhs_free.len());
@@ -216,7 +224,7 @@ fn fold_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn fold_input_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let (Op::Dot { lhs_contract, rhs_contract, .. }, &[scaled, w]) = (m.op, m.children) else { return none() };
-    if !r.is_constant(w) || r.is_constant(scaled) {
+    if !r.is_constant(w) || r.is_constant(scaled) || !alike(r, scaled, w) {
         return none();
     }
     let mut equals = Equals::new();
@@ -250,7 +258,7 @@ fn matrix_axes(r: &Rewrites, op: &Op, rhs: Id) -> Option<(usize, usize)> {
 fn fold_input_shift_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[shifted, w] = m.children else { return none() };
     let Some((l, k)) = matrix_axes(r, m.op, w) else { return none() };
-    if !r.is_constant(w) || r.is_constant(shifted) {
+    if !r.is_constant(w) || r.is_constant(shifted) || !alike(r, shifted, w) {
         return none();
     }
     let mut equals = Equals::new();
@@ -281,7 +289,7 @@ fn merge_constant_products(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     for (op, kids) in r.find_sole(inner, |o| matches!(o, Op::Dot { .. })) {
         let (x, a) = (kids[0], kids[1]);
         let Some((_, ka)) = matrix_axes(r, &op, a) else { continue };
-        if !r.is_constant(a) || r.is_constant(x) {
+        if !r.is_constant(a) || r.is_constant(x) || !alike(r, x, a) {
             continue;
         }
         let extent = |id: Id, axis: usize| r.ty(id).dims[axis].fixed().unwrap_or(0);

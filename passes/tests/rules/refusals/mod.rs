@@ -1,5 +1,6 @@
 //! Graphs that look like a rule's left side and violate its precondition: it must leave them alone.
 
+mod bytes;
 mod canonical;
 mod fused;
 mod recognised;
@@ -11,5 +12,6 @@ use crate::draw::Draw;
 pub type Refusal = (&'static str, fn(&mut Draw));
 
 pub fn all() -> impl Iterator<Item = &'static Refusal> {
-    canonical::REFUSALS.iter().chain(recognised::REFUSALS).chain(rewrites::REFUSALS).chain(fused::REFUSALS)
+    let canonical = canonical::REFUSALS.iter().chain(bytes::REFUSALS);
+    canonical.chain(recognised::REFUSALS).chain(rewrites::REFUSALS).chain(fused::REFUSALS)
 }
