@@ -611,3 +611,23 @@ fn operations_on_more_elements_than_can_be_counted_are_as_many_as_can() {
         assert_eq!(module.plan().flops(), u64::MAX, "step {i}");
     }
 }
+
+#[test]
+fn large_results_of_little_arithmetic_are_streamed() {
+    let streamed = |extent: usize, build: fn(&mut Case, Value) -> Value| {
+        let mut c = Case::new(extent as u64);
+        let x = c.input(DType::F32, &[extent, 1 << 10]);
+        let y = build(&mut c, x);
+        let module = c.check(&[y], 1e-6);
+        module.kernels().iter().any(|k| k.buffers.iter().any(|b| b.streamed))
+    };
+    let moved = |c: &mut Case, x: Value| {
+        let t = c.b.transpose(x, &[1, 0]);
+        c.b.neg(t)
+    };
+    assert!(streamed(1 << 11, |c, x| c.b.abs(x)));
+    assert!(streamed((1 << 11) + 3, moved));
+    // a cache holds it, or what is computed takes the time
+    assert!(!streamed(1 << 8, |c, x| c.b.abs(x)));
+    assert!(!streamed(1 << 11, |c, x| c.b.tanh(x)));
+}

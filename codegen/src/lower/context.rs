@@ -54,9 +54,19 @@ enum Held {
     Literal(Literal),
 }
 
-/// Bytes of a result whose stores may pass the caches by: what is written last has driven out what was written first before anything
-/// reads it, and lines need not be read to be written.
+/// Bytes of a result from which on stores pass the caches by, in steps that compute less than they move: what is written last has
+/// driven out what was written first before anything reads it, and lines need not be read to be written.
 const STREAMED_BYTES: usize = 8 << 20;
+
+/// Marks large results without gaps that overwrite no operand.
+fn stream(kernel: &mut kir::Kernel, uses: &[Use]) {
+    let of_reads = kernel.buffers.iter().zip(uses).filter(|(param, _)| param.access.reads());
+    let read: Vec<StorageId> = of_reads.map(|(_, u)| u.storage).collect();
+    for (param, u) in kernel.buffers.iter_mut().zip(uses) {
+        let large = u.touched >= STREAMED_BYTES && u.touched == u.len;
+        param.streamed = large && !param.access.reads() && !read.contains(&u.storage);
+    }
+}
 
 /// Steps of a program, at most: while it is compiled, each takes about a kilobyte, however little its kernel does.
 pub(super) const MOST_STEPS: usize = 1 << 18;
@@ -563,10 +573,8 @@ impl<'g> Lowering<'g> {
     ) -> Result<(), LowerError> {
         let bytes = uses.iter().map(|u| u.touched as u64).sum();
         let mut kernel = b.finish()?;
-        let read: Vec<_> =
-            kernel.buffers.iter().zip(&uses).filter(|(p, _)| p.access.reads()).map(|(_, u)| u.storage).collect();
-        for (u, param) in uses.iter().zip(&mut kernel.buffers) {
-            param.streamed = !param.access.reads() && u.touched >= STREAMED_BYTES && !read.contains(&u.storage);
+        if flops <= bytes {
+            stream(&mut kernel, &uses);
         }
         for (u, param) in uses.iter_mut().zip(&kernel.buffers) {
             u.access = match param.access {

@@ -215,7 +215,7 @@ impl Emitter<'_> {
     // Structure
 
     /// The parallel loop. Of a kernel with streamed buffers there are two, and their addresses decide: stores past the caches
-    /// need the alignment of vectors, and pay for whole lines only.
+    /// need the alignment of vectors, and lines are written whole where they begin with one.
     fn loops(&mut self, begin: VReg, end: VReg) {
         let streamed = self.kernel.buffers.iter().zip(&self.bases).filter(|(param, _)| param.streamed);
         let mut bases = streamed.map(|(_, &base)| base).collect::<Vec<_>>().into_iter();

@@ -281,21 +281,21 @@ impl Emitter<'_> {
         self.f.push(Inst::new(code, &[Arg::Mem(to), Arg::Use(element, size)]));
     }
 
-    /// Whether a store of contiguous elements passes the caches by: it writes whole lines.
+    /// Whether a store of contiguous elements passes the caches by: it writes whole vectors, with their alignment.
     fn streams(&self, ty: VType, buffer: Buffer, index: &Index) -> bool {
         let Buffer::Param(at) = buffer else { return false };
         let size = ty.dtype.size() as i64;
-        let lines = |elements: i64| elements.wrapping_mul(size) % LINE == 0;
+        let vectors = |elements: i64| elements.wrapping_mul(size) % i64::from(self.isa.widest().bytes()) == 0;
         self.streaming
             && self.kernel.buffers.get(at as usize).is_some_and(|param| param.streamed)
             && size >= 4
-            && lines(ty.lanes.into())
+            && vectors(ty.lanes.into())
             && index.dynamic.is_empty()
-            && lines(index.offset)
-            && index.terms.iter().all(|&(_, coefficient)| lines(coefficient))
+            && vectors(index.offset)
+            && index.terms.iter().all(|&(_, coefficient)| vectors(coefficient))
     }
 
-    /// Stores part `i` of whole lines past the caches.
+    /// Stores part `i` of whole vectors past the caches.
     fn stream_part(&mut self, ty: VType, i: usize, part: VReg, to: Mem) {
         let (size, w) = (ty.dtype.size() as u32, self.isa.width(ty, i));
         let to = to.plus((i as u32 * self.isa.lanes_per_part(ty.dtype) * size) as i32);

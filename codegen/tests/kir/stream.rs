@@ -34,7 +34,7 @@ fn streamed_results_are_stored_past_the_caches_and_fenced() {
         assert!(whole.contains("vmovntps") && whole.contains("sfence"), "{target}:\n{whole}");
         // the other loop, for memory without alignment
         assert!(whole.contains("vmovups"), "{target}:\n{whole}");
-        // rows that do not begin with a line, less than a line at a time
+        // rows that do not begin with a vector, less than a vector at a time
         for kernel in [doubled(DType::F32, [4, 64, 65, 0], 16), doubled(DType::F32, [4, 64, 64, 0], 4)] {
             assert!(!listing(&kernel).contains("vmovntps"), "{target}");
         }
