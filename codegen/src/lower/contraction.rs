@@ -144,8 +144,8 @@ pub fn tile_shape(machine: Machine, dtype: DType, rows: i64, columns: i64) -> (u
     (vector * vectors, (free / i64::from(vectors)).clamp(1, most))
 }
 
-/// The same of products of bytes: two halves of each register of columns, two of an element of a row, and two products are in
-/// registers beside the sums, which no latency holds up.
+/// The same of products of bytes: two halves of each register of columns and two of an element of a row are in registers beside the
+/// sums, which no latency holds up, and products on their way to them.
 fn tile_of_bytes(machine: Machine, rows: i64, columns: i64) -> (u32, i64) {
     let vector = machine.lanes(DType::I32);
     if machine.bytes == ByteProducts::Whole {
@@ -156,7 +156,8 @@ fn tile_of_bytes(machine: Machine, rows: i64, columns: i64) -> (u32, i64) {
         _ if columns >= i64::from(2 * vector) => 2,
         _ => 1,
     };
-    let free = i64::from(machine.registers) - 4 - 2 * i64::from(vectors);
+    let products = machine.registers / 8;
+    let free = i64::from(machine.registers - products - 2 - 2 * vectors);
     (vector * vectors, (free / i64::from(vectors)).max(1))
 }
 

@@ -79,3 +79,21 @@ fn scratch_keeps_what_was_stored_and_starts_with_anything() {
     let expected: Vec<u8> = [21i32; 8].into_iter().chain([22; 8]).flat_map(i32::to_le_bytes).collect();
     assert_eq!((&buffers[0], &compiled[0]), (&expected, &expected));
 }
+
+#[test]
+fn products_of_bytes_are_unsigned_by_signed_and_never_saturate() {
+    let mut b = KernelBuilder::new("dot");
+    let (x, w) = (b.input("x", DType::U8, 8), b.input("w", DType::I8, 8));
+    let y = b.output("y", DType::I32, 2);
+    let sum = b.constant_int(VType::new(DType::I32, 2), i64::from(i32::MAX));
+    let (left, right) = (b.load_words(x, 0, 4, 2), b.load_words(w, 0, 4, 2));
+    let sum = b.dot_bytes(left, right, sum);
+    b.store(y, 0, sum);
+    let kernel = b.finish().unwrap();
+    let bytes = |numbers: [i8; 8]| numbers.map(|n| n as u8).to_vec();
+    let mut buffers =
+        [vec![255, 255, 255, 255, 1, 2, 3, 200], bytes([-128, -128, -128, -128, 127, -1, 0, 1]), vec![0; 8]];
+    interpret(&kernel, &mut buffers, 0..1, true).unwrap();
+    let expected = [i32::MAX - 4 * 255 * 128, i32::MAX.wrapping_add(127 - 2 + 200)];
+    assert_eq!(buffers[2], expected.map(i32::to_le_bytes).concat());
+}

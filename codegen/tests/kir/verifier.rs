@@ -191,6 +191,34 @@ fn k7_buffers_are_used_as_declared() {
 }
 
 #[test]
+fn k7_only_bytes_are_read_as_words() {
+    let bytes = |dtype: DType, len: i64, stride: i64| {
+        let mut b = KernelBuilder::new("broken");
+        let x = b.input("x", dtype, len);
+        let y = b.output("y", DType::I32, 8);
+        let v = b.load_words(x, 0, stride, 8);
+        b.store(y, 0, v);
+        b.finish_unverified()
+    };
+    verify(&bytes(DType::U8, 32, 4)).unwrap();
+    verify(&bytes(DType::I8, 4, 0)).unwrap();
+    refuses(&bytes(DType::Bool, 32, 4), &[Rule::K7], "K7 at %0: the buffer `x` holds bool, the value is i32");
+    refuses(&bytes(DType::F16, 32, 4), &[Rule::K7], "K7 at %0: the buffer `x` holds f16, the value is i32");
+    // the last lane has four bytes too
+    let message = "K8 at %0: it touches elements 0..=31 of the buffer `x`, which has 31";
+    refuses(&bytes(DType::U8, 31, 4), &[Rule::K8], message);
+}
+
+#[test]
+fn k5_bytes_are_multiplied_in_words() {
+    let k = kernel(|b, x, _, _| {
+        let v = b.load(x, 0, 8);
+        b.dot_bytes(v, v, v);
+    });
+    refuses(&k, &[Rule::K5], "K5 at %1: DotBytes does not work on f32");
+}
+
+#[test]
 fn k7_a_store_has_a_stride() {
     let k = kernel(|b, x, y, i| {
         let v = b.load(x, i * 8, 8);
