@@ -142,6 +142,15 @@ impl CompiledModule {
         &self.target
     }
 
+    /// The CPU features that its code uses, by LLVM's names: the target's, without the one for products of bytes where there are none.
+    pub fn feature_names(&self) -> &'static [&'static str] {
+        let all = self.target.feature_names();
+        match all.split_last() {
+            Some((&"avx512vnni", others)) if !self.kernels.iter().any(Kernel::multiplies_bytes) => others,
+            _ => all,
+        }
+    }
+
     /// The program with the machine code of every kernel.
     pub fn native(self) -> Result<NativeModule, CompileError> {
         let code = self.code()?;

@@ -20,7 +20,7 @@ fn artifact(graph: &Graph, module: &CompiledModule) -> Artifact {
     }
     let native = NativePart {
         triple: module.target().triple().to_string(),
-        features: module.target().feature_names().iter().map(|&name| name.to_owned()).collect(),
+        features: module.feature_names().iter().map(|&name| name.to_owned()).collect(),
         plan: module.plan().clone(),
         code,
         weights: module.weights().clone(),

@@ -83,11 +83,11 @@ fn fault(case: &str) {
     let entry = code.entries()[0];
     CODE[0].store(entry as usize, Ordering::Relaxed);
     CODE[1].store(entry as usize + bytes, Ordering::Relaxed);
-    CALLER.store(call as usize, Ordering::Relaxed);
+    CALLER.store(call as *const () as usize, Ordering::Relaxed);
     // SAFETY: all of it is zero or set here.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as usize;
+        action.sa_sigaction = handler as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO;
         libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut());
     }

@@ -4,22 +4,9 @@ mod graph;
 
 use graph::Case;
 use kiln_codegen::CompiledModule;
-use kiln_codegen::kir::{Block, Inst, Kernel, Statement};
+use kiln_codegen::kir::Kernel;
 use kiln_ir::attribute::{ConvLayout, Padding};
 use kiln_ir::{ConvOptions, DType};
-
-/// Whether a kernel multiplies bytes in fours.
-fn in_fours(kernel: &Kernel) -> bool {
-    fn block(b: &Block) -> bool {
-        b.statements.iter().any(|statement| match statement {
-            Statement::Let(_, inst) => matches!(inst, Inst::DotBytes(..)),
-            Statement::For(inner) => block(&inner.body),
-            Statement::If(inner) => block(&inner.then) || block(&inner.otherwise),
-            _ => false,
-        })
-    }
-    block(&kernel.body)
-}
 
 /// Only the wide back end gains by it.
 fn expected(module: &CompiledModule) -> bool {
@@ -39,7 +26,11 @@ fn products_of_bytes_of_every_depth_are_multiplied_in_fours() {
         let y = c.b.dot(x, w, &[], &[], &[1], &[0]);
         let y = c.b.add(y, bias);
         let module = c.check(&[y], 0.0);
-        assert_eq!(module.kernels().iter().any(in_fours), expected(&module), "{rows} {depth} {columns}");
+        assert_eq!(
+            module.kernels().iter().any(Kernel::multiplies_bytes),
+            expected(&module),
+            "{rows} {depth} {columns}"
+        );
     }
 }
 
@@ -56,7 +47,7 @@ fn what_does_not_fit_is_multiplied_one_by_one() {
     let one_dtype = c.b.dot(i, signed, &[], &[], &[1], &[0]);
     let shallow = c.b.dot(shallow, weights, &[], &[], &[1], &[0]);
     let module = c.check(&[fed, other_signs, one_dtype, shallow], 0.0);
-    assert!(!module.kernels().iter().any(in_fours));
+    assert!(!module.kernels().iter().any(Kernel::multiplies_bytes));
 }
 
 #[test]
@@ -68,6 +59,12 @@ fn convolutions_of_bytes_are_multiplied_in_fours() {
         ([1, 11, 10, 3], [7, 7, 3, 20], 1, 2, 1, 3),
         ([1, 9, 9, 6], [3, 3, 6, 40], 1, 1, 2, 2),
         ([1, 8, 8, 24], [3, 3, 12, 36], 2, 1, 1, 1),
+        // rows of pixels as long as the fours of a row of taps, of which the last is not whole
+        ([1, 8, 4, 3], [3, 3, 3, 16], 1, 1, 1, 0),
+        ([1, 6, 2, 3], [3, 3, 3, 16], 1, 1, 1, 1),
+        ([1, 9, 8, 1], [5, 5, 1, 24], 1, 1, 1, 0),
+        ([1, 9, 8, 1], [3, 7, 1, 24], 1, 1, 1, 0),
+        ([1, 7, 4, 2], [3, 3, 2, 16], 1, 1, 1, 0),
     ];
     for (x_dims, w_dims, groups, stride, dilation, around) in shapes {
         let mut c = Case::new(w_dims[3] as u64);
@@ -83,7 +80,7 @@ fn convolutions_of_bytes_are_multiplied_in_fours() {
         };
         let y = c.b.conv(x, w, &o);
         let module = c.check(&[y], 0.0);
-        assert_eq!(module.kernels().iter().any(in_fours), expected(&module), "{w_dims:?}");
+        assert_eq!(module.kernels().iter().any(Kernel::multiplies_bytes), expected(&module), "{w_dims:?}");
     }
 }
 
@@ -98,4 +95,21 @@ fn deep_and_wide_products_of_bytes_are_cut_as_others_are() {
         let y = c.b.dot(x, w, &[], &[], &[1], &[0]);
         c.check(&[y], 0.0);
     }
+}
+
+#[test]
+fn an_instruction_for_products_of_bytes_is_asked_for_where_there_are_some() {
+    let module = |dtype: DType| {
+        let mut b = kiln_ir::Builder::new("product");
+        let x =
+            b.placeholder("x", if dtype == DType::I8 { DType::U8 } else { dtype }, &[3, 64].map(kiln_ir::Dim::Fixed));
+        let w = b.constant(kiln_ir::Tensor::zeros(dtype, &[64, 40]).unwrap());
+        let y = b.dot(x, w, &[], &[], &[1], &[0]);
+        b.output("y", y);
+        let target = kiln_codegen::native::Target::named("x86-64-v4+vnni").unwrap();
+        kiln_codegen::compile(&b.finish().unwrap(), &target, Default::default()).unwrap()
+    };
+    assert!(module(DType::I8).feature_names().contains(&"avx512vnni"));
+    let floats = module(DType::F32);
+    assert!(!floats.feature_names().contains(&"avx512vnni") && floats.feature_names().contains(&"avx512bw"));
 }

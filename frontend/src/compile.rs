@@ -289,7 +289,7 @@ fn native_part(native: &NativeModule) -> NativePart {
     }
     NativePart {
         triple: module.target().triple().to_string(),
-        features: module.target().feature_names().iter().map(|f| (*f).to_owned()).collect::<BTreeSet<_>>(),
+        features: module.feature_names().iter().map(|f| (*f).to_owned()).collect::<BTreeSet<_>>(),
         plan: module.plan().clone(),
         code,
         weights: module.weights().clone(),

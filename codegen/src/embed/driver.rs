@@ -51,7 +51,7 @@ pub(super) fn object(embedding: &Embedding<'_>) -> Result<Object<'static>, Embed
         module.define_function_bytes(id, kernel.align().into(), kernel.code(), &[]).map_err(failed)?;
     }
     if let Some(id) = symbols.cpu {
-        let code = cpu_check::function(target.feature_names())
+        let code = cpu_check::function(embedding.module.module().feature_names())
             .map_err(|feature| EmbedError::Feature { feature, target: target.to_string() })?;
         module.define_function_bytes(id, 16, &code, &[]).map_err(failed)?;
     }
@@ -93,7 +93,7 @@ impl Symbols {
         let copy = function("copy", Linkage::Local, 3, None)?;
         let fill = function("fill", Linkage::Local, 3, None)?;
         let truth = function("truth", Linkage::Local, 2, Some(I64))?;
-        let asks = !program.target().feature_names().is_empty();
+        let asks = !program.feature_names().is_empty();
         let cpu = asks.then(|| function("cpu", Linkage::Local, 0, Some(I32))).transpose()?;
         let count = program.plan().steps.len().div_ceil(STEPS_OF_A_PART);
         let parts = (0..count).map(|i| function(&format!("part_{i}"), Linkage::Local, 3, None));

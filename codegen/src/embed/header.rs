@@ -191,7 +191,7 @@ impl Header<'_> {
 
     fn functions(&mut self) {
         let (name, upper) = (self.embedding.name.clone(), self.upper.clone());
-        let checks = match self.embedding.module.module().target().feature_names() {
+        let checks = match self.embedding.module.module().feature_names() {
             [] => format!("Every CPU of the architecture runs the code: {upper}_ERROR_CPU does not come back."),
             features => format!(
                 "Returns {upper}_ERROR_CPU where the CPU, or the system, lacks any of:\n{}.",

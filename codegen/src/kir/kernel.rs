@@ -127,6 +127,19 @@ impl Kernel {
         self.buffer_shape(buffer).map_or(1, |(dtype, _)| dtype.size() as i64)
     }
 
+    /// Whether it has products of bytes ([`Inst::DotBytes`]), for which a CPU may have an instruction.
+    pub fn multiplies_bytes(&self) -> bool {
+        fn inside(block: &Block) -> bool {
+            block.statements.iter().any(|statement| match statement {
+                Statement::Let(_, inst) => matches!(inst, Inst::DotBytes(..)),
+                Statement::For(inner) => inside(&inner.body),
+                Statement::If(inner) => inside(&inner.then) || inside(&inner.otherwise),
+                Statement::Store { .. } | Statement::Scatter { .. } | Statement::Prefetch { .. } => false,
+            })
+        }
+        inside(&self.body)
+    }
+
     /// Byte offset of each scratch buffer in the scratch block.
     pub fn scratch_offsets(&self) -> Vec<usize> {
         let mut at = 0usize;

@@ -294,7 +294,10 @@ pub fn emit(l: &mut Lowering<'_>, id: NodeId, c: Contraction<'_>, roles: Roles) 
         }
     };
     let outer = nest::collapse(&outer);
-    let reduce = nest::collapse(&reduce);
+    // the last of its fours is no step like the others, so a loop over fours is never one with those around it
+    let fours = if fours { reduce.pop() } else { None };
+    let mut reduce = nest::collapse(&reduce);
+    reduce.extend(fours);
     let mut dtypes = vec![reduced];
     dtypes.extend(c.extras.iter().map(|e| e.view.dtype));
     let epilogue = l.typed(id, c.epilogue, &dtypes)?;

@@ -15,6 +15,7 @@ use super::contraction::{Contraction, Input, Right, Roles, accumulator, blocking
 use super::error::LowerError;
 use super::grouped::Narrow;
 use super::halo::{Halo, surrounded};
+use super::machine::ByteProducts;
 use super::movement::padded;
 use super::nest::{self, Axis};
 use super::tile::Guard;
@@ -156,7 +157,11 @@ pub fn reads_by_element(l: &Lowering<'_>, id: NodeId) -> bool {
     let [x, w, y] = [l.operand(id, 0), l.operand(id, 1), l.graph.value(id)];
     let (dims, others) = ((l.dims(x), l.dims(w)), &l.graph.node(id).operands[1..]);
     let (_, _, _, wc, _) = conv_dims(a.layout, dims.0.len());
+    // bytes are multiplied by fours that lie side by side
+    let bytes =
+        [x, w].map(|v| l.graph.ty(v).dtype) == [DType::U8, DType::I8] && l.machine.bytes != ByteProducts::Single;
     a.layout == ConvLayout::ChannelsLast
+        && !bytes
         && a.groups == 1
         && dims.1[wc] <= FEW_CHANNELS
         && !is_depthwise(&a, dims.1[wc], l.dims(y)[dims.0.len() - 1])

@@ -94,7 +94,7 @@ pub(super) fn emit(kernel: &Kernel, features: Features, listing: bool) -> Functi
         plan: AddressPlan::new(kernel),
         pointers: HashMap::new(),
         scratch_offsets: kernel.scratch_offsets(),
-        folds: foldable_loads(kernel, isa),
+        folds: foldable_loads(kernel, isa, features.has_vnni()),
         bases: Vec::new(),
         scratch,
         vars: vec![Binding::Unbound; kernel.vars.len()],

@@ -10,11 +10,11 @@ use super::isa::Isa;
 use crate::kir::{BinaryOp, Block, Condition, DType, Inst, Kernel, Statement, Value};
 
 /// By value: whether it is a load that folds.
-pub(super) fn foldable_loads(kernel: &Kernel, isa: Isa) -> Vec<bool> {
+pub(super) fn foldable_loads(kernel: &Kernel, isa: Isa, vnni: bool) -> Vec<bool> {
     let mut uses = vec![0u32; kernel.values.len()];
     count(&kernel.body, &mut uses);
     let mut folds = vec![false; kernel.values.len()];
-    block(kernel, isa, &kernel.body, &uses, &mut folds);
+    block(kernel, (isa, vnni), &kernel.body, &uses, &mut folds);
     folds
 }
 
@@ -39,12 +39,12 @@ fn count(block: &Block, uses: &mut [u32]) {
     block.yields.iter().for_each(|&value| uses[value.0 as usize] += 1);
 }
 
-fn block(kernel: &Kernel, isa: Isa, body: &Block, uses: &[u32], folds: &mut [bool]) {
+fn block(kernel: &Kernel, (isa, vnni): (Isa, bool), body: &Block, uses: &[u32], folds: &mut [bool]) {
     let mut pending: HashSet<Value> = HashSet::new();
     for statement in &body.statements {
         match statement {
             Statement::Let(value, inst) => {
-                if let Some(operand) = memory_operand(inst, |v| pending.contains(&v)) {
+                if let Some(operand) = memory_operand(inst, vnni, |v| pending.contains(&v)) {
                     pending.remove(&operand);
                     folds[operand.0 as usize] = true;
                 }
@@ -65,23 +65,24 @@ fn block(kernel: &Kernel, isa: Isa, body: &Block, uses: &[u32], folds: &mut [boo
             Statement::Prefetch { .. } => {}
             Statement::For(inner) => {
                 pending.clear();
-                block(kernel, isa, &inner.body, uses, folds);
+                block(kernel, (isa, vnni), &inner.body, uses, folds);
             }
             Statement::If(inner) => {
                 pending.clear();
-                block(kernel, isa, &inner.then, uses, folds);
-                block(kernel, isa, &inner.otherwise, uses, folds);
+                block(kernel, (isa, vnni), &inner.then, uses, folds);
+                block(kernel, (isa, vnni), &inner.otherwise, uses, folds);
             }
         }
     }
 }
 
 /// The operand that the emitted instruction takes from memory, given which could be.
-fn memory_operand(inst: &Inst, could: impl Fn(Value) -> bool) -> Option<Value> {
+fn memory_operand(inst: &Inst, vnni: bool, could: impl Fn(Value) -> bool) -> Option<Value> {
     let candidates = match *inst {
         Inst::Fma(a, b, _) => [Some(b), Some(a)],
         Inst::Binary(BinaryOp::Add | BinaryOp::Mul, a, b) => [Some(b), Some(a)],
-        Inst::Binary(BinaryOp::Sub | BinaryOp::Div, _, b) | Inst::DotBytes(_, b, _) => [Some(b), None],
+        Inst::Binary(BinaryOp::Sub | BinaryOp::Div, _, b) => [Some(b), None],
+        Inst::DotBytes(_, b, _) if vnni => [Some(b), None],
         _ => [None, None],
     };
     candidates.into_iter().flatten().find(|&value| could(value))

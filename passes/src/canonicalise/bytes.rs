@@ -31,32 +31,29 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+/// What is added to a factor, or taken from it, in i32: a number.
+type Shift = Option<(Op, Value)>;
+
 /// A product or convolution in i32 of 8-bit x and constant w of 8 bits.
 struct Bytes {
     /// u8 or i8.
     x: Value,
-    /// What is added to x, or taken from it, in i32: a number.
-    shift: Option<(Op, Value)>,
+    /// What is added to x.
+    shift: Shift,
     /// The weights, as i8.
     weights: Value,
 }
 
 fn multiply_bytes(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
-    match bytes(c, op, operands)? {
-        Some(Bytes { x, shift: None, weights }) if c.ty(x).dtype == DType::U8 => {
-            Ok(Some(c.emit(op.clone(), &[x, weights])?))
-        }
-        _ => Ok(None),
-    }
+    let Some(Bytes { x, weights, .. }) = bytes(c, op, operands, DType::U8, |shift| shift.is_none())? else {
+        return Ok(None);
+    };
+    Ok(Some(c.emit(op.clone(), &[x, weights])?))
 }
 
 fn zero_point_behind_product(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
-    let Some(Bytes { mut x, shift: Some((shift, number)), weights }) = bytes(c, op, operands)? else {
-        return Ok(None);
-    };
-    if c.ty(x).dtype != DType::U8 {
-        return Ok(None);
-    }
+    let found = bytes(c, op, operands, DType::U8, |shift| shift.is_some())?;
+    let Some(Bytes { mut x, shift: Some((shift, number)), weights }) = found else { return Ok(None) };
     let mut op = op.clone();
     if let Op::Conv { padding, layout, .. } = &mut op
         && padding.iter().any(|p| *p != Padding::NONE)
@@ -82,10 +79,7 @@ fn zero_point_behind_product(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) 
 }
 
 fn unsigned_factor(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritten {
-    let Some(Bytes { x, shift, weights }) = bytes(c, op, operands)? else { return Ok(None) };
-    if c.ty(x).dtype != DType::I8 {
-        return Ok(None);
-    }
+    let Some(Bytes { x, shift, weights }) = bytes(c, op, operands, DType::I8, |_| true)? else { return Ok(None) };
     let ty = c.ty(x).clone();
     let Some(sign) = c.fill(&ty, -128.0)? else { return Ok(None) };
     let flipped = c.emit(Op::Xor {}, &[x, sign])?;
@@ -96,7 +90,7 @@ fn unsigned_factor(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Rewritt
         Some((shift, number)) => {
             let by = if matches!(shift, Op::Add {}) { -128 } else { 128 };
             let moved = match c.splat(number) {
-                Some(known) => scalar(c, known as i32 + by)?,
+                Some(known) => scalar(c, (known as i32).wrapping_add(by))?,
                 None => {
                     let by = scalar(c, by)?;
                     c.emit(Op::Add {}, &[number, by])?
@@ -115,15 +109,23 @@ fn scalar(c: C<'_, '_, '_, '_>, number: i32) -> Result<Value, kiln_ir::GraphErro
     c.constant(Tensor::scalar(number))
 }
 
-/// The factors of a contraction for which all three rules hold.
-fn bytes(c: C<'_, '_, '_, '_>, op: &Op, operands: &[Value]) -> Result<Option<Bytes>, kiln_ir::GraphError> {
+/// The factors of a contraction for which all three rules hold, if x is of that dtype and its shift is wanted: weights are looked at last.
+fn bytes(
+    c: C<'_, '_, '_, '_>,
+    op: &Op,
+    operands: &[Value],
+    dtype: DType,
+    wanted: impl Fn(&Shift) -> bool,
+) -> Result<Option<Bytes>, kiln_ir::GraphError> {
     let &[left, right] = operands else { return Ok(None) };
     let padding: &[Padding] = match op {
         Op::Dot { lhs_batch, .. } if lhs_batch.is_empty() => &[],
-        Op::Conv { padding, lhs_dilation, groups: 1, .. } if lhs_dilation.iter().all(|&d| d == 1) => padding,
+        Op::Conv { padding, lhs_dilation, .. } if lhs_dilation.iter().all(|&d| d == 1) => padding,
         _ => return Ok(None),
     };
-    let Some((x, shift)) = factor(c, left) else { return Ok(None) };
+    let Some((x, shift)) = factor(c, left).filter(|(x, shift)| c.ty(*x).dtype == dtype && wanted(shift)) else {
+        return Ok(None);
+    };
     if padding.iter().any(|p| *p != Padding::NONE) && (shift.is_some() || c.ty(x).dtype == DType::I8) {
         let unsigned = if c.ty(x).dtype == DType::I8 { 128.0 } else { 0.0 };
         let zero = zero_point(c, shift.as_ref()).map(|zero| zero + unsigned);
@@ -145,7 +147,7 @@ fn zero_point(c: &Canonicaliser<'_, '_, '_>, shift: Option<&(Op, Value)>) -> Opt
 }
 
 /// The 8-bit integers that `v` is converted from, and the number by which it is shifted afterwards.
-fn factor(c: &Canonicaliser<'_, '_, '_>, v: Value) -> Option<(Value, Option<(Op, Value)>)> {
+fn factor(c: &Canonicaliser<'_, '_, '_>, v: Value) -> Option<(Value, Shift)> {
     let converted = |v: Value| match c.made_by(&[v])? {
         (Op::Convert { dtype: DType::I32 }, kids) => {
             Some(kids[0]).filter(|&x| matches!(c.ty(x).dtype, DType::U8 | DType::I8))

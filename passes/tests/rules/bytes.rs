@@ -27,7 +27,8 @@ pub const ROWS: &[Row] = &[
 fn contraction(d: &mut Draw, dtype: DType, shift: usize) {
     let (inputs, outputs) = (1 + d.below(5), 2 + d.below(3));
     let product = d.chance();
-    let x_dims = if product { vec![d.extent(), inputs] } else { vec![1, inputs, 5, 4] };
+    let groups = if product { 1 } else { 1 + d.below(2) };
+    let x_dims = if product { vec![d.extent(), inputs] } else { vec![1, groups * inputs, 5, 4] };
     let x = d.input_of("x", dtype, &x_dims);
     let x = d.b.convert(x, DType::I32);
     let x = shifted(d, x, shift);
@@ -35,11 +36,15 @@ fn contraction(d: &mut Draw, dtype: DType, shift: usize) {
         let w = weights(d, &[inputs, outputs]);
         d.b.dot(x, w, &[], &[], &[1], &[0])
     } else {
-        let w = weights(d, &[outputs, inputs, 3, 2]);
+        let w = weights(d, &[groups * outputs, inputs, 3, 2]);
         // what is fed cannot be padding
         let padding = if shift == 2 || d.chance() { vec![] } else { vec![Padding { low: 1, high: 2 }, Padding::NONE] };
         let strides = vec![1 + d.below(2); 2];
-        d.b.conv(x, w, &ConvOptions { padding, strides, layout: ConvLayout::ChannelsFirst, ..ConvOptions::default() })
+        d.b.conv(
+            x,
+            w,
+            &ConvOptions { padding, strides, groups, layout: ConvLayout::ChannelsFirst, ..ConvOptions::default() },
+        )
     };
     d.output(y);
 }

@@ -221,7 +221,7 @@ impl Emitter<'_> {
                         let value = self.lanes_of(b, self.buffers[1 + i], 1 + i, at, row as i64, width);
                         match &tile.combine {
                             Combine::Fold { .. } => value,
-                            _ => b.convert(value, tile.accumulator),
+                            Combine::MulAdd | Combine::DotBytes { .. } => b.convert(value, tile.accumulator),
                         }
                     }
                 };
@@ -235,8 +235,8 @@ impl Emitter<'_> {
                     let value = b.convert(value, tile.accumulator);
                     b.binary(*op, acc, value)
                 }
-                (_, &[x, y]) => self.multiply_add(b, x, y, acc),
-                _ => acc,
+                (Combine::MulAdd, &[x, y]) => self.multiply_add(b, x, y, acc),
+                (Combine::MulAdd | Combine::DotBytes { .. }, _) => acc,
             });
         }
         next

@@ -3,7 +3,7 @@
 use egg::Id;
 use kiln_ir::attribute::{Padding, Reducer};
 use kiln_ir::infer::{conv_dims, dot_dims};
-use kiln_ir::{Dim, Op};
+use kiln_ir::{DType, Dim, Op};
 
 use super::{Found, Rule, Spread, broadcast, none, one, scaled_weight, spreads};
 use crate::canonicalise::constant::FOLDED_WORK;
@@ -13,7 +13,7 @@ use crate::egraph::saturate::{Equals, Matched, Rewrites};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "fold_scale_into_conv",
-        doc: "conv(x, w) · s = conv(x, w · s), and / s for float dtypes",
+        doc: "conv(x, w) · s = conv(x, w · s), and / s in f64 and f32 where 1 ≤ |s| ≤ 2²⁴",
         when: "w is constant, s a constant number or one a channel of the result, and nothing else uses the convolution",
         why: "the multiplication of each result is gone; weights are scaled at compile time",
         root: is_scaling,
@@ -21,7 +21,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "fold_scale_into_dot",
-        doc: "dot(x, w) · s = dot(x, w · s), and / s for float dtypes",
+        doc: "dot(x, w) · s = dot(x, w · s), and / s in f64 and f32 where 1 ≤ |s| ≤ 2²⁴",
         when: "w is constant, s a constant along w's free axes, and nothing else uses the product",
         why: "the multiplication of each result is gone; weights are scaled at compile time",
         root: is_scaling,
@@ -29,7 +29,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "fold_input_scale_into_conv",
-        doc: "conv(x · s, w) = conv(x, w · s), and / s for float dtypes",
+        doc: "conv(x · s, w) = conv(x, w · s), and / s in f64 and f32 where 1 ≤ |s| ≤ 2²⁴",
         when: "w is constant, s a constant number, or one a channel of x where there is one group, and nothing else uses x · s",
         why: "the multiplication of each input is gone; weights are scaled at compile time",
         root: |op| matches!(op, Op::Conv { .. }),
@@ -37,7 +37,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "fold_input_scale_into_dot",
-        doc: "dot(x · s, w) = dot(x, w · s), and / s for float dtypes",
+        doc: "dot(x · s, w) = dot(x, w · s), and / s in f64 and f32 where 1 ≤ |s| ≤ 2²⁴",
         when: "w is constant, s a constant along contracted axes, and nothing else uses x · s",
         why: "the multiplication of each input is gone; weights are scaled at compile time",
         root: |op| matches!(op, Op::Dot { .. }),
@@ -81,9 +81,21 @@ fn is_scaling(op: &Op) -> bool {
     matches!(op, Op::Mul {} | Op::Div {})
 }
 
-/// Whether `op` on x is linear in x: division is, unless it rounds to integers.
-fn scales(r: &Rewrites, op: &Op, x: Id) -> bool {
-    matches!(op, Op::Mul {}) || matches!(op, Op::Div {}) && r.ty(x).dtype.is_float()
+/// Most that weights are divided by, and what they have digits to spare for: the numbers of elements of means are in this range.
+const MOST_DIVISOR: f64 = (1u32 << 24) as f64;
+
+/// Whether weights may take the scaling by the numbers `s` over. Division is another thing in integers; by less than 1 it could make weights
+/// infinite that results are not, and f16 has no room for small ones.
+fn scales(r: &mut Rewrites, op: &Op, s: Id) -> bool {
+    match op {
+        Op::Mul {} => true,
+        Op::Div {} => {
+            let fits = |v: &f64| (1.0..=MOST_DIVISOR).contains(&v.abs());
+            matches!(r.ty(s).dtype, DType::F64 | DType::F32)
+                && r.tensor(s).is_some_and(|numbers| numbers.to_f64_vec().iter().all(fits))
+        }
+        _ => false,
+    }
 }
 
 /// Whether both factors have the dtype of their products: what is moved from one into the other, or out of it, is of that dtype.
@@ -102,11 +114,11 @@ fn single_axis(s: &Spread) -> Option<Option<usize>> {
 
 fn fold_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[product, s] = m.children else { return none() };
-    if !scales(r, m.op, product) {
-        return none();
-    }
     let mut equals = Equals::new();
     for spread in spreads(r, s) {
+        if !scales(r, m.op, spread.inner) {
+            continue;
+        }
         for (op, kids) in r.find_sole(product, |o| matches!(o, Op::Conv { .. })) {
             let (Op::Conv { layout, .. }, &[x, w]) = (&*op, &kids[..]) else { continue };
             let rank = r.ty(w).rank();
@@ -133,10 +145,10 @@ fn fold_input_scale_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let (channel, _, _, input, _) = conv_dims(*layout, r.ty(w).rank());
     let mut equals = Equals::new();
     for (scaling, kids) in r.find_sole(scaled, is_scaling) {
-        if !scales(r, &scaling, scaled) {
-            continue;
-        }
         for spread in spreads(r, kids[1]) {
+            if !scales(r, &scaling, spread.inner) {
+                continue;
+            }
             let axes = match single_axis(&spread) {
                 Some(None) => vec![],
                 Some(Some(a)) if a == channel && *groups == 1 => vec![input],
@@ -182,11 +194,11 @@ fn fold_input_shift_into_conv(r: &mut Rewrites, m: &Matched<'_>) -> Found {
 
 fn fold_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     let &[product, s] = m.children else { return none() };
-    if !scales(r, m.op, product) {
-        return none();
-    }
     let mut equals = Equals::new();
     for spread in spreads(r, s) {
+        if !scales(r, m.op, spread.inner) {
+            continue;
+        }
         for (op, kids) in r.find_sole(product, |o| matches!(o, Op::Dot { .. })) {
             let (Op::Dot { lhs_batch, rhs_batch, lhs_contract, rhs_contract }, &[x, y]) = (&*op, &kids[..]) else {
                 continue;
@@ -229,10 +241,10 @@ fn fold_input_scale_into_dot(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     }
     let mut equals = Equals::new();
     for (scaling, kids) in r.find_sole(scaled, is_scaling) {
-        if !scales(r, &scaling, scaled) {
-            continue;
-        }
         for spread in spreads(r, kids[1]) {
+            if !scales(r, &scaling, spread.inner) {
+                continue;
+            }
             let place = |a: &usize| lhs_contract.iter().position(|b| b == a).map(|i| rhs_contract[i]);
             let Some(axes) = spread.axes.iter().map(place).collect::<Option<Vec<_>>>() else { continue };
             let w = scaled_weight(r, &scaling, w, spread.inner, axes)?;
@@ -289,7 +301,7 @@ fn merge_constant_products(r: &mut Rewrites, m: &Matched<'_>) -> Found {
     for (op, kids) in r.find_sole(inner, |o| matches!(o, Op::Dot { .. })) {
         let (x, a) = (kids[0], kids[1]);
         let Some((_, ka)) = matrix_axes(r, &op, a) else { continue };
-        if !r.is_constant(a) || r.is_constant(x) || !alike(r, x, a) {
+        if !r.is_constant(a) || r.is_constant(x) || !alike(r, x, a) || !alike(r, inner, b) {
             continue;
         }
         let extent = |id: Id, axis: usize| r.ty(id).dims[axis].fixed().unwrap_or(0);

@@ -115,7 +115,7 @@ fn common(d: &mut Draw, dtype: DType) {
         let x = d.b.convert(x, to);
         if to == DType::I32 { shifted(d, x, shift) } else { x }
     };
-    let y = match d.below(6) {
+    let y = match d.below(5) {
         // weights that i8 does not hold
         0 => {
             let x = wide(d, DType::I32);
@@ -141,12 +141,6 @@ fn common(d: &mut Draw, dtype: DType) {
             let x = wide(d, DType::I32);
             let w = weights(d, &[1, 4, 2]);
             d.b.dot(x, w, &[0], &[0], &[2], &[1])
-        }
-        // groups
-        4 => {
-            let x = wide(d, DType::I32);
-            let w = weights(d, &[4, 2, 3]);
-            d.b.conv(x, w, &ConvOptions { groups: 2, ..ConvOptions::default() })
         }
         // zeros between the elements of x
         _ => {

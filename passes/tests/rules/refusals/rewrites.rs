@@ -108,9 +108,16 @@ pub const REFUSALS: &[Refusal] = &[
         let x = d.input(&dims);
         let y = dot(d, x, 1);
         let dims = d.extents(y);
-        let scale = match d.below(3) {
+        let scale = match d.below(4) {
             0 => vector(d, &dims, 0),
             1 => d.input(&dims),
+            // Weights over it could be infinite, or have no digits left.
+            2 => {
+                let divisor = d.one_of(&[0.0, 0.5, 1e-20, 1e20, f64::INFINITY]);
+                let divisor = d.filled(&dims, divisor);
+                let y = d.b.div(y, divisor);
+                return d.output(y);
+            }
             _ => {
                 d.output(y);
                 vector(d, &dims, 1)
