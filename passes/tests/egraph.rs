@@ -32,10 +32,11 @@ const CASES: &[Case] = &[
         after: "%a = constant dense<[0.5, 0.25]> : f32[2]\n%y = mul %x, %a",
     },
     Case {
+        // A mean of f16: its count is a power of two, so that its reciprocal goes into the weights.
         rule: "constant_before_broadcast",
-        signature: "(%x: f32[3, 2]) -> (%y: f32[3, 2])",
-        before: "%k = constant dense<4.0> : f32[]\n%s = broadcast %k {axes = []} : f32[3, 2]\n%y = div %x, %s",
-        after: "%k = constant dense<0.25> : f32[]\n%s = broadcast %k {axes = []} : f32[3, 2]\n%y = mul %x, %s",
+        signature: "(%x: f16[3, 2]) -> (%y: f16[3, 2])",
+        before: "%k = constant dense<4.0> : f16[]\n%s = broadcast %k {axes = []} : f16[3, 2]\n%a = div %x, %s\n%w = constant dense<[4.0, 8.0, 12.0, 16.0]> : f16[2, 2]\n%y = dot_general %a, %w {lhs_contract = [1], rhs_contract = [0]}",
+        after: "%w = constant dense<[1.0, 2.0, 3.0, 4.0]> : f16[2, 2]\n%y = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]}",
     },
     Case {
         // A mean before a classifier: the division goes into the weights.

@@ -163,7 +163,7 @@ fn constants_may_be_given_by_an_initialiser() {
 
 #[test]
 fn a_scalar_expression_that_does_not_parse_says_where() {
-    let found = |expr: &str| errors(&body(&format!("  %a = map %x {{expr = \"{expr}\"}}")));
+    let found = |expr: &str| errors(&body(&format!("  %a = fused_elementwise %x {{expr = \"{expr}\"}}")));
     insta::assert_snapshot!([found("a0 + "), found("sni(a0)"), found("a0 a1"), found("(a0")].join("\n"));
 }
 
