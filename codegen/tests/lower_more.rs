@@ -625,9 +625,9 @@ fn large_results_of_little_arithmetic_are_streamed() {
         let t = c.b.transpose(x, &[1, 0]);
         c.b.neg(t)
     };
-    assert!(streamed(1 << 11, |c, x| c.b.abs(x)));
-    assert!(streamed((1 << 11) + 3, moved));
+    assert!(streamed(1 << 12, |c, x| c.b.abs(x)));
+    assert!(streamed((1 << 12) + 3, moved));
     // a cache holds it, or what is computed takes the time
     assert!(!streamed(1 << 8, |c, x| c.b.abs(x)));
-    assert!(!streamed(1 << 11, |c, x| c.b.tanh(x)));
+    assert!(!streamed(1 << 12, |c, x| c.b.tanh(x)));
 }

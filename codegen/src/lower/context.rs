@@ -56,7 +56,7 @@ enum Held {
 
 /// Bytes of a result from which on stores pass the caches by, in steps that compute less than they move: what is written last has
 /// driven out what was written first before anything reads it, and lines need not be read to be written.
-const STREAMED_BYTES: usize = 8 << 20;
+const STREAMED_BYTES: usize = 16 << 20;
 
 /// Marks large results without gaps that overwrite no operand.
 fn stream(kernel: &mut kir::Kernel, uses: &[Use]) {
